@@ -1,0 +1,145 @@
+# postern - build, test, install.
+#   make                 build/bin/posternd, posternfwd, postern
+#   make SAN=1           the same in build-san/, with AddressSanitizer and UndefinedBehaviorSanitizer
+#   make CC=clang        the same in build-clang/
+#   make check           every everyday test (as root: the end-to-end tests need namespaces); make check-unit without root
+#   make install         PREFIX=/usr/local DESTDIR= ; make uninstall
+# Each folder gets only the -I of the folders it may use (docs/architecture.md): a forbidden include does not compile.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+SBINDIR ?= $(PREFIX)/sbin
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/postern
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CC_NAME := $(notdir $(firstword $(CC)))
+B := build$(if $(filter-out gcc cc,$(CC_NAME)),-$(CC_NAME))$(if $(SAN),-san)
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wpointer-arith -Wundef -Wvla -Wformat=2 -Wstrict-prototypes \
+	-Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wimplicit-fallthrough
+HARDEN := -fstack-protector-strong -fPIE
+OPT := -O2 -g
+LINK := -pie -Wl,-z,relro,-z,now
+ifdef SAN
+OPT := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+LINK += -fsanitize=address,undefined
+else
+HARDEN += -D_FORTIFY_SOURCE=2
+endif
+ifdef WERROR
+WARN += -Werror
+endif
+
+PKG := $(shell command -v pkg-config)
+pkg_cflags = $(shell $(PKG) --cflags $(1) 2>/dev/null)
+pkg_libs = $(shell $(PKG) --libs $(1) 2>/dev/null)
+LIBS := $(call pkg_libs,libuv libpcre2-8 libconfuse libseccomp) -lpthread
+CLI_LIBS := $(call pkg_libs,jansson)
+
+BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"' -DPOSTERN_SYSCONFDIR='"$(SYSCONFDIR)"' $(OPT) $(WARN) $(HARDEN) $(CFLAGS)
+
+# Who may use whom.
+USES_lib := lib
+USES_kernel-glue := lib kernel-glue
+USES_rules := lib rules
+USES_spool := lib spool
+USES_proxy := lib kernel-glue rules spool proxy
+USES_fwd := lib spool fwd
+USES_cli := lib rules spool cli
+FOLDERS := lib kernel-glue rules spool proxy fwd cli
+USES_tests/unit := $(FOLDERS) tests/unit
+USES_tests/bench := $(FOLDERS) tests/bench
+USES_tests/fuzz := $(FOLDERS) tests/fuzz
+
+# Programs: the file with main() in it; everything else of a folder goes into the folder's archive.
+MAINS := proxy/posternd.c fwd/posternfwd.c cli/postern.c
+BINS := $(B)/bin/posternd $(B)/bin/posternfwd $(B)/bin/postern
+
+SRCS := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
+UNIT_SRCS := $(wildcard tests/unit/test_*.c)
+UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
+UNIT_HELPERS := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
+BENCH_BINS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+archive = $(B)/$(1)/$(1).a
+objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
+
+.PHONY: all unit check check-unit check-e2e check-long bench fuzz tidy format install uninstall clean includes
+all: $(BINS)
+
+define folder_rules
+$(B)/$(1)/%.o: $(1)/%.c Makefile | includes
+	@mkdir -p $$(@D)
+	$(CC) $(BASE_CFLAGS) $(foreach d,$(USES_$(1)),-I$(d)) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach f,$(FOLDERS) tests/unit tests/bench,$(eval $(call folder_rules,$(f))))
+
+define archive_rules
+$(call archive,$(1)): $(call objs,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call archive_rules,$(f))))
+
+# Dependents first, as a static linker wants it.
+ARCH_posternd := proxy kernel-glue rules spool lib
+ARCH_posternfwd := fwd spool lib
+ARCH_postern := cli rules spool lib
+ALL_ARCH := cli proxy fwd kernel-glue rules spool lib
+
+$(B)/bin/posternd: $(B)/proxy/posternd.o $(foreach a,$(ARCH_posternd),$(call archive,$(a)))
+$(B)/bin/posternfwd: $(B)/fwd/posternfwd.o $(foreach a,$(ARCH_posternfwd),$(call archive,$(a)))
+$(B)/bin/postern: $(B)/cli/postern.o $(foreach a,$(ARCH_postern),$(call archive,$(a)))
+$(BINS):
+	@mkdir -p $(@D)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(if $(findstring /bin/postern,$@),$(CLI_LIBS))
+
+$(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(UNIT_HELPERS:%.c=$(B)/%.o) $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) -lcmocka
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
+
+# "../" in an include would go round the -I rule.
+includes:
+	@! grep -nE '#include "[^"]*\.\./|#include "[^"]*/' $(SRCS) $(wildcard $(FOLDERS:%=%/*.h)) || { echo 'include: a project header is named without its folder' >&2; exit 1; }
+
+unit: $(UNIT_BINS)
+
+check-unit: all unit
+	tests/run unit $(UNIT_BINS)
+check-e2e: all
+	POSTERN_BUILD=$(abspath $(B)) tests/run e2e
+check: all unit
+	POSTERN_BUILD=$(abspath $(B)) tests/run all $(UNIT_BINS)
+check-long: all unit
+	POSTERN_BUILD=$(abspath $(B)) tests/run long
+bench: all $(BENCH_BINS)
+	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
+
+# libFuzzer is clang's.
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BINS := $(FUZZ_SRCS:tests/fuzz/%.c=build-fuzz/%)
+FUZZ_LIB := $(filter-out $(MAINS),$(foreach f,lib rules spool,$(wildcard $(f)/*.c)))
+fuzz: $(FUZZ_BINS)
+build-fuzz/%: tests/fuzz/%.c $(FUZZ_LIB)
+	@mkdir -p $(@D)
+	clang -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"fuzz"' -DPOSTERN_SYSCONFDIR='"/etc"' -O1 -g -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined $(foreach d,lib rules spool,-I$(d)) -o $@ $< $(FUZZ_LIB) $(LIBS)
+
+tidy:
+	clang-tidy --quiet $(SRCS) -- -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='""' -DPOSTERN_SYSCONFDIR='""' $(FOLDERS:%=-I%)
+format:
+	clang-format -i $(SRCS) $(wildcard $(FOLDERS:%=%/*.h)) $(wildcard tests/*/*.c tests/*/*.h)
+
+-include dist/install.mk
+
+clean:
+	rm -rf build build-*
+
+-include $(patsubst %.c,$(B)/%.d,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS))

@@ -1,0 +1,98 @@
+#include "buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+
+int buf_reserve(struct buf *b, size_t len)
+{
+	if (len > SIZE_MAX - b->len)
+		return ERR_TOOLONG;
+	size_t need = b->len + len;
+	if (b->cap && need > b->cap)
+		return ERR_TOOLONG;
+	if (need <= b->room)
+		return 0;
+	size_t room = b->room ? b->room : 64;
+	while (room < need) {
+		if (room > SIZE_MAX / 2)
+			return ERR_TOOLONG;
+		room *= 2;
+	}
+	if (b->cap && room > b->cap)
+		room = b->cap;
+	char *data = realloc(b->data, room);
+	if (!data)
+		return ERR_NOMEM;
+	b->data = data;
+	b->room = room;
+	return 0;
+}
+
+int buf_append(struct buf *b, const void *bytes, size_t len)
+{
+	if (len == 0)
+		return 0;
+	int err = buf_reserve(b, len);
+	if (err)
+		return err;
+	memcpy(b->data + b->len, bytes, len);
+	b->len += len;
+	return 0;
+}
+
+int buf_append_span(struct buf *b, struct span s)
+{
+	return buf_append(b, s.ptr, s.len);
+}
+
+int buf_printf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int need = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	if (need < 0)
+		return ERR_INVAL;
+	/* One byte more than the text, because vsnprintf terminates. */
+	size_t cap = b->cap;
+	if (cap)
+		b->cap = cap + 1;
+	int err = buf_reserve(b, (size_t)need + 1);
+	b->cap = cap;
+	if (err)
+		return err;
+	va_start(ap, fmt);
+	(void)vsnprintf(b->data + b->len, (size_t)need + 1, fmt, ap);
+	va_end(ap);
+	b->len += (size_t)need;
+	return 0;
+}
+
+void buf_consume(struct buf *b, size_t len)
+{
+	if (len >= b->len) {
+		b->len = 0;
+		return;
+	}
+	if (len == 0)
+		return;
+	memmove(b->data, b->data + len, b->len - len);
+	b->len -= len;
+}
+
+void buf_clear(struct buf *b)
+{
+	b->len = 0;
+}
+
+void buf_free(struct buf *b)
+{
+	free(b->data);
+	b->data = NULL;
+	b->len = 0;
+	b->room = 0;
+}
