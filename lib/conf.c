@@ -1,0 +1,415 @@
+#include "conf.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum kind { KIND_TEXT, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD };
+
+struct choice {
+	const char *name;
+	uint64_t value;
+};
+
+struct option {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	size_t cap;          /* KIND_TEXT, KIND_PATH: size of the array */
+	const char *preset;  /* the default, as one would write it; NULL: computed */
+	uint64_t min, max;   /* KIND_COUNT, KIND_DURATION (seconds), KIND_SIZE (bytes) */
+	const struct choice *choices; /* ends with a NULL name */
+};
+
+static const struct choice log_levels[] = { { "err", 3 }, { "warn", 4 }, { "info", 6 }, { "debug", 7 }, { NULL, 0 } };
+static const struct choice bare_lf_names[] = { { "reject", BARE_LF_REJECT }, { "normalize", BARE_LF_NORMALIZE }, { NULL, 0 } };
+static const struct choice no_match_names[] = { { "noto", NO_MATCH_NOTO }, { "allow", NO_MATCH_ALLOW }, { NULL, 0 } };
+static const struct choice on_unknown_names[] = { { "tempfail", ON_UNKNOWN_TEMPFAIL }, { "skip", ON_UNKNOWN_SKIP }, { NULL, 0 } };
+static const struct choice mode_names[] = {
+	{ "redirect", LISTEN_REDIRECT }, { "tproxy", LISTEN_TPROXY }, { "direct", LISTEN_DIRECT }, { NULL, 0 }
+};
+static const struct choice trust_names[] = { { "untrusted", 0 }, { "trusted", 1 }, { NULL, 0 } };
+static const struct choice identity_names[] = {
+	{ "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "spoof", IDENTITY_SPOOF }, { NULL, 0 }
+};
+
+#define FIELD(type, field) offsetof(type, field), sizeof(((type *)0)->field)
+#define MINUTE 60u
+#define HOUR (60u * MINUTE)
+#define DAY (24u * HOUR)
+#define KI 1024u
+#define MI (1024u * KI)
+#define GI (1024ull * MI)
+
+static const struct option options[] = {
+	{ "hostname", KIND_TEXT, FIELD(struct conf, hostname), NULL, 0, 0, NULL },
+	{ "spool", KIND_PATH, FIELD(struct conf, spool), "/var/spool/postern", 0, 0, NULL },
+	{ "rules", KIND_PATH, FIELD(struct conf, rules), POSTERN_SYSCONFDIR "/postern/rules", 0, 0, NULL },
+	{ "pid-file", KIND_PATH, FIELD(struct conf, pid_file), "/run/posternd.pid", 0, 0, NULL },
+	{ "forward-pid-file", KIND_PATH, FIELD(struct conf, forward_pid_file), "/run/posternfwd.pid", 0, 0, NULL },
+	{ "session-user", KIND_TEXT, FIELD(struct conf, session_user), "postern", 0, 0, NULL },
+	{ "session-group", KIND_TEXT, FIELD(struct conf, session_group), "", 0, 0, NULL },
+	{ "forward-user", KIND_TEXT, FIELD(struct conf, forward_user), "postern-fwd", 0, 0, NULL },
+	{ "forward-group", KIND_TEXT, FIELD(struct conf, forward_group), "", 0, 0, NULL },
+	{ "log-level", KIND_CHOICE, FIELD(struct conf, log_level), "info", 0, 0, log_levels },
+	{ "workers", KIND_COUNT, FIELD(struct conf, workers), "0", 0, 64, NULL },
+
+	{ "max-size", KIND_SIZE, FIELD(struct conf, max_size_bytes), "50M", 64 * KI, 2 * GI, NULL },
+	{ "max-recipients", KIND_COUNT, FIELD(struct conf, max_recipients), "1000", 100, 10000, NULL },
+	{ "max-sessions", KIND_COUNT, FIELD(struct conf, max_sessions), "15000", 1, 1000000, NULL },
+	{ "max-errors", KIND_COUNT, FIELD(struct conf, max_errors), "20", 1, 10000, NULL },
+	{ "max-received", KIND_COUNT, FIELD(struct conf, max_received), "30", 2, 1000, NULL },
+	{ "max-own-received", KIND_COUNT, FIELD(struct conf, max_own_received), "3", 1, 1000, NULL },
+	{ "command-timeout", KIND_DURATION, FIELD(struct conf, command_timeout_s), "5m", 1, DAY, NULL },
+	{ "data-timeout", KIND_DURATION, FIELD(struct conf, data_timeout_s), "3m", 1, DAY, NULL },
+	{ "drain-timeout", KIND_DURATION, FIELD(struct conf, drain_timeout_s), "30s", 1, HOUR, NULL },
+	{ "bare-lf", KIND_CHOICE, FIELD(struct conf, bare_lf), "reject", 0, 0, bare_lf_names },
+
+	{ "no-match", KIND_CHOICE, FIELD(struct conf, no_match), "noto", 0, 0, no_match_names },
+	{ "on-unknown", KIND_CHOICE, FIELD(struct conf, on_unknown), "tempfail", 0, 0, on_unknown_names },
+	{ "deny-delay", KIND_DURATION, FIELD(struct conf, deny_delay_s), "60s", 0, HOUR, NULL },
+	{ "noto-delay", KIND_DURATION, FIELD(struct conf, noto_delay_s), "60s", 0, HOUR, NULL },
+
+	{ "min-free-space", KIND_SIZE, FIELD(struct conf, min_free_bytes), "64M", 0, 1024 * GI, NULL },
+	{ "min-free-inodes", KIND_COUNT, FIELD(struct conf, min_free_inodes), "1000", 0, 1000000000, NULL },
+	{ "segment-size", KIND_SIZE, FIELD(struct conf, segment_bytes), "64M", MI, 4 * GI, NULL },
+
+	{ "queue-lifetime", KIND_DURATION, FIELD(struct conf, queue_lifetime_s), "5d", MINUTE, 100 * DAY, NULL },
+	{ "queue-warn", KIND_DURATION, FIELD(struct conf, queue_warn_s), "4h", 0, 100 * DAY, NULL },
+	{ "retry-min", KIND_DURATION, FIELD(struct conf, retry_min_s), "1m", 1, DAY, NULL },
+	{ "retry-max", KIND_DURATION, FIELD(struct conf, retry_max_s), "1h", 1, 10 * DAY, NULL },
+	{ "destination-connections", KIND_COUNT, FIELD(struct conf, destination_connections), "20", 1, 1000, NULL },
+	{ "connect-timeout", KIND_DURATION, FIELD(struct conf, connect_timeout_s), "30s", 1, HOUR, NULL },
+	{ "reply-timeout", KIND_DURATION, FIELD(struct conf, reply_timeout_s), "5m", 1, HOUR, NULL },
+	{ "keep-idle", KIND_DURATION, FIELD(struct conf, keep_idle_s), "5s", 0, HOUR, NULL },
+	{ "sendmail-children", KIND_COUNT, FIELD(struct conf, sendmail_children), "10", 1, 1000, NULL },
+	{ "bounce-via", KIND_FORWARD, FIELD(struct conf, bounce_via), "sendmail:/usr/sbin/sendmail", 0, 0, NULL },
+};
+
+static const struct option listen_options[] = {
+	{ "mode", KIND_CHOICE, FIELD(struct conf_listen, mode), "redirect", 0, 0, mode_names },
+	{ "port", KIND_COUNT, FIELD(struct conf_listen, port), "0", 0, 65535, NULL },
+	{ "address", KIND_TEXT, FIELD(struct conf_listen, address), "", 0, 0, NULL },
+	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
+	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
+	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* libconfuse's error callback has no context argument: the reason of the parse that is under way. */
+static struct reason *parse_reason;
+
+static void keep_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+	char text[REASON_CAP];
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	/* The first error is the cause; later ones follow from it. */
+	if (parse_reason && !parse_reason->text[0])
+		reason_set(parse_reason, ERR_SYNTAX, "%s:%d: %s", cfg && cfg->filename ? cfg->filename : "?", cfg ? cfg->line : 0, text);
+}
+
+static int parse_scaled(struct span text, const char *units, const uint64_t *factors, uint64_t *out)
+{
+	uint64_t factor = 1, value;
+	const char *unit = text.len ? strchr(units, text.ptr[text.len - 1]) : NULL;
+	if (unit && *unit) {
+		factor = factors[unit - units];
+		text.len--;
+	}
+	int err = span_to_u64(text, UINT64_MAX / factor, &value);
+	if (!err)
+		*out = value * factor;
+	return err;
+}
+
+int conf_parse_duration(struct span text, uint64_t *seconds_out)
+{
+	static const uint64_t factors[] = { 1, MINUTE, HOUR, DAY, 7 * DAY };
+	return parse_scaled(text, "smhdw", factors, seconds_out);
+}
+
+int conf_parse_size(struct span text, uint64_t *bytes_out)
+{
+	static const uint64_t factors[] = { KI, KI, MI, MI, GI, GI };
+	return parse_scaled(text, "kKmMgG", factors, bytes_out);
+}
+
+static int expect_range(const struct option *opt, const char *text, struct reason *why)
+{
+	const char *what = opt->kind == KIND_DURATION ? "a time in seconds (or with s, m, h, d)" :
+			   opt->kind == KIND_SIZE     ? "a size in bytes (or with K, M, G)" :
+							"a number";
+	return reason_set(why, ERR_INVAL, "%s = '%s': expected %s from %llu to %llu", opt->name, text, what,
+			  (unsigned long long)opt->min, (unsigned long long)opt->max);
+}
+
+static int set_choice(const struct option *opt, const char *text, uint64_t *out, struct reason *why)
+{
+	char names[128] = "";
+	size_t len = 0;
+	for (const struct choice *c = opt->choices; c->name; c++) {
+		if (strcmp(c->name, text) == 0) {
+			*out = c->value;
+			return 0;
+		}
+		int n = snprintf(names + len, sizeof names - len, "%s%s", len ? ", " : "", c->name);
+		if (n > 0 && (size_t)n < sizeof names - len)
+			len += (size_t)n;
+	}
+	return reason_set(why, ERR_INVAL, "%s = '%s': expected one of %s", opt->name, text, names);
+}
+
+/* Check one value; on success write it to its place in base (which may be NULL: only check). */
+static int set_option(const struct option *opt, const char *text, void *base, struct reason *why)
+{
+	union {
+		uint64_t number;
+		struct forward_spec forward;
+	} value = { 0 };
+	size_t len = strlen(text);
+	int err = 0;
+	switch (opt->kind) {
+	case KIND_PATH:
+		if (text[0] != '/')
+			return reason_set(why, ERR_INVAL, "%s = '%s': expected a path that begins with /", opt->name, text);
+		/* fall through */
+	case KIND_TEXT:
+		if (len >= opt->cap)
+			return reason_set(why, ERR_TOOLONG, "%s is too long: at most %zu bytes", opt->name, opt->cap - 1);
+		if (base)
+			memcpy((char *)base + opt->offset, text, len + 1);
+		return 0;
+	case KIND_COUNT:
+		err = span_to_u64(span_of(text), UINT64_MAX, &value.number);
+		break;
+	case KIND_DURATION:
+		err = conf_parse_duration(span_of(text), &value.number);
+		break;
+	case KIND_SIZE:
+		err = conf_parse_size(span_of(text), &value.number);
+		break;
+	case KIND_CHOICE:
+		err = set_choice(opt, text, &value.number, why);
+		if (err)
+			return err;
+		break;
+	case KIND_FORWARD:
+		err = forward_spec_parse(span_of(text), &value.forward, why);
+		if (err)
+			return reason_prefix(why, err, "%s", opt->name);
+		break;
+	}
+	bool has_range = opt->kind == KIND_COUNT || opt->kind == KIND_DURATION || opt->kind == KIND_SIZE;
+	if (err || (has_range && (value.number < opt->min || value.number > opt->max)))
+		return expect_range(opt, text, why);
+	if (base)
+		memcpy((char *)base + opt->offset, &value, opt->kind == KIND_FORWARD ? sizeof value.forward : sizeof value.number);
+	return 0;
+}
+
+static const struct option *find_option(const char *name, bool in_listen)
+{
+	const struct option *table = in_listen ? listen_options : options;
+	size_t count = in_listen ? COUNT(listen_options) : COUNT(options);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(table[i].name, name) == 0)
+			return &table[i];
+	return NULL;
+}
+
+/* Called by libconfuse as soon as a value is read, while it still knows the line. */
+static int validate(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct reason why = { "" };
+	const struct option *known = find_option(opt->name, strcmp(cfg->name, "listen") == 0);
+	const char *text = cfg_opt_getnstr(opt, 0);
+	if (!known || !text || set_option(known, text, NULL, &why) == 0)
+		return 0;
+	cfg_error(cfg, "%s", why.text);
+	return -1;
+}
+
+static int check_listen(struct conf *conf, struct conf_listen *l, struct reason *why)
+{
+	static const uint64_t ports[] = { [LISTEN_REDIRECT] = 2525, [LISTEN_TPROXY] = 2526, [LISTEN_DIRECT] = 25 };
+	struct addr address;
+	if (l->port == 0)
+		l->port = ports[l->mode];
+	if (strcmp(l->iface, "*") == 0 && l->mode != LISTEN_DIRECT)
+		return reason_set(why, ERR_INVAL, "listen \"*\": diverted traffic comes from one interface: name it, or say mode = direct");
+	if (l->address[0] && addr_parse(span_of(l->address), &address))
+		return reason_set(why, ERR_INVAL, "listen \"%s\": address = '%s': expected an IPv4 or IPv6 address", l->iface, l->address);
+	if (l->address[0] && l->mode != LISTEN_DIRECT)
+		return reason_set(why, ERR_INVAL, "listen \"%s\": address works with mode = direct only", l->iface);
+	if (l->mode == LISTEN_DIRECT && l->forward.kind == FORWARD_ORIGINAL)
+		return reason_set(why, ERR_INVAL,
+				  "listen \"%s\": forward = original needs a diverted connection; with mode = direct say smtp:HOST:PORT or "
+				  "sendmail:/path/prog",
+				  l->iface);
+	if (l->forward.kind == FORWARD_LMTP || l->forward.kind == FORWARD_LMTP_UNIX)
+		return reason_set(why, ERR_UNSUPPORTED, "listen \"%s\": forward = lmtp is not in this version; use smtp or sendmail", l->iface);
+	for (uint64_t i = 0; i + 1 < conf->listen_count; i++)
+		if (conf->listen[i].port == l->port && strcmp(conf->listen[i].iface, l->iface) == 0)
+			return reason_set(why, ERR_INVAL, "listen \"%s\": port %u is listened on twice", l->iface, (unsigned)l->port);
+	return 0;
+}
+
+static int read_listen(cfg_t *sec, struct conf *conf, struct reason *why)
+{
+	const char *title = cfg_title(sec);
+	if (conf->listen_count == CONF_LISTEN_MAX)
+		return reason_set(why, ERR_TOOLONG, "too many listen sections: at most %d", CONF_LISTEN_MAX);
+	struct conf_listen *l = &conf->listen[conf->listen_count];
+	memset(l, 0, sizeof *l);
+	if (!title || !title[0] || strlen(title) >= sizeof l->iface)
+		return reason_set(why, ERR_INVAL, "listen needs an interface name of 1 to %zu bytes as its title", sizeof l->iface - 1);
+	memcpy(l->iface, title, strlen(title) + 1);
+	for (size_t i = 0; i < COUNT(listen_options); i++) {
+		int err = set_option(&listen_options[i], cfg_getstr(sec, listen_options[i].name), l, why);
+		if (err)
+			return err;
+	}
+	conf->listen_count++;
+	return check_listen(conf, l, why);
+}
+
+static void default_hostname(char *out, size_t cap)
+{
+	struct addrinfo hints = { .ai_flags = AI_CANONNAME, .ai_socktype = SOCK_STREAM }, *found = NULL;
+	char name[CONF_NAME_CAP] = "localhost";
+	(void)gethostname(name, sizeof name - 1);
+	/* A greeting wants a full name (RFC 5321 section 4.2); /etc/hosts usually has it. */
+	if (!strchr(name, '.') && getaddrinfo(name, NULL, &hints, &found) == 0 && found->ai_canonname && strchr(found->ai_canonname, '.'))
+		(void)snprintf(out, cap, "%s", found->ai_canonname);
+	else
+		(void)snprintf(out, cap, "%s", name);
+	if (found)
+		freeaddrinfo(found);
+}
+
+void conf_defaults(struct conf *conf)
+{
+	memset(conf, 0, sizeof *conf);
+	for (size_t i = 0; i < COUNT(options); i++)
+		if (options[i].preset)
+			(void)set_option(&options[i], options[i].preset, conf, NULL);
+	default_hostname(conf->hostname, sizeof conf->hostname);
+}
+
+static int check_whole(struct conf *conf, const char *path, struct reason *why)
+{
+	if (conf->listen_count == 0)
+		return reason_set(why, ERR_INVAL, "%s: no listen section: nothing to do; expected listen \"INTERFACE\" { mode = redirect }", path);
+	if (conf->bounce_via.kind == FORWARD_ORIGINAL || conf->bounce_via.kind == FORWARD_LMTP || conf->bounce_via.kind == FORWARD_LMTP_UNIX)
+		return reason_set(why, ERR_INVAL, "%s: bounce-via: expected smtp:HOST:PORT or sendmail:/path/prog", path);
+	if (conf->retry_min_s > conf->retry_max_s)
+		return reason_set(why, ERR_INVAL, "%s: retry-min is longer than retry-max", path);
+	return 0;
+}
+
+static int take_values(cfg_t *cfg, const char *path, struct conf *conf, struct reason *why)
+{
+	for (size_t i = 0; i < COUNT(options); i++) {
+		const char *text = cfg_getstr(cfg, options[i].name);
+		int err = text ? set_option(&options[i], text, conf, why) : 0;
+		if (err)
+			return reason_prefix(why, err, "%s", path);
+	}
+	for (unsigned i = 0; i < cfg_size(cfg, "listen"); i++) {
+		cfg_t *sec = cfg_getnsec(cfg, "listen", i);
+		int err = read_listen(sec, conf, why);
+		if (err)
+			return reason_prefix(why, err, "%s:%d", path, sec->line);
+	}
+	return check_whole(conf, path, why);
+}
+
+static void fill_opts(cfg_opt_t *to, const struct option *from, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		cfg_opt_t opt = CFG_STR(from[i].name, (char *)(uintptr_t)from[i].preset, CFGF_NONE);
+		to[i] = opt;
+	}
+}
+
+int conf_read(const char *path, struct conf *out, struct reason *why)
+{
+	cfg_opt_t listen_opts[COUNT(listen_options) + 1] = { CFG_END() };
+	cfg_opt_t opts[COUNT(options) + 2] = { CFG_END() };
+	cfg_opt_t section = CFG_SEC("listen", listen_opts, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+	cfg_opt_t end = CFG_END();
+	struct reason first = { "" };
+	struct conf conf;
+	struct stat st;
+
+	/* libconfuse would wait for ever on a FIFO and read a directory as an empty file. */
+	if (stat(path, &st) != 0)
+		return reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return reason_set(why, ERR_INVAL, "%s: not a regular file", path);
+	fill_opts(listen_opts, listen_options, COUNT(listen_options));
+	listen_opts[COUNT(listen_options)] = end;
+	fill_opts(opts, options, COUNT(options));
+	opts[COUNT(options)] = section;
+	opts[COUNT(options) + 1] = end;
+
+	cfg_t *cfg = cfg_init(opts, CFGF_NONE);
+	if (!cfg)
+		return reason_set(why, ERR_NOMEM, "%s: no memory", path);
+	(void)cfg_set_error_function(cfg, keep_error);
+	for (size_t i = 0; i < COUNT(options); i++)
+		(void)cfg_set_validate_func(cfg, options[i].name, validate);
+	for (size_t i = 0; i < COUNT(listen_options); i++) {
+		char name[64];
+		(void)snprintf(name, sizeof name, "listen|%s", listen_options[i].name);
+		(void)cfg_set_validate_func(cfg, name, validate);
+	}
+	conf_defaults(&conf);
+	parse_reason = &first;
+	int status = cfg_parse(cfg, path);
+	parse_reason = NULL;
+	int err;
+	if (status == CFG_FILE_ERROR)
+		err = reason_set(why, ERR_IO, "%s: cannot be read", path);
+	else if (status != CFG_SUCCESS)
+		err = reason_set(why, ERR_SYNTAX, "%s", first.text[0] ? first.text : "cannot be parsed");
+	else
+		err = take_values(cfg, path, &conf, why);
+	(void)cfg_free(cfg);
+	if (!err)
+		*out = conf;
+	return err;
+}
+
+const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface)
+{
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		if (strcmp(conf->listen[i].iface, iface) == 0)
+			return &conf->listen[i];
+	return NULL;
+}
+
+static const char *choice_name(const struct choice *choices, uint64_t value)
+{
+	for (; choices->name; choices++)
+		if (choices->value == value)
+			return choices->name;
+	return "?";
+}
+
+const char *conf_listen_mode_name(uint64_t mode)
+{
+	return choice_name(mode_names, mode);
+}
+
+const char *conf_identity_name(uint64_t identity)
+{
+	return choice_name(identity_names, identity);
+}

@@ -1,0 +1,90 @@
+/* conf.h - postern.conf: the one configuration of posternd, posternfwd and postern, read with libconfuse (its only home).
+ * A struct conf owns no memory and holds no pointer: it can be copied, compared, and sent to a role as bytes.
+ * Every option has a default, a unit and a range: the table in conf.c is the truth, postern.conf(5) tells it.
+ * Fails: ERR_SYNTAX or ERR_INVAL with a reason that begins with FILE:LINE.
+ */
+#ifndef POSTERN_CONF_H
+#define POSTERN_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "err.h"
+#include "forward_spec.h"
+
+#define CONF_LISTEN_MAX 32
+#define CONF_PATH_CAP 192
+#define CONF_NAME_CAP 256
+#define CONF_USER_CAP 64
+
+/* The mark bit of sockets that we open ourselves; scripts/postern-divert never diverts it. */
+#define CONF_OWN_MARK 0x40000000u
+
+enum listen_mode { LISTEN_REDIRECT, LISTEN_TPROXY, LISTEN_DIRECT };
+enum bare_lf { BARE_LF_REJECT, BARE_LF_NORMALIZE };
+enum no_match { NO_MATCH_NOTO, NO_MATCH_ALLOW };
+enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
+
+/* One `listen "IFACE" { ... }` section. */
+struct conf_listen {
+	char iface[16];    /* the title; "*" listens on every interface (direct mode only) */
+	uint64_t mode;     /* enum listen_mode */
+	uint64_t port;     /* 0 in the file: 2525 redirect, 2526 tproxy, 25 direct */
+	char address[ADDR_TEXT_CAP]; /* direct mode: bind to this address only; empty = any */
+	uint64_t trusted;  /* bool */
+	struct forward_spec forward;
+	uint64_t identity; /* enum forward_identity */
+};
+
+struct conf {
+	char hostname[CONF_NAME_CAP];
+	char spool[CONF_PATH_CAP];
+	char rules[CONF_PATH_CAP];
+	char pid_file[CONF_PATH_CAP];
+	char forward_pid_file[CONF_PATH_CAP];
+	char session_user[CONF_USER_CAP], session_group[CONF_USER_CAP];
+	char forward_user[CONF_USER_CAP], forward_group[CONF_USER_CAP];
+	uint64_t log_level; /* enum log_level */
+	uint64_t workers;   /* 0 = one per processor */
+
+	/* session */
+	uint64_t max_size_bytes, max_recipients, max_sessions, max_errors, max_received, max_own_received;
+	uint64_t command_timeout_s, data_timeout_s, drain_timeout_s;
+	uint64_t bare_lf; /* enum bare_lf */
+
+	/* rules */
+	uint64_t no_match;   /* enum no_match */
+	uint64_t on_unknown; /* enum on_unknown */
+	uint64_t deny_delay_s, noto_delay_s;
+
+	/* spool */
+	uint64_t min_free_bytes, min_free_inodes, segment_bytes;
+
+	/* forwarding */
+	uint64_t queue_lifetime_s, queue_warn_s, retry_min_s, retry_max_s;
+	uint64_t destination_connections; /* at once to one server */
+	uint64_t connect_timeout_s, reply_timeout_s, keep_idle_s;
+	uint64_t sendmail_children;
+	struct forward_spec bounce_via; /* where reports to senders go; `original` is not allowed */
+
+	uint64_t listen_count;
+	struct conf_listen listen[CONF_LISTEN_MAX];
+};
+
+/* Defaults, with the host's own name; no listen section. */
+void conf_defaults(struct conf *conf);
+
+int conf_read(const char *path, struct conf *out, struct reason *why);
+
+/* NULL when there is none. */
+const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface);
+
+const char *conf_listen_mode_name(uint64_t mode);
+const char *conf_identity_name(uint64_t identity);
+
+/* "5d", "4h", "30m", "60s", "60": seconds.  "10M", "64K", "1G", "1000": bytes. */
+int conf_parse_duration(struct span text, uint64_t *seconds_out);
+int conf_parse_size(struct span text, uint64_t *bytes_out);
+
+#endif
