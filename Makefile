@@ -50,7 +50,7 @@ USES_kernel-glue := lib kernel-glue
 USES_rules := lib rules
 USES_spool := lib spool
 USES_proxy := lib kernel-glue rules spool proxy
-USES_fwd := lib spool fwd
+USES_fwd := lib kernel-glue spool fwd
 USES_cli := lib rules spool cli
 FOLDERS := lib kernel-glue rules spool proxy fwd cli
 USES_tests/unit := $(FOLDERS) tests/unit
@@ -89,7 +89,7 @@ $(foreach f,$(FOLDERS),$(eval $(call archive_rules,$(f))))
 
 # Dependents first, as a static linker wants it.
 ARCH_posternd := proxy kernel-glue rules spool lib
-ARCH_posternfwd := fwd spool lib
+ARCH_posternfwd := fwd kernel-glue spool lib
 ARCH_postern := cli rules spool lib
 ALL_ARCH := cli proxy fwd kernel-glue rules spool lib
 

@@ -45,8 +45,8 @@ const char *addr_format(const struct addr *a, char text[ADDR_TEXT_CAP])
 const char *endpoint_format(const struct endpoint *e, char text[ENDPOINT_TEXT_CAP])
 {
 	char host[ADDR_TEXT_CAP];
-	const char *form = e->addr.family == ADDR_V6 ? "[%s]:%u" : "%s:%u";
-	(void)snprintf(text, ENDPOINT_TEXT_CAP, form, addr_format(&e->addr, host), (unsigned)e->port);
+	bool v6 = e->addr.family == ADDR_V6;
+	(void)snprintf(text, ENDPOINT_TEXT_CAP, "%s%s%s:%u", v6 ? "[" : "", addr_format(&e->addr, host), v6 ? "]" : "", (unsigned)e->port);
 	return text;
 }
 

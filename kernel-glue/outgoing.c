@@ -1,0 +1,35 @@
+#include "outgoing.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "conf.h"
+
+int outgoing_open(enum addr_family family, bool is_transparent, int *fd_out, struct reason *why)
+{
+	bool v6 = family == ADDR_V6;
+	const int on = 1;
+	const uint32_t mark = CONF_OWN_MARK;
+	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return reason_set(why, err_from_errno(errno), "socket: %s", strerror(errno));
+	const char *what = "SO_MARK";
+	int failed = setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+	if (!failed && is_transparent) {
+		what = "IP_TRANSPARENT";
+		failed = setsockopt(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, sizeof on);
+		/* The port is chosen at connect(), so many sockets may speak from one client's address. */
+		if (!failed)
+			failed = setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+	}
+	if (failed) {
+		int err = reason_set(why, err_from_errno(errno), "%s: %s", what, strerror(errno));
+		(void)close(fd);
+		return err;
+	}
+	*fd_out = fd;
+	return 0;
+}

@@ -1,0 +1,44 @@
+/* priv.h - giving rights away: users, chroot, capabilities, no new privileges, system call filter.
+ * What ends in _prepriv must run before priv_drop.  priv_drop can't be undone and checks that it can't.
+ */
+#ifndef POSTERN_PRIV_H
+#define POSTERN_PRIV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "err.h"
+
+struct priv_user {
+	uid_t uid;
+	gid_t gid;
+};
+
+/* user: a name or a number.  group: the same, or empty for the user's own.  uid 0 is refused: no role of ours runs as root. */
+int priv_lookup_prepriv(const char *user, const char *group, struct priv_user *out, struct reason *why);
+
+/* May this process do what root does?  (effective uid 0) */
+bool priv_is_root(void);
+
+struct priv_plan {
+	struct priv_user user;
+	const char *chroot_dir;   /* NULL: none.  An empty directory that only root can write to */
+	uint64_t keep_caps;       /* bits 1 << CAP_*: stay effective after the drop */
+};
+
+/* Enters the chroot, drops the bounding set, groups, gid, uid and all capabilities but keep_caps,
+ * and sets no-new-privileges.  On failure the process must exit: it may be half way. */
+int priv_drop(const struct priv_plan *plan, struct reason *why);
+
+/* The system call filter of a role that works only with descriptors it was given: no open, no exec, no new sockets, no ptrace.
+ * A forbidden call fails with EPERM.  After priv_drop. */
+int priv_forbid_opening(struct reason *why);
+
+/* SIGPIPE ignored, umask 077, time zone read (a chroot has none), descriptors 0-2 open. */
+void priv_start_process(void);
+
+/* Raise the soft limit of open files to the hard one; returns it. */
+uint64_t priv_raise_file_limit(void);
+
+#endif
