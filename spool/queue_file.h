@@ -1,0 +1,107 @@
+/* queue_file.h - a message that waits: one file in queue/ or hold/, named by its id: its record, then status lines.
+ * Status lines are key=value text with a CRC, append-only; the torn last one is ignored, a damaged one is skipped.  Nothing is
+ * ever rewritten, so an administrator can read with `cat` what happened so far.
+ * Promise: after create returned 0 the file survives a power cut; only then may the journal's record be acknowledged as queued.
+ * A large body stays in large/ID: the record names it, nothing is copied.
+ * Blocks: use in loop jobs (load is cheap enough for listings).  One writer: posternfwd.
+ */
+#ifndef POSTERN_QUEUE_FILE_H
+#define POSTERN_QUEUE_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ack.h"
+#include "arena.h"
+#include "envelope.h"
+#include "reader.h"
+#include "record.h"
+#include "spool_dir.h"
+
+#define SPOOL_STATUS_TEXT_CAP 512u
+
+enum spool_place { SPOOL_IN_QUEUE, SPOOL_IN_HOLD };
+
+/* One line.  Fields that are 0 or empty are not written. */
+struct spool_status {
+	int64_t time;               /* when, seconds since 1970 */
+	uint32_t attempt;           /* attempts made so far, with this one */
+	int64_t next_time;          /* when to try again */
+	bool has_recipient;
+	uint32_t recipient;         /* index; SPOOL_ACK_ALL = all */
+	enum spool_outcome outcome; /* of that recipient */
+	struct span text;           /* the reply or the error, cut at SPOOL_STATUS_TEXT_CAP */
+	struct span note;           /* an event of the whole message in one word: "warned", "held", "released" */
+};
+
+/* Line with its LF. */
+int spool_status_encode(const struct spool_status *status, struct buf *out);
+/* One line without its LF; spans point into the arena.  ERR_CORRUPT. */
+int spool_status_decode(struct span line, struct arena *arena, struct spool_status *out);
+
+/* ---- write */
+
+/* Where a new waiting message comes from: a record read from a segment (envelope: its lines; body: where it is), or one of our own (a
+ * bounce: record.id set, SPOOL_RECORD_LARGE not set, crc and lengths are computed; body_bytes instead of body). */
+struct spool_queue_source {
+	struct spool_record record;
+	struct span envelope;
+	const struct spool_body_source *body; /* NULL: body_bytes; not read when the record is large */
+	struct span body_bytes;               /* wire form */
+	const struct spool_status *status;    /* the first lines */
+	size_t status_count;
+};
+
+/* Write, sync, give it its name, sync the directory.  ERR_BUSY: that id is there already (a crash came between this and the acknowledgement: treat as
+ * done); ERR_NOSPACE, ERR_IO; ERR_CORRUPT: the body does not match the record's CRC. */
+int spool_queue_create(const struct spool_dirs *dirs, enum spool_place place, const struct spool_queue_source *source);
+
+/* Append lines and sync. */
+int spool_queue_append(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, const struct spool_status *status,
+                       size_t count);
+
+/* Between queue/ and hold/. */
+int spool_queue_move(const struct spool_dirs *dirs, enum spool_place from, enum spool_place to, const struct spool_id *id);
+
+/* Remove the file, and its large body if has_large.  Not synced: a power cut may bring the file back (so append the last outcome first:
+ * it comes back settled, and recovery removes it). */
+int spool_queue_remove(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, bool has_large);
+
+/* Move a broken file to bad/. */
+int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, const char *name);
+
+/* ---- read */
+
+struct spool_recipient_state {
+	enum spool_outcome outcome; /* NONE or DEFERRED = still to do */
+	struct span text;           /* the last reply or error */
+	int64_t time;
+};
+
+struct spool_queue_item {
+	struct spool_id id;
+	struct spool_record record;
+	struct spool_envelope envelope;
+	struct spool_recipient_state *recipients; /* as many as the envelope has */
+	uint32_t pending;       /* recipients still to do */
+	uint32_t attempts;
+	int64_t last_time;      /* of the last attempt, 0 = none */
+	int64_t next_time;
+	struct span last_note;
+	bool is_warned;         /* a "warned" line is there */
+	struct span last_text;
+	uint32_t damaged_lines;
+	uint64_t file_bytes;
+};
+
+enum { SPOOL_LOAD_CHECK_BODY = 1 };
+
+/* All of it lives in the arena.  fd_out (may be NULL) gets a descriptor for the body.  ERR_NOTFOUND, ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+int spool_queue_load(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, unsigned flags, struct arena *arena,
+                     struct spool_queue_item *out, int *fd_out);
+
+/* Every id in the directory, in no order; temporary files and foreign names are skipped.  each returns 0 to go on. */
+typedef int (*spool_queue_each_fn)(void *ctx, const struct spool_id *id);
+int spool_queue_each(const struct spool_dirs *dirs, enum spool_place place, spool_queue_each_fn each, void *ctx);
+
+#endif

@@ -1,0 +1,71 @@
+/* recovery.h - rebuilds the list of unsettled messages from the files alone: the files are the truth.
+ * Cuts and changes nothing that may be evidence: torn tails and broken spans are reported; the forwarder saves them in bad/ (spool_bad_save) and
+ * logs them.  Removes only what can't matter: acknowledgements without a segment, temporary files, large bodies that nobody names.
+ * A live segment (its writer still runs) is reported but not read: its writer announces anew how far it is committed, and
+ * spool_segment_scan then reads that far.
+ * Calls back during the call.  Blocks: before the loop, or in a job.
+ */
+#ifndef POSTERN_RECOVERY_H
+#define POSTERN_RECOVERY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ack.h"
+#include "err.h"
+#include "queue_file.h"
+#include "reader.h"
+
+struct spool_found {
+	const char *segment;                /* NULL: from queue/ or hold/ */
+	int segment_fd;                     /* borrowed for the call */
+	enum spool_place place;             /* when segment is NULL */
+	uint64_t offset;                    /* of the record in its segment */
+	const struct spool_record *record;
+	const struct spool_envelope *envelope;
+	struct span envelope_lines;         /* for spool_queue_create; NULL from queue/ */
+	const enum spool_outcome *outcomes; /* one a recipient; NONE or DEFERRED = still to do */
+	const struct spool_queue_item *item; /* only from queue/ and hold/ */
+};
+
+struct spool_broken {
+	const char *place;  /* "journal", "queue", "hold", "large" */
+	const char *name;   /* file in it */
+	int fd;             /* borrowed; -1 when it can't be opened */
+	uint64_t offset, length;
+	bool is_torn;       /* the tail of a segment that no writer finished: never acknowledged.  Else damage. */
+	bool is_void;       /* refused records behind a failed sync */
+	int err;
+};
+
+struct spool_segment_info {
+	const char *name;
+	uint64_t size;
+	bool is_live;
+	uint64_t records;   /* good ones */
+	uint64_t unsettled; /* of those: reported with message() */
+	uint64_t broken;    /* spans reported with broken() */
+};
+
+struct spool_recovery_events {
+	/* One unsettled message; everything lives until it returns.  Not 0: stop the scan with that error. */
+	int (*message)(void *ctx, const struct spool_found *found);
+	void (*broken)(void *ctx, const struct spool_broken *broken);
+	/* After all messages of a segment.  A sealed one without unsettled messages may be recycled once broken spans are saved. */
+	int (*segment)(void *ctx, const struct spool_segment_info *info);
+	void *ctx;
+};
+
+/* All of it: segments in order of their numbers, then queue/ and hold/, then the orphans. */
+int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why);
+
+/* One segment from offset from (a record boundary) up to limit, skipping what acks says is settled; acks NULL = nothing is.  Also for the
+ * fast path: flags 0, limit = the announced offset.  next_out gets where to go on. */
+int spool_segment_scan(int fd, const char *name, uint64_t from, uint64_t limit, unsigned flags, const struct spool_ack_set *acks,
+                       const struct spool_recovery_events *events, struct spool_segment_info *info_out, uint64_t *next_out);
+
+/* Remove bodies in large/ that no writer holds and no record names (aborted transactions); spool_recover does it, later runs are for
+ * long uptimes.  removed_out may be NULL. */
+int spool_large_sweep(const struct spool_dirs *dirs, uint64_t *removed_out);
+
+#endif
