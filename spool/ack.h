@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "buf.h"
-#include "spool_dir.h"
+#include "spool_segment.h"
 
 #define SPOOL_ACK_LEN 24u
 #define SPOOL_ACK_ALL UINT32_MAX /* every recipient of the record */

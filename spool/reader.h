@@ -13,7 +13,7 @@
 #include "buf.h"
 #include "record.h"
 #include "span.h"
-#include "spool_dir.h"
+#include "spool_segment.h"
 
 enum { SPOOL_READ_CHECK_BODY = 1 }; /* flag */
 

@@ -20,7 +20,7 @@
 #include "err.h"
 #include "loop.h"
 #include "message_id.h"
-#include "spool_dir.h"
+#include "spool_segment.h"
 
 struct spool_writer;
 struct spool_txn;
