@@ -106,7 +106,7 @@ static const struct option listen_options[] = {
 /* libconfuse's error callback has no context argument: the reason of the parse that is under way. */
 static struct reason *parse_reason;
 
-static void keep_error(cfg_t *cfg, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void keep_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
 	char text[REASON_CAP];
 	(void)vsnprintf(text, sizeof text, fmt, ap);
@@ -179,7 +179,7 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 	case KIND_PATH:
 		if (text[0] != '/')
 			return reason_set(why, ERR_INVAL, "%s = '%s': expected a path that begins with /", opt->name, text);
-		/* fall through */
+		__attribute__((fallthrough));
 	case KIND_TEXT:
 		if (len >= opt->cap)
 			return reason_set(why, ERR_TOOLONG, "%s is too long: at most %zu bytes", opt->name, opt->cap - 1);

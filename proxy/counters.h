@@ -1,0 +1,80 @@
+/* counters.h - what the workers count, in memory shared with the master.
+ * A worker writes only its own slot, without locks; the master adds the slots up for `postern status`.  The numbers outlive a
+ * worker that dies.  The master trusts them as numbers, nothing more.
+ */
+#ifndef POSTERN_COUNTERS_H
+#define POSTERN_COUNTERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+
+/* One name a counter: the enum, the key that status shows.  gauge: goes down again, is set to 0 when its worker dies. */
+#define COUNTER_LIST(X) \
+	X(SESSIONS, "sessions", 1) \
+	X(TXNS_OPEN, "transactions", 1) \
+	X(CONNECTIONS, "connections", 0) \
+	X(REFUSED_DIRECT, "refused_direct_hit", 0) \
+	X(REFUSED_LOOP, "refused_loop", 0) \
+	X(REFUSED_FULL, "refused_full", 0) \
+	X(REFUSED_ORIGDST, "refused_no_destination", 0) \
+	X(RCPT_ALLOW, "rcpt_allow", 0) \
+	X(RCPT_NOTO, "rcpt_noto", 0) \
+	X(RCPT_DENY, "rcpt_deny", 0) \
+	X(RCPT_TEMPFAIL, "rcpt_tempfail", 0) \
+	X(MESSAGES_STORED, "messages_stored", 0) \
+	X(MESSAGES_REFUSED, "messages_refused", 0) \
+	X(BYTES_STORED, "bytes_stored", 0) \
+	X(SPOOL_FAILURES, "spool_failures", 0) \
+	X(SYNCS, "spool_syncs", 0) \
+	X(SYNC_US, "spool_sync_us", 0) \
+	X(LOG_LOST, "log_lines_lost", 0)
+
+enum counter {
+#define X(id, name, gauge) COUNTER_##id,
+	COUNTER_LIST(X)
+#undef X
+	COUNTER_COUNT
+};
+
+struct counter_slot {
+	uint64_t values[COUNTER_COUNT];
+	char pad[64]; /* the next worker's slot starts on a cache line of its own */
+};
+
+struct counters {
+	struct counter_slot *slots;
+	size_t slot_count;
+};
+
+const char *counter_name(enum counter id);
+
+/* Master: new zeroed memory for slot_count workers; *fd_out goes to each of them. */
+int counters_create(size_t slot_count, struct counters *out, int *fd_out);
+
+/* Worker: map what the master passed; checks the size. */
+int counters_map(int fd, size_t slot_count, struct counters *out);
+
+static inline void counter_add(struct counter_slot *slot, enum counter id, uint64_t n)
+{
+	/* One writer, other processes read: a plain add with an untorn store is all it needs. */
+	__atomic_store_n(&slot->values[id], slot->values[id] + n, __ATOMIC_RELAXED);
+}
+
+static inline void counter_sub(struct counter_slot *slot, enum counter id, uint64_t n)
+{
+	counter_add(slot, id, 0 - n);
+}
+
+static inline void counter_set(struct counter_slot *slot, enum counter id, uint64_t value)
+{
+	__atomic_store_n(&slot->values[id], value, __ATOMIC_RELAXED);
+}
+
+uint64_t counters_sum(const struct counters *c, enum counter id);
+
+/* A worker died: what it held is gone. */
+void counters_clear_gauges(struct counter_slot *slot);
+
+#endif

@@ -1,0 +1,16 @@
+/* committed_notice.h - how a session worker tells posternfwd that records are durable.
+ * Over SPOOL/fwd.sock (SOCK_SEQPACKET, packets of lib/ipc.h): the master connects and passes the connection to a worker.  One way, worker to
+ * forwarder; packet type NOTICE_COMMITTED with one struct spool_committed.  The notices of a segment are cumulative: a lost or
+ * repeated one does no harm.  After a (re)connection the worker says again where its segment stands.
+ * The forwarder answers nothing here: a worker that is taken over learns nothing from it.  Questions go to SPOOL/fwdctl.sock.
+ */
+#ifndef POSTERN_COMMITTED_NOTICE_H
+#define POSTERN_COMMITTED_NOTICE_H
+
+#include "writer.h"
+
+enum { NOTICE_COMMITTED = 16 };
+
+#define SPOOL_FWD_CTL_SOCKET "fwdctl.sock"
+
+#endif
