@@ -1,0 +1,200 @@
+#include "reader.h"
+
+#include <unistd.h>
+
+#include "crc32c.h"
+#include "envelope.h"
+#include "err.h"
+#include "spool_bytes.h"
+
+#define CHUNK 65536u
+
+/* CRC of a stretch of the file.  ERR_EOF when it is shorter. */
+static int crc_of(int fd, uint64_t offset, uint64_t len, uint32_t *crc_out)
+{
+	unsigned char chunk[CHUNK];
+	uint32_t crc = 0;
+	while (len > 0) {
+		int64_t got = spool_bytes_read_at(fd, chunk, len < CHUNK ? (size_t)len : CHUNK, offset);
+		if (got < 0)
+			return (int)got;
+		if (got == 0)
+			return ERR_EOF;
+		crc = crc32c(crc, chunk, (size_t)got);
+		offset += (uint64_t)got;
+		len -= (uint64_t)got;
+	}
+	*crc_out = crc;
+	return 0;
+}
+
+/* A header that says of itself that it belongs at this place.  A later version counts as one that we can't read: corrupt, kept in bad/. */
+static int header_at(const struct spool_reader *reader, uint64_t offset, struct spool_record *out)
+{
+	unsigned char header[SPOOL_RECORD_HEADER_LEN];
+	if (reader->limit - offset < sizeof header)
+		return ERR_EOF;
+	int64_t got = spool_bytes_read_at(reader->fd, header, sizeof header, offset);
+	if (got < 0)
+		return ERR_IO;
+	if ((size_t)got < sizeof header)
+		return ERR_EOF;
+	struct spool_record record;
+	if (spool_record_decode(header, &record) != 0 || record.offset != offset)
+		return ERR_CORRUPT;
+	*out = record;
+	return 0;
+}
+
+/* The first place at or behind from where a good header stands; limit when there is none. */
+static int next_header(const struct spool_reader *reader, uint64_t from, uint64_t *out)
+{
+	char chunk[CHUNK];
+	struct spool_record ignored;
+	while (from < reader->limit) {
+		uint64_t left = reader->limit - from;
+		int64_t got = spool_bytes_read_at(reader->fd, chunk, left < CHUNK ? (size_t)left : CHUNK, from);
+		if (got < 0)
+			return ERR_IO;
+		size_t len = (size_t)got;
+		if (len < SPOOL_RECORD_HEADER_LEN)
+			break;
+		const char *at = chunk;
+		while ((at = memmem(at, len - (size_t)(at - chunk), SPOOL_RECORD_MAGIC, SPOOL_RECORD_MAGIC_LEN)) != NULL) {
+			uint64_t place = from + (uint64_t)(at - chunk);
+			int err = header_at(reader, place, &ignored);
+			if (err == 0) {
+				*out = place;
+				return 0;
+			}
+			if (err == ERR_IO)
+				return err;
+			at++;
+		}
+		from += len - (SPOOL_RECORD_MAGIC_LEN - 1); /* the magic may lie across the border */
+	}
+	*out = reader->limit;
+	return 0;
+}
+
+static enum spool_read fail(struct spool_entry *entry, int err, struct spool_entry *out)
+{
+	entry->err = err;
+	*out = *entry;
+	return SPOOL_READ_ERROR;
+}
+
+/* What stands at offset is no record: report it up to the next one that is, or all of it as the torn tail. */
+static enum spool_read broken_span(struct spool_reader *reader, struct spool_entry *entry, struct spool_entry *out)
+{
+	uint64_t next;
+	int err = next_header(reader, entry->offset + 1, &next);
+	if (err)
+		return fail(entry, err, out);
+	entry->length = next - entry->offset;
+	entry->err = ERR_CORRUPT;
+	reader->offset = next;
+	*out = *entry;
+	return next == reader->limit ? SPOOL_READ_TORN : SPOOL_READ_CORRUPT;
+}
+
+static int read_envelope(struct spool_reader *reader, struct spool_entry *entry)
+{
+	const struct spool_record *record = &entry->record;
+	buf_clear(&reader->envelope);
+	int err = buf_reserve(&reader->envelope, (size_t)record->envelope_len + 1);
+	if (err)
+		return err;
+	int64_t got = spool_bytes_read_at(reader->fd, reader->envelope.data, record->envelope_len, entry->offset + SPOOL_RECORD_HEADER_LEN);
+	if (got < 0)
+		return ERR_IO;
+	if ((uint64_t)got < record->envelope_len)
+		return ERR_EOF;
+	reader->envelope.len = record->envelope_len;
+	entry->envelope = buf_span(&reader->envelope);
+	return crc32c(0, entry->envelope.ptr, entry->envelope.len) == record->envelope_crc ? 0 : ERR_CORRUPT;
+}
+
+static int check_inline_body(const struct spool_reader *reader, const struct spool_record *record)
+{
+	if (!(reader->flags & SPOOL_READ_CHECK_BODY) || spool_record_is_large(record))
+		return 0;
+	uint32_t crc;
+	int err = crc_of(reader->fd, spool_record_body_offset(record), record->body_len, &crc);
+	if (err)
+		return err;
+	return crc == record->body_crc ? 0 : ERR_CORRUPT;
+}
+
+void spool_reader_init(struct spool_reader *reader, int fd, uint64_t offset, uint64_t limit, unsigned flags)
+{
+	*reader = (struct spool_reader){ .fd = fd, .flags = flags, .offset = offset, .limit = limit };
+}
+
+void spool_reader_free(struct spool_reader *reader)
+{
+	buf_free(&reader->envelope);
+}
+
+enum spool_read spool_reader_next(struct spool_reader *reader, struct spool_entry *out)
+{
+	struct spool_entry entry = { .offset = reader->offset };
+	if (reader->offset >= reader->limit)
+		return SPOOL_READ_END;
+	int err = header_at(reader, reader->offset, &entry.record);
+	if (err == ERR_IO)
+		return fail(&entry, err, out);
+	if (err)
+		return broken_span(reader, &entry, out);
+
+	entry.has_record = true;
+	entry.length = spool_record_length(&entry.record);
+	if (entry.length > reader->limit - entry.offset)
+		return broken_span(reader, &entry, out);
+	err = read_envelope(reader, &entry);
+	if (!err)
+		err = check_inline_body(reader, &entry.record);
+	if (err == ERR_EOF)
+		return broken_span(reader, &entry, out); /* the file is shorter than the limit */
+	if (err && err != ERR_CORRUPT)
+		return fail(&entry, err, out);
+	reader->offset += entry.length;
+	entry.err = err;
+	*out = entry;
+	return err ? SPOOL_READ_CORRUPT : SPOOL_READ_RECORD;
+}
+
+int spool_body_open(const struct spool_dirs *dirs, int file_fd, const struct spool_record *record, struct spool_body_source *out)
+{
+	if (!spool_record_is_large(record)) {
+		*out = (struct spool_body_source){ file_fd, false, spool_record_body_offset(record), record->body_len };
+		return 0;
+	}
+	int fd;
+	uint64_t size;
+	int err = spool_large_open(dirs, &record->id, &fd, &size);
+	if (err)
+		return err;
+	if (size < record->body_len) {
+		close(fd);
+		return ERR_CORRUPT;
+	}
+	*out = (struct spool_body_source){ fd, true, 0, record->body_len };
+	return 0;
+}
+
+void spool_body_close(struct spool_body_source *body)
+{
+	if (body->is_owned && body->fd >= 0)
+		close(body->fd);
+	*body = (struct spool_body_source){ .fd = -1 };
+}
+
+int spool_body_check(const struct spool_body_source *body, const struct spool_record *record)
+{
+	uint32_t crc;
+	int err = crc_of(body->fd, body->offset, body->len, &crc);
+	if (err)
+		return err == ERR_EOF ? ERR_CORRUPT : err;
+	return crc == record->body_crc ? 0 : ERR_CORRUPT;
+}

@@ -1,0 +1,173 @@
+#include "spool_segment.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fault.h"
+
+#define NUMBER_DIGITS 16
+#define NUMBER_MAX UINT64_C(9999999999999999)
+#define WORKER_MAX 999
+
+int spool_segment_name_parse(struct span text, struct spool_segment_name *out, uint64_t *number_out, unsigned *worker_out)
+{
+	static const struct span infix = { ".w", 2 }, suffix = { ".seg", 4 };
+	uint64_t number, worker;
+	size_t worker_at = NUMBER_DIGITS + infix.len;
+	if (text.len <= worker_at + suffix.len || text.len >= sizeof out->text ||
+	    !span_eq(span_sub(text, NUMBER_DIGITS, worker_at), infix) || !span_eq(span_sub(text, text.len - suffix.len, text.len), suffix) ||
+	    span_to_u64(span_sub(text, 0, NUMBER_DIGITS), NUMBER_MAX, &number) != 0 ||
+	    span_to_u64(span_sub(text, worker_at, text.len - suffix.len), WORKER_MAX, &worker) != 0)
+		return ERR_SYNTAX;
+	if (out)
+		(void)span_to_cstr(text, out->text, sizeof out->text);
+	if (number_out)
+		*number_out = number;
+	if (worker_out)
+		*worker_out = (unsigned)worker;
+	return 0;
+}
+
+static int raise_above(int dirfd, uint64_t *next)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return ERR_IO;
+	}
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		struct span name = span_of(entry->d_name);
+		static const struct span ack = { ".ack", 4 };
+		if (span_eq(span_sub(name, name.len < ack.len ? 0 : name.len - ack.len, name.len), ack))
+			name.len -= ack.len;
+		uint64_t number;
+		if (spool_segment_name_parse(name, NULL, &number, NULL) == 0 && number >= *next)
+			*next = number + 1;
+	}
+	closedir(dir);
+	return 0;
+}
+
+int spool_segment_next_number(const struct spool_dirs *dirs, uint64_t *out)
+{
+	uint64_t next = 1;
+	int err = raise_above(dirs->journal, &next);
+	if (!err)
+		err = raise_above(dirs->ack, &next);
+	if (!err)
+		*out = next;
+	return err;
+}
+
+/* A file that somebody else will append to: owned by uid, locked, its name durable. */
+static int create_for(int dirfd, const char *name, uid_t uid, gid_t gid, int *fd_out)
+{
+	int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_from_errno(errno);
+	errno = spool_fault(SPOOL_FAULT_SEGMENT_CREATE);
+	int err = err_from_errno(errno);
+	if (!err && (uid != geteuid() && fchown(fd, uid, gid) != 0))
+		err = err_from_errno(errno);
+	if (!err && flock(fd, LOCK_EX | LOCK_NB) != 0)
+		err = ERR_BUSY;
+	if (!err)
+		err = spool_dir_sync(dirfd);
+	if (err) {
+		(void)unlinkat(dirfd, name, 0);
+		close(fd);
+		return err;
+	}
+	*fd_out = fd;
+	return 0;
+}
+
+static int open_to_read(int dirfd, const char *name, int *fd_out, uint64_t *size_out)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return err_from_errno(errno);
+	struct stat st;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return ERR_IO;
+	}
+	*fd_out = fd;
+	*size_out = (uint64_t)st.st_size;
+	return 0;
+}
+
+int spool_segment_create(const struct spool_dirs *dirs, uint64_t number, unsigned worker, uid_t uid, gid_t gid,
+                         struct spool_segment_name *name_out, int *fd_out)
+{
+	if (number > NUMBER_MAX || worker > WORKER_MAX)
+		return ERR_INVAL;
+	struct spool_segment_name name;
+	(void)snprintf(name.text, sizeof name.text, "%0*" PRIu64 ".w%u.seg", NUMBER_DIGITS, number, worker);
+	int err = create_for(dirs->journal, name.text, uid, gid, fd_out);
+	if (!err)
+		*name_out = name;
+	return err;
+}
+
+int spool_segment_open(const struct spool_dirs *dirs, const char *name, int *fd_out, uint64_t *size_out, bool *is_sealed_out)
+{
+	int fd;
+	uint64_t size;
+	int err = open_to_read(dirs->journal, name, &fd, &size);
+	if (err)
+		return err;
+	bool is_sealed = flock(fd, LOCK_SH | LOCK_NB) == 0;
+	struct stat st;
+	if (is_sealed) {
+		/* The writer may have ended between the two looks: only now is the size final. */
+		if (fstat(fd, &st) != 0) {
+			close(fd);
+			return ERR_IO;
+		}
+		size = (uint64_t)st.st_size;
+		(void)flock(fd, LOCK_UN);
+	}
+	*fd_out = fd;
+	*size_out = size;
+	*is_sealed_out = is_sealed;
+	return 0;
+}
+
+int spool_segment_recycle(const struct spool_dirs *dirs, const char *name)
+{
+	(void)spool_fault(SPOOL_FAULT_RECYCLE_BEFORE);
+	if (unlinkat(dirs->journal, name, 0) != 0 && errno != ENOENT)
+		return err_from_errno(errno);
+	/* Were the acknowledgements to vanish first, a power cut could bring the segment back with everything unsettled. */
+	int err = spool_dir_sync(dirs->journal);
+	if (err)
+		return err;
+	(void)spool_fault(SPOOL_FAULT_RECYCLE_BETWEEN);
+	char ack[SPOOL_SEGMENT_NAME_CAP + 8];
+	(void)snprintf(ack, sizeof ack, "%s.ack", name);
+	return unlinkat(dirs->ack, ack, 0) == 0 || errno == ENOENT ? 0 : err_from_errno(errno);
+}
+
+int spool_large_create(const struct spool_dirs *dirs, const struct spool_id *id, uid_t uid, gid_t gid, int *fd_out)
+{
+	return create_for(dirs->large, id->text, uid, gid, fd_out);
+}
+
+int spool_large_open(const struct spool_dirs *dirs, const struct spool_id *id, int *fd_out, uint64_t *size_out)
+{
+	return open_to_read(dirs->large, id->text, fd_out, size_out);
+}
+
+int spool_large_remove(const struct spool_dirs *dirs, const struct spool_id *id)
+{
+	return unlinkat(dirs->large, id->text, 0) == 0 || errno == ENOENT ? 0 : err_from_errno(errno);
+}
