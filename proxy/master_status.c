@@ -1,0 +1,100 @@
+#include "master_status.h"
+
+#include <unistd.h>
+
+#include "log.h"
+#include "space.h"
+
+static void begin(struct kv *kv, const char *what)
+{
+	kv_init(kv);
+	kv_text(kv, "what", what);
+}
+
+static void answer_daemon(const struct master_status_sources *from, struct control_client *client)
+{
+	struct kv kv;
+	begin(&kv, "daemon");
+	kv_text(&kv, "version", POSTERN_VERSION);
+	kv_i64(&kv, "pid", getpid());
+	kv_text(&kv, "state", from->is_draining ? "stopping" : "running");
+	kv_text(&kv, "hostname", from->conf->hostname);
+	kv_text(&kv, "rules", from->conf->rules);
+	kv_text(&kv, "spool", from->conf->spool);
+	kv_u64(&kv, "log_lost", log_lost());
+	(void)control_line(client, &kv);
+}
+
+static void answer_workers(const struct master_status_sources *from, struct control_client *client)
+{
+	for (size_t i = 0; i < from->worker_count; i++) {
+		const struct worker_process *w = from->workers[i];
+		struct kv kv;
+		begin(&kv, "worker");
+		kv_u64(&kv, "worker", i);
+		kv_i64(&kv, "pid", worker_process_pid(w));
+		kv_text(&kv, "state", worker_state_name(worker_process_state(w)));
+		kv_u64(&kv, "restarts", worker_process_restarts(w));
+		kv_u64(&kv, "sessions", from->counters->slots[i].values[COUNTER_SESSIONS]);
+		kv_text(&kv, "forwarder", from->has_forwarder[i] ? "connected" : "away");
+		(void)control_line(client, &kv);
+	}
+}
+
+static void answer_listeners(const struct master_status_sources *from, struct control_client *client)
+{
+	for (size_t g = 0; g < from->listeners->group_count; g++) {
+		const struct listener_group *group = &from->listeners->groups[g];
+		const struct conf_listen *l = &from->conf->listen[group->listen_index];
+		char forward[FORWARD_SPEC_TEXT_CAP];
+		struct kv kv;
+		begin(&kv, "listener");
+		kv_text(&kv, "interface", l->iface);
+		kv_text(&kv, "family", group->family == ADDR_V6 ? "ipv6" : "ipv4");
+		kv_text(&kv, "mode", conf_listen_mode_name(l->mode));
+		kv_u64(&kv, "port", l->port);
+		kv_text(&kv, "trust", l->trusted ? "trusted" : "untrusted");
+		kv_text(&kv, "forward", forward_spec_format(&l->forward, forward));
+		kv_text(&kv, "identity", conf_identity_name(l->identity));
+		(void)control_line(client, &kv);
+	}
+}
+
+static void answer_counters(const struct master_status_sources *from, struct control_client *client)
+{
+	struct kv kv;
+	begin(&kv, "counters");
+	for (int id = 0; id < COUNTER_COUNT; id++)
+		kv_u64(&kv, counter_name((enum counter)id), counters_sum(from->counters, (enum counter)id));
+	(void)control_line(client, &kv);
+}
+
+static void answer_spool(const struct master_status_sources *from, struct control_client *client)
+{
+	const struct spool_space_limits limits = { from->conf->min_free_bytes, from->conf->min_free_inodes };
+	struct spool_space space;
+	struct kv kv;
+	begin(&kv, "spool");
+	if (spool_space_get(from->spool_fd, &space) == 0) {
+		kv_u64(&kv, "free_bytes", space.free_bytes);
+		kv_u64(&kv, "free_inodes", space.free_inodes);
+	}
+	kv_u64(&kv, "min_free_bytes", limits.min_free_bytes);
+	kv_u64(&kv, "min_free_inodes", limits.min_free_inodes);
+	kv_text(&kv, "accepting", spool_space_check(from->spool_fd, &limits, NULL) == 0 ? "yes" : "no");
+	(void)control_line(client, &kv);
+}
+
+void master_status_answer(const struct master_status_sources *from, struct control_client *client, struct span request)
+{
+	if (!span_eq(span_trim(request), SPAN_LIT("status"))) {
+		control_end(client, ERR_INVAL, "posternd answers only: status");
+		return;
+	}
+	answer_daemon(from, client);
+	answer_workers(from, client);
+	answer_listeners(from, client);
+	answer_counters(from, client);
+	answer_spool(from, client);
+	control_end(client, 0, "");
+}

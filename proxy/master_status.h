@@ -1,0 +1,29 @@
+/* master_status.h - the master's answers to `postern status`: daemon, workers, listeners, counters, spool space.
+ */
+#ifndef POSTERN_MASTER_STATUS_H
+#define POSTERN_MASTER_STATUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf.h"
+#include "control.h"
+#include "counters.h"
+#include "listeners.h"
+#include "worker_process.h"
+
+struct master_status_sources {
+	const struct conf *conf;
+	const struct counters *counters;
+	const struct listeners *listeners;
+	struct worker_process *const *workers;
+	size_t worker_count;
+	const bool *has_forwarder;
+	int spool_fd;
+	bool is_draining;
+};
+
+/* "status": lines that begin with what=daemon, what=worker, what=listener, what=counters, what=spool.  Anything else is refused. */
+void master_status_answer(const struct master_status_sources *from, struct control_client *client, struct span request);
+
+#endif

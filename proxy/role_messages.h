@@ -1,0 +1,78 @@
+/* role_messages.h - what master and session workers say to each other, over one socketpair a worker (lib/ipc).
+ * At its start a worker gets SETUP, COUNTERS, RULES, one LISTENER for each of its sockets, and GO, in this order; then it answers READY.
+ * Everything later can come at any time.  Each type has one payload struct; the receiver checks its size and its contents.
+ */
+#ifndef POSTERN_ROLE_MESSAGES_H
+#define POSTERN_ROLE_MESSAGES_H
+
+#include <stdint.h>
+
+#include "conf.h"
+#include "local_addrs.h"
+#include "priv.h"
+#include "spool_segment.h"
+
+#define SESSION_ROLE_ARG "--role=session"
+#define ROLE_CONTROL_FD 3
+
+enum role_message {
+	/* master to worker */
+	ROLE_SETUP = 16,   /* struct role_setup */
+	ROLE_COUNTERS,     /* no payload; descriptor: counters.h */
+	ROLE_RULES,        /* no payload; descriptor: rules_source.h.  At start and at each reload */
+	ROLE_LISTENER,     /* struct role_listener; descriptor: the listening socket */
+	ROLE_GO,           /* no payload */
+	ROLE_CONF,         /* struct role_conf: at a reload, in front of ROLE_RULES */
+	ROLE_SEGMENT,      /* struct role_segment; descriptor, none when err is set */
+	ROLE_LARGE,        /* struct role_large; descriptor, none when err is set */
+	ROLE_FORWARDER,    /* no payload; descriptor: a connection to posternfwd */
+	ROLE_DRAIN,        /* no payload: accept no more, end what is idle, finish the rest */
+
+	/* worker to master */
+	ROLE_READY,        /* no payload: accepting */
+	ROLE_FAILED,       /* struct role_failed: the start went wrong, the process ends */
+	ROLE_NEED_SEGMENT, /* no payload */
+	ROLE_NEED_LARGE,   /* struct role_large_wanted */
+	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
+};
+
+/* What a worker follows from the configuration; replaced at a reload. */
+struct role_conf {
+	struct conf conf;
+	struct local_addrs local_addrs;
+};
+
+struct role_setup {
+	uint32_t worker;  /* 0 … */
+	uint32_t workers;
+	uint32_t generation; /* how often this worker was started: part of session ids */
+	struct priv_user user;
+	char chroot_dir[CONF_PATH_CAP + 16];
+	uint64_t log_form;
+	struct role_conf conf;
+};
+
+struct role_listener {
+	uint32_t listen_index; /* into conf.listen */
+	uint32_t family;       /* enum addr_family */
+};
+
+struct role_segment {
+	int32_t err;
+	struct spool_segment_name name;
+};
+
+struct role_large {
+	int32_t err;
+	struct spool_id id;
+};
+
+struct role_large_wanted {
+	struct spool_id id;
+};
+
+struct role_failed {
+	struct reason why;
+};
+
+#endif

@@ -1,0 +1,148 @@
+#include "spool_keeper.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+struct stock {
+	struct spool_segment_name name;
+	int fd; /* -1: used up */
+};
+
+struct spool_keeper {
+	struct loop *loop;
+	struct spool_keeper_events events;
+	struct spool_dirs dirs;
+	struct priv_user owner;
+	uint64_t next_number;
+	size_t workers;
+	struct stock *stock; /* one a worker */
+};
+
+struct request {
+	struct spool_keeper *keeper;
+	struct spool_keeper_asker asker;
+	uint64_t number;       /* segments */
+	bool is_large;
+	struct role_segment segment;
+	struct role_large large;
+	int fd;
+};
+
+int spool_keeper_open(const char *path, const struct priv_user *owner, size_t workers, struct spool_keeper **out, struct reason *why)
+{
+	struct spool_keeper *k = calloc(1, sizeof *k);
+	if (!k)
+		return reason_set(why, ERR_NOMEM, "no memory");
+	k->dirs = SPOOL_DIRS_CLOSED;
+	k->owner = *owner;
+	k->stock = calloc(workers, sizeof *k->stock);
+	int err = k->stock ? 0 : reason_set(why, ERR_NOMEM, "no memory");
+	if (!err)
+		err = spool_dir_prepare(path, owner->uid, owner->gid, why);
+	if (!err)
+		err = spool_dirs_open(path, &k->dirs, why);
+	if (!err && (err = spool_segment_next_number(&k->dirs, &k->next_number)) != 0)
+		reason_set(why, err, "%s/journal: cannot be read (%s)", path, err_name(err));
+	for (; !err && k->workers < workers; k->workers++) {
+		struct stock *s = &k->stock[k->workers];
+		s->fd = -1;
+		err = spool_segment_create(&k->dirs, k->next_number++, (unsigned)k->workers, owner->uid, owner->gid, &s->name, &s->fd);
+		if (err)
+			reason_set(why, err, "%s/journal: a segment cannot be created (%s): is the file system full, or mounted read-only?", path,
+				   err_name(err));
+	}
+	if (err)
+		spool_keeper_destroy(&k);
+	else
+		*out = k;
+	return err;
+}
+
+void spool_keeper_start(struct spool_keeper *keeper, struct loop *loop, const struct spool_keeper_events *events)
+{
+	keeper->loop = loop;
+	keeper->events = *events;
+}
+
+static void create_file(void *ctx)
+{
+	struct request *r = ctx;
+	const struct spool_keeper *k = r->keeper;
+	if (r->is_large)
+		r->large.err = spool_large_create(&k->dirs, &r->large.id, k->owner.uid, k->owner.gid, &r->fd);
+	else
+		r->segment.err =
+			spool_segment_create(&k->dirs, r->number, r->asker.worker, k->owner.uid, k->owner.gid, &r->segment.name, &r->fd);
+}
+
+static void hand_out(void *ctx)
+{
+	struct request *r = ctx;
+	struct spool_keeper *k = r->keeper;
+	int err = r->is_large ? r->large.err : r->segment.err;
+	if (err) {
+		r->fd = -1;
+		log_event(LOG_LEVEL_ERR, "spool-create-failed", "%s for worker %u: %s", r->is_large ? "a large-body file" : "a segment",
+			  r->asker.worker, err_name(err));
+	}
+	if (r->is_large)
+		k->events.large(k->events.ctx, &r->asker, &r->large, r->fd);
+	else
+		k->events.segment(k->events.ctx, &r->asker, &r->segment, r->fd);
+	free(r);
+}
+
+static void submit(struct spool_keeper *keeper, const struct request *request)
+{
+	struct request *r = malloc(sizeof *r);
+	if (r) {
+		*r = *request;
+		if (loop_job_start(keeper->loop, create_file, hand_out, r) == 0)
+			return;
+		free(r);
+	}
+	/* The worker's writer has a deadline of its own and answers 452. */
+	log_event(LOG_LEVEL_ERR, "spool-create-failed", "no memory");
+}
+
+void spool_keeper_need_segment(struct spool_keeper *keeper, const struct spool_keeper_asker *asker)
+{
+	struct stock *s = &keeper->stock[asker->worker];
+	if (s->fd >= 0) {
+		struct role_segment what = { .err = 0, .name = s->name };
+		int fd = s->fd;
+		s->fd = -1;
+		keeper->events.segment(keeper->events.ctx, asker, &what, fd);
+		return;
+	}
+	struct request r = { .keeper = keeper, .asker = *asker, .number = keeper->next_number++, .fd = -1 };
+	submit(keeper, &r);
+}
+
+void spool_keeper_need_large(struct spool_keeper *keeper, const struct spool_keeper_asker *asker, const struct spool_id *id)
+{
+	struct request r = { .keeper = keeper, .asker = *asker, .is_large = true, .large.id = *id, .fd = -1 };
+	submit(keeper, &r);
+}
+
+int spool_keeper_fd(const struct spool_keeper *keeper)
+{
+	return keeper->dirs.journal;
+}
+
+void spool_keeper_destroy(struct spool_keeper **keeper)
+{
+	struct spool_keeper *k = *keeper;
+	if (!k)
+		return;
+	for (size_t i = 0; k->stock && i < k->workers; i++)
+		if (k->stock[i].fd >= 0)
+			(void)close(k->stock[i].fd);
+	free(k->stock);
+	spool_dirs_close(&k->dirs);
+	free(k);
+	*keeper = NULL;
+}

@@ -1,0 +1,323 @@
+#include "worker_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define BACKOFF_MIN_MS 200u
+#define BACKOFF_MAX_MS 30000u
+#define LONG_LIFE_MS 60000u
+
+struct worker_process {
+	struct loop *loop;
+	uint32_t index, generation;
+	const struct worker_supply *supply;
+	struct counter_slot *counters;
+	struct worker_process_events events;
+	enum worker_state state;
+	pid_t pid;
+	struct ipc_channel *channel;
+	struct loop_timer *restart_timer;
+	uint64_t backoff_ms, started_ms, restarts;
+	bool was_ready; /* once, ever: before that a death is a failed start */
+	bool is_draining;
+	struct reason failure; /* what the dying worker said */
+};
+
+const char *worker_state_name(enum worker_state state)
+{
+	static const char *const names[] = { "idle", "starting", "running", "waiting", "ended" };
+	return names[state];
+}
+
+static void set_state(struct worker_process *w, enum worker_state state)
+{
+	log_event(LOG_LEVEL_DEBUG, "worker-state", "worker %u: %s -> %s", w->index, worker_state_name(w->state), worker_state_name(state));
+	w->state = state;
+}
+
+/* Only what a role can need: the time zone, and what the test suite and the sanitizers look for. */
+static void keep_environment(char *out[], size_t cap)
+{
+	static const char *const kept[] = { "TZ=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "POSTERN_FAULT=" };
+	size_t count = 0;
+	for (char **e = environ; *e; e++)
+		for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+			if (strncmp(*e, kept[i], strlen(kept[i])) == 0 && count + 1 < cap)
+				out[count++] = *e;
+	out[count] = NULL;
+}
+
+/* In the child.  Everything else is close-on-exec. */
+static void become_worker(int control_fd, uint32_t index)
+{
+	char title[32];
+	char *argv[] = { title, (char *)(uintptr_t)SESSION_ROLE_ARG, NULL };
+	char *envp[8];
+	(void)snprintf(title, sizeof title, "posternd: session %u", index);
+	keep_environment(envp, sizeof envp / sizeof envp[0]);
+	if (control_fd == ROLE_CONTROL_FD)
+		(void)fcntl(control_fd, F_SETFD, 0);
+	else if (dup2(control_fd, ROLE_CONTROL_FD) < 0)
+		_exit(127);
+	(void)execve("/proc/self/exe", argv, envp);
+	_exit(127);
+}
+
+static void restart_due(void *ctx)
+{
+	worker_process_start(ctx);
+}
+
+static void start_later(struct worker_process *w)
+{
+	set_state(w, WORKER_WAITING);
+	w->restarts++;
+	loop_timer_start(w->restart_timer, w->backoff_ms);
+	w->backoff_ms = w->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : w->backoff_ms * 2;
+}
+
+static void channel_closed(void *ctx, int err)
+{
+	struct worker_process *w = ctx;
+	(void)err;
+	/* What the worker means by it shows when it is waited for; if it lives on without a channel it is of no use. */
+	ipc_channel_destroy(&w->channel);
+	if (w->pid > 0 && w->state != WORKER_ENDED && !w->is_draining)
+		(void)kill(w->pid, SIGKILL);
+}
+
+static void channel_message(void *ctx, struct ipc_message *msg)
+{
+	struct worker_process *w = ctx;
+	struct role_large_wanted large;
+	struct role_failed failed;
+	switch (msg->type) {
+	case ROLE_READY:
+		if (w->state != WORKER_STARTING)
+			break;
+		set_state(w, WORKER_RUNNING);
+		w->was_ready = true;
+		w->events.ready(w->events.ctx, w);
+		return;
+	case ROLE_FAILED:
+		if (msg->len != sizeof failed)
+			break;
+		memcpy(&failed, msg->payload, sizeof failed);
+		failed.why.text[sizeof failed.why.text - 1] = '\0';
+		reason_set(&w->failure, 0, "%s", failed.why.text);
+		return;
+	case ROLE_NEED_SEGMENT:
+		w->events.need_segment(w->events.ctx, w);
+		return;
+	case ROLE_NEED_LARGE:
+		if (msg->len != sizeof large)
+			break;
+		memcpy(&large, msg->payload, sizeof large);
+		large.id.text[SPOOL_ID_LEN] = '\0';
+		if (spool_id_parse(span_of(large.id.text), &large.id))
+			break;
+		w->events.need_large(w->events.ctx, w, &large.id);
+		return;
+	case ROLE_FORWARDER_LOST:
+		w->events.forwarder_lost(w->events.ctx, w);
+		return;
+	default:
+		break;
+	}
+	log_event(LOG_LEVEL_ERR, "worker-protocol", "worker %u sent a message of type %u with %zu bytes that makes no sense: killed", w->index,
+		  msg->type, msg->len);
+	worker_process_kill(w);
+}
+
+static int feed(struct worker_process *w)
+{
+	struct role_setup setup = w->supply->setup;
+	setup.worker = w->index;
+	setup.generation = w->generation;
+	int err = ipc_channel_send(w->channel, ROLE_SETUP, &setup, sizeof setup, NULL, 0);
+	if (!err)
+		err = ipc_channel_send(w->channel, ROLE_COUNTERS, NULL, 0, &w->supply->counters_fd, 1);
+	if (!err)
+		err = ipc_channel_send(w->channel, ROLE_RULES, NULL, 0, &w->supply->rules_fd, 1);
+	for (size_t g = 0; !err && g < w->supply->listeners->group_count; g++) {
+		const struct listener_group *group = &w->supply->listeners->groups[g];
+		struct role_listener what = { .listen_index = group->listen_index, .family = group->family };
+		err = ipc_channel_send(w->channel, ROLE_LISTENER, &what, sizeof what, &group->fds[w->index], 1);
+	}
+	return err ? err : ipc_channel_send(w->channel, ROLE_GO, NULL, 0, NULL, 0);
+}
+
+void worker_process_start(struct worker_process *w)
+{
+	int fds[2];
+	if (w->is_draining)
+		return;
+	w->generation++;
+	w->failure.text[0] = '\0';
+	int err = ipc_pair(fds);
+	if (err) {
+		log_event(LOG_LEVEL_ERR, "worker-start-failed", "worker %u: no socket pair (%s)", w->index, err_name(err));
+		start_later(w);
+		return;
+	}
+	pid_t pid = fork();
+	if (pid == 0)
+		become_worker(fds[1], w->index);
+	(void)close(fds[1]);
+	if (pid < 0) {
+		log_event(LOG_LEVEL_ERR, "worker-start-failed", "worker %u: fork: %s", w->index, strerror(errno));
+		(void)close(fds[0]);
+		start_later(w);
+		return;
+	}
+	w->pid = pid;
+	w->started_ms = loop_now_ms(w->loop);
+	set_state(w, WORKER_STARTING);
+	err = ipc_channel_create(w->loop, fds[0], channel_message, channel_closed, w, &w->channel);
+	if (err)
+		(void)close(fds[0]);
+	else
+		err = feed(w);
+	if (err) {
+		log_event(LOG_LEVEL_ERR, "worker-start-failed", "worker %u cannot be fed (%s)", w->index, err_name(err));
+		worker_process_kill(w);
+	}
+}
+
+static void log_death(const struct worker_process *w, int wait_status)
+{
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "worker-died");
+	kv_u64(&kv, "worker", w->index);
+	kv_i64(&kv, "pid", w->pid);
+	if (WIFSIGNALED(wait_status))
+		kv_text(&kv, "signal", strsignal(WTERMSIG(wait_status)));
+	else
+		kv_i64(&kv, "exit", WEXITSTATUS(wait_status));
+	if (w->failure.text[0])
+		kv_text(&kv, "why", w->failure.text);
+	kv_u64(&kv, "sessions_lost", w->counters->values[COUNTER_SESSIONS]);
+	kv_u64(&kv, "restart_ms", w->backoff_ms);
+	log_kv(LOG_LEVEL_ERR, &kv);
+}
+
+bool worker_process_died(struct worker_process *w, pid_t pid, int wait_status)
+{
+	if (w->pid != pid || pid <= 0)
+		return false;
+	bool clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+	if (loop_now_ms(w->loop) - w->started_ms > LONG_LIFE_MS)
+		w->backoff_ms = BACKOFF_MIN_MS;
+	if (!(clean && w->is_draining))
+		log_death(w, wait_status);
+	w->pid = 0;
+	ipc_channel_destroy(&w->channel);
+	counters_clear_gauges(w->counters);
+	if (w->is_draining) {
+		set_state(w, WORKER_ENDED);
+		w->events.ended(w->events.ctx, w);
+	} else if (!w->was_ready) {
+		set_state(w, WORKER_ENDED);
+		if (!w->failure.text[0])
+			reason_set(&w->failure, 0, "worker %u died at its start", w->index);
+		w->events.start_failed(w->events.ctx, w, &w->failure);
+	} else {
+		start_later(w);
+	}
+	return true;
+}
+
+void worker_process_send(struct worker_process *w, enum role_message type, const void *payload, size_t len, int fd)
+{
+	if (!w->channel)
+		return;
+	int err = ipc_channel_send(w->channel, type, payload, len, &fd, fd >= 0 ? 1 : 0);
+	if (err && err != ERR_EOF)
+		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take messages (%s)", w->index, err_name(err));
+}
+
+void worker_process_drain(struct worker_process *w)
+{
+	w->is_draining = true;
+	loop_timer_stop(w->restart_timer);
+	if (w->pid > 0) {
+		worker_process_send(w, ROLE_DRAIN, NULL, 0, -1);
+	} else if (w->state != WORKER_ENDED) {
+		set_state(w, WORKER_ENDED);
+		w->events.ended(w->events.ctx, w);
+	}
+}
+
+void worker_process_kill(struct worker_process *w)
+{
+	if (w->pid > 0)
+		(void)kill(w->pid, SIGKILL);
+}
+
+int worker_process_create(struct loop *loop, uint32_t index, const struct worker_supply *supply, struct counter_slot *counters,
+			  const struct worker_process_events *events, struct worker_process **out)
+{
+	struct worker_process *w = calloc(1, sizeof *w);
+	if (!w)
+		return ERR_NOMEM;
+	w->loop = loop;
+	w->index = index;
+	w->supply = supply;
+	w->counters = counters;
+	w->events = *events;
+	w->backoff_ms = BACKOFF_MIN_MS;
+	int err = loop_timer_create(loop, restart_due, w, &w->restart_timer);
+	if (err) {
+		free(w);
+		return err;
+	}
+	*out = w;
+	return 0;
+}
+
+void worker_process_destroy(struct worker_process **worker)
+{
+	struct worker_process *w = *worker;
+	if (!w)
+		return;
+	worker_process_kill(w);
+	ipc_channel_destroy(&w->channel);
+	loop_timer_destroy(&w->restart_timer);
+	free(w);
+	*worker = NULL;
+}
+
+uint32_t worker_process_index(const struct worker_process *w)
+{
+	return w->index;
+}
+
+uint32_t worker_process_generation(const struct worker_process *w)
+{
+	return w->generation;
+}
+
+enum worker_state worker_process_state(const struct worker_process *w)
+{
+	return w->state;
+}
+
+pid_t worker_process_pid(const struct worker_process *w)
+{
+	return w->pid;
+}
+
+uint64_t worker_process_restarts(const struct worker_process *w)
+{
+	return w->restarts;
+}

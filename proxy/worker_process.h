@@ -1,0 +1,68 @@
+/* worker_process.h - one session worker as the master sees it: started, fed with descriptors, watched, started again.
+ * States: idle (not started), starting (until READY), running, waiting (died; started again after a back-off), ended (drained).
+ * Back-off: 200 ms after the first death, doubled up to 30 s, back to the beginning after a minute of life.
+ * The master tells of deaths (worker_process_died) because only it may wait for children.
+ */
+#ifndef POSTERN_WORKER_PROCESS_H
+#define POSTERN_WORKER_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "counters.h"
+#include "ipc.h"
+#include "listeners.h"
+#include "loop.h"
+#include "role_messages.h"
+
+enum worker_state { WORKER_IDLE, WORKER_STARTING, WORKER_RUNNING, WORKER_WAITING, WORKER_ENDED };
+
+struct worker_process;
+
+/* What every worker is given; borrowed for as long as there are workers, the master changes it at a reload. */
+struct worker_supply {
+	struct role_setup setup; /* worker and generation are filled in for each */
+	int counters_fd;
+	int rules_fd;
+	const struct listeners *listeners;
+};
+
+struct worker_process_events {
+	void (*ready)(void *ctx, struct worker_process *worker);
+	/* The first start failed: nothing will work.  why is the worker's own. */
+	void (*start_failed)(void *ctx, struct worker_process *worker, const struct reason *why);
+	void (*need_segment)(void *ctx, struct worker_process *worker);
+	void (*need_large)(void *ctx, struct worker_process *worker, const struct spool_id *id);
+	void (*forwarder_lost)(void *ctx, struct worker_process *worker);
+	void (*ended)(void *ctx, struct worker_process *worker); /* after a drain */
+	void *ctx;
+};
+
+int worker_process_create(struct loop *loop, uint32_t index, const struct worker_supply *supply, struct counter_slot *counters,
+			  const struct worker_process_events *events, struct worker_process **out);
+
+/* Fork and execute.  A failure is logged and tried again after the back-off. */
+void worker_process_start(struct worker_process *worker);
+
+/* The process that had this pid is gone.  False: it was not this worker's. */
+bool worker_process_died(struct worker_process *worker, pid_t pid, int wait_status);
+
+/* Send to a running worker; dropped silently when there is none.  Descriptors stay the caller's. */
+void worker_process_send(struct worker_process *worker, enum role_message type, const void *payload, size_t len, int fd);
+
+/* No restart from here on; a worker that runs is asked to end. */
+void worker_process_drain(struct worker_process *worker);
+void worker_process_kill(struct worker_process *worker);
+
+uint32_t worker_process_index(const struct worker_process *worker);
+uint32_t worker_process_generation(const struct worker_process *worker);
+enum worker_state worker_process_state(const struct worker_process *worker);
+const char *worker_state_name(enum worker_state state);
+pid_t worker_process_pid(const struct worker_process *worker); /* 0: none */
+uint64_t worker_process_restarts(const struct worker_process *worker);
+
+/* Kills what still runs. */
+void worker_process_destroy(struct worker_process **worker);
+
+#endif
