@@ -54,7 +54,7 @@ static inline bool spool_ack_has_pending(const struct spool_ack_log *log)
 
 /* Three steps, so that the middle one can run in a job while more is added: begin (on the loop; false = nothing to do or one is under
  * way), write (blocks: write and fdatasync; touches only fd and flight), end (on the loop; err of write: on failure the entries go back to the
- * front of pending.  After a failed sync the file is written anew under the same name by the next write: never trust a second sync). */
+ * front of pending and are appended once more: a second sync of the first ones would prove nothing). */
 bool spool_ack_begin(struct spool_ack_log *log);
 int spool_ack_write(struct spool_ack_log *log);
 void spool_ack_end(struct spool_ack_log *log, int err);

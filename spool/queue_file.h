@@ -1,6 +1,5 @@
 /* queue_file.h - a message that waits: one file in queue/ or hold/, named by its id: its record, then status lines.
- * Status lines are key=value text with a CRC, append-only; the torn last one is ignored, a damaged one is skipped.  Nothing is
- * ever rewritten, so an administrator can read with `cat` what happened so far.
+ * Nothing is ever rewritten, so an administrator can read with `cat` what happened so far.
  * Promise: after create returned 0 the file survives a power cut; only then may the journal's record be acknowledged as queued.
  * A large body stays in large/ID: the record names it, nothing is copied.
  * Blocks: use in loop jobs (load is cheap enough for listings).  One writer: posternfwd.
@@ -17,27 +16,9 @@
 #include "reader.h"
 #include "record.h"
 #include "spool_dir.h"
-
-#define SPOOL_STATUS_TEXT_CAP 512u
+#include "status_line.h"
 
 enum spool_place { SPOOL_IN_QUEUE, SPOOL_IN_HOLD };
-
-/* One line.  Fields that are 0 or empty are not written. */
-struct spool_status {
-	int64_t time;               /* when, seconds since 1970 */
-	uint32_t attempt;           /* attempts made so far, with this one */
-	int64_t next_time;          /* when to try again */
-	bool has_recipient;
-	uint32_t recipient;         /* index; SPOOL_ACK_ALL = all */
-	enum spool_outcome outcome; /* of that recipient */
-	struct span text;           /* the reply or the error, cut at SPOOL_STATUS_TEXT_CAP */
-	struct span note;           /* an event of the whole message in one word: "warned", "held", "released" */
-};
-
-/* Line with its LF. */
-int spool_status_encode(const struct spool_status *status, struct buf *out);
-/* One line without its LF; spans point into the arena.  ERR_CORRUPT. */
-int spool_status_decode(struct span line, struct arena *arena, struct spool_status *out);
 
 /* ---- write */
 

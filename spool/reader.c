@@ -170,8 +170,8 @@ int spool_body_open(const struct spool_dirs *dirs, int file_fd, const struct spo
 		*out = (struct spool_body_source){ file_fd, false, spool_record_body_offset(record), record->body_len };
 		return 0;
 	}
-	int fd;
-	uint64_t size;
+	int fd = -1;
+	uint64_t size = 0;
 	int err = spool_large_open(dirs, &record->id, &fd, &size);
 	if (err)
 		return err;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "crc32c.h"
 #include "err.h"
 
 #define COPY_CHUNK 65536u
@@ -39,7 +40,7 @@ int64_t spool_bytes_read_at(int fd, void *bytes, size_t len, uint64_t offset)
 	return (int64_t)done;
 }
 
-int spool_bytes_copy(int from_fd, uint64_t offset, uint64_t len, int to_fd)
+int spool_bytes_copy(int from_fd, uint64_t offset, uint64_t len, int to_fd, uint32_t *crc)
 {
 	char chunk[COPY_CHUNK];
 	while (len > 0) {
@@ -52,6 +53,8 @@ int spool_bytes_copy(int from_fd, uint64_t offset, uint64_t len, int to_fd)
 		int err = spool_bytes_write_all(to_fd, chunk, (size_t)got);
 		if (err)
 			return err;
+		if (crc)
+			*crc = crc32c(*crc, chunk, (size_t)got);
 		offset += (uint64_t)got;
 		len -= (uint64_t)got;
 	}

@@ -26,7 +26,7 @@ int spool_bytes_write_all(int fd, const void *bytes, size_t len);
 /* Up to len bytes from offset; fewer only at the end of the file.  Number read, or ERR_IO. */
 int64_t spool_bytes_read_at(int fd, void *bytes, size_t len, uint64_t offset);
 
-/* Copy len bytes of one file to the end of another.  ERR_EOF when the source is shorter. */
-int spool_bytes_copy(int from_fd, uint64_t offset, uint64_t len, int to_fd);
+/* Copy len bytes of one file to the end of another, going on with the CRC in *crc (may be NULL).  ERR_EOF when the source is shorter. */
+int spool_bytes_copy(int from_fd, uint64_t offset, uint64_t len, int to_fd, uint32_t *crc);
 
 #endif

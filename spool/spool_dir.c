@@ -164,7 +164,7 @@ int spool_bad_save(const struct spool_dirs *dirs, const char *name, int fd, uint
 	int to = openat(dirs->bad, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return errno == EEXIST ? 0 : err_from_errno(errno);
-	int err = spool_bytes_copy(fd, offset, len, to);
+	int err = spool_bytes_copy(fd, offset, len, to, NULL);
 	if (err == ERR_EOF)
 		err = 0; /* what there was of it */
 	if (!err && fdatasync(to) != 0)

@@ -120,8 +120,8 @@ int spool_segment_create(const struct spool_dirs *dirs, uint64_t number, unsigne
 
 int spool_segment_open(const struct spool_dirs *dirs, const char *name, int *fd_out, uint64_t *size_out, bool *is_sealed_out)
 {
-	int fd;
-	uint64_t size;
+	int fd = -1;
+	uint64_t size = 0;
 	int err = open_to_read(dirs->journal, name, &fd, &size);
 	if (err)
 		return err;
