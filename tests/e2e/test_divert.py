@@ -304,14 +304,53 @@ def test_tproxy_with_syn_cookies(lab, v, backend):
 
 
 @every_family
-def test_tproxy_without_listener(lab, v):
-    """nft lets the packet pass when nobody listens; the man page says so."""
+def test_nobody_listens_tproxy_nft(lab, v):
+    """The packet passes; man page, CAVEATS, for this and the next two."""
     up(lab, "tproxy", "nft")
-    with any_listener(lab, "mta", v, 25) as server, any_listener(lab, "fw", v, 2526) as listener:
-        listener.close()
+    with any_listener(lab, "mta", v, 25) as server:
         direct, accepted = reaches(lab, v, server, (mta(v), 25))
         with direct, accepted, any_listener(lab, "fw", v, 2526):
             exchange(direct, accepted)  # the daemon's return does not break it
+
+
+@every_family
+def test_nobody_listens_tproxy_iptables(lab, v):
+    up(lab, "tproxy", "iptables")
+    with any_listener(lab, "mta", v, 25), pytest.raises(TimeoutError):
+        lab.connect("inet", None, (mta(v), 25), timeout=1.5)
+
+
+@every_way
+@every_family
+def test_nobody_listens_redirect(lab, v, backend):
+    up(lab, "redirect", backend)
+    with any_listener(lab, "mta", v, 25), pytest.raises(ConnectionRefusedError):
+        lab.connect("inet", None, (mta(v), 25))
+
+
+@every_way
+@every_family
+def test_redirected_connections_outlive_down(lab, v, backend):
+    up(lab, "redirect", backend)
+    with any_listener(lab, "fw", v, 2525) as listener, any_listener(lab, "mta", v, 25) as server:
+        old, diverted = reaches(lab, v, listener, (mta(v), 25))
+        with old, diverted:
+            lab.divert("down", "--iface", "wan")
+            exchange(old, diverted)
+            for sock in reaches(lab, v, server, (mta(v), 25)):
+                sock.close()
+
+
+@every_way
+def test_tproxied_connections_end_at_down(lab, backend):
+    up(lab, "tproxy", backend)
+    with any_listener(lab, "fw", 4, 2526) as listener:
+        old, diverted = reaches(lab, 4, listener, (Lab.MTA4, 25))
+        with old, diverted:
+            lab.divert("down", "--iface", "wan")
+            old.sendall(b"anybody there?")
+            with pytest.raises(ConnectionResetError):
+                old.recv(1)
 
 
 @every_way
