@@ -1,0 +1,55 @@
+/* attempt.h - one try to deliver one message: what is to be sent, and what became of each recipient.
+ * Knows no transport: the SMTP client and the sendmail pipe read it and settle its recipients.
+ * Owns: everything it points to, until attempt_destroy.
+ */
+#ifndef POSTERN_ATTEMPT_H
+#define POSTERN_ATTEMPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "envelope.h"
+#include "fwd_message.h"
+#include "queue_file.h"
+#include "reader.h"
+#include "spool_dir.h"
+
+struct attempt_recipient {
+	uint32_t index;             /* in envelope.recipients */
+	enum spool_outcome outcome; /* NONE until settled: DELIVERED, FAILED or DEFERRED */
+	uint16_t code;              /* of the reply; 0: none */
+	char status[10];            /* "5.1.1" (RFC 3463) */
+	struct span text;           /* the reply or the error, one line, in the arena */
+};
+
+struct attempt {
+	struct fwd_message *message;
+	struct arena arena;
+	struct spool_record record;
+	struct spool_envelope envelope;
+	struct span envelope_lines;    /* of a journal record */
+	struct spool_body_source body;
+	int file_fd;                   /* of a file in queue/; -1: the segment's */
+	struct attempt_recipient *todo;
+	size_t todo_count;
+	bool has_dsn_relay;            /* the next server offered DSN: it answers for what it took */
+	uint64_t started_ms;
+	char remote[320];              /* who answered: "mx.example.org[192.0.2.1]:25" */
+	void *user;                    /* the owner's */
+};
+
+/* Read a message from its segment or its file.  Blocks on its file: for one in queue/ use a loop job.  ERR_NOTFOUND, ERR_CORRUPT,
+ * ERR_IO, ERR_NOMEM.  ERR_EOF: no recipient is left to do (then *out is set all the same). */
+int attempt_load(const struct spool_dirs *dirs, struct fwd_message *message, struct attempt **out);
+void attempt_destroy(struct attempt **attempt);
+
+/* Settle one recipient, or all that are not settled yet.  Control characters in the text become spaces; it is copied and cut.  status NULL or
+ * empty: derived from outcome and text (a reply that carries "5.1.1" keeps it). */
+void attempt_settle(struct attempt *a, size_t todo_index, enum spool_outcome outcome, unsigned code, struct span text);
+void attempt_settle_rest(struct attempt *a, enum spool_outcome outcome, unsigned code, struct span text);
+
+/* How many have that outcome. */
+size_t attempt_count(const struct attempt *a, enum spool_outcome outcome);
+
+#endif

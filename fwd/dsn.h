@@ -1,0 +1,42 @@
+/* dsn.h - the report to a sender: multipart/report as RFC 3462 and RFC 3464 say, in wire form (CRLF, dot-stuffed, final dot).
+ * Pure.  Peer text in it is cut to printable ASCII, one line each, so no reply of a server can plant a header or a part.
+ */
+#ifndef POSTERN_DSN_H
+#define POSTERN_DSN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "envelope.h"
+#include "message_id.h"
+
+enum dsn_kind { DSN_FAILED, DSN_DELAYED, DSN_RELAYED };
+
+struct dsn_recipient {
+	const struct spool_recipient *recipient;
+	struct span status; /* "5.1.1" */
+	struct span reply;  /* the server's words, or ours when no server spoke */
+	unsigned code;      /* 0: our words, no SMTP reply */
+};
+
+struct dsn_report {
+	enum dsn_kind kind;
+	struct span hostname;
+	struct span remote;              /* the server that spoke; may be empty */
+	struct spool_id id;              /* of the report */
+	struct spool_id original_id;
+	const struct spool_envelope *original;
+	int64_t now, expires;            /* expires: when we give up (DSN_DELAYED) */
+	const struct dsn_recipient *recipients;
+	size_t count;
+	struct span original_body;       /* wire form, whole or cut, with or without its final dot */
+	bool is_body_whole;              /* else only the header is returned, whatever RET says */
+};
+
+int dsn_write(const struct dsn_report *report, struct buf *out);
+
+/* Does the sender of r want this kind?  RFC 3461 section 4.1; relayed only when asked for. */
+bool dsn_is_wanted(enum dsn_kind kind, const struct spool_envelope *envelope, const struct spool_recipient *r);
+
+#endif

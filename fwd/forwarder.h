@@ -1,0 +1,59 @@
+/* forwarder.h - posternfwd's state, shared by the parts that schedule, deliver and settle.  Only for fwd/.
+ * One struct, created after the privileges are gone, with what was opened before.
+ */
+#ifndef POSTERN_FORWARDER_H
+#define POSTERN_FORWARDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker.h"
+#include "conf.h"
+#include "control.h"
+#include "due_heap.h"
+#include "fwd_message.h"
+#include "journal.h"
+#include "loop.h"
+#include "spool_dir.h"
+
+struct forwarder_inputs {
+	struct conf conf;
+	const char *conf_path;   /* for SIGHUP; empty: nothing to read again */
+	struct spool_dirs dirs;
+	int notice_fd;           /* fwd.sock, listening */
+	int control_fd;          /* fwdctl.sock, listening */
+	int broker_fd;           /* -1: none */
+	uint64_t poll_ms;
+};
+
+struct forwarder_stats {
+	uint64_t received, delivered, deferred, bounced, deleted, bad; /* messages; deferred counts attempts */
+	uint64_t recipients_delivered, recipients_failed;
+	uint64_t attempts, reports, connections;
+};
+
+struct scheduler;
+struct settle;
+struct feed;
+
+struct forwarder {
+	struct forwarder_inputs in;
+	uint32_t conf_generation;
+	struct loop *loop;
+	struct broker *broker;
+	struct journal *journal;
+	struct fwd_table messages;
+	struct scheduler *scheduler;
+	struct settle *settle;
+	struct feed *feed;
+	struct control_server *control;
+	struct spool_id_source ids;
+	struct forwarder_stats stats;
+	int64_t started_time;
+	bool is_stopping;
+};
+
+/* Recover the spool, then serve until SIGTERM or SIGINT.  0: stopped in peace. */
+int forwarder_run(const struct forwarder_inputs *inputs, struct reason *why);
+
+#endif

@@ -1,0 +1,71 @@
+/* fwd_message.h - what the forwarder remembers of a message between two attempts: where it lies, where it goes, when.
+ * Everything else (envelope, recipients, replies so far) is on disk and read again when an attempt starts, so a waiting message
+ * costs about 150 bytes.
+ * A table finds them by id.  Owns: the messages in it.
+ */
+#ifndef POSTERN_FWD_MESSAGE_H
+#define POSTERN_FWD_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "message_id.h"
+#include "queue_file.h"
+
+struct destination;
+struct segment;
+
+enum fwd_state {
+	FWD_READY,    /* in its destination's line */
+	FWD_ACTIVE,   /* an attempt is under way */
+	FWD_SETTLING, /* its outcome is being written to disk */
+	FWD_WAITING,  /* until next_time */
+	FWD_HELD      /* until the administrator releases it */
+};
+
+struct fwd_message {
+	struct spool_id id;
+	uint8_t state;              /* enum fwd_state */
+	bool is_large;              /* the body is large/ID */
+	bool is_warned;             /* the sender was told of the delay */
+	uint16_t attempts;
+	uint32_t recipients;        /* still to do */
+	struct segment *segment;    /* NULL: queue/ID, or hold/ID while held */
+	uint64_t offset;            /* of the record in its segment */
+	uint64_t size_bytes;
+	int64_t accepted_time;
+	int64_t next_time;          /* FWD_WAITING; FWD_READY: since when */
+	struct destination *destination;
+	struct fwd_message *prev, *next; /* in the destination's line */
+	struct fwd_message *hash_next;
+	size_t heap_index;          /* FWD_WAITING */
+	uint32_t route_generation;  /* of the configuration that chose the destination */
+	uint32_t outcome_count;
+	enum spool_outcome *outcomes; /* owned; NULL: all recipients of the record are still to do */
+};
+
+const char *fwd_state_name(enum fwd_state state);
+
+/* Where its file is, when it has one. */
+static inline enum spool_place fwd_message_place(const struct fwd_message *m)
+{
+	return m->state == FWD_HELD ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE;
+}
+
+struct fwd_table {
+	struct fwd_message **slots;
+	size_t room, count;
+};
+
+/* A new zeroed message under that id.  ERR_BUSY: it is there already; ERR_NOMEM. */
+int fwd_table_add(struct fwd_table *table, const struct spool_id *id, struct fwd_message **out);
+struct fwd_message *fwd_table_find(const struct fwd_table *table, const struct spool_id *id);
+/* Takes it out and frees it. */
+void fwd_table_remove(struct fwd_table *table, struct fwd_message *message);
+void fwd_table_free(struct fwd_table *table);
+
+/* All ids, in order of time; the caller frees.  NULL without memory or without messages (count 0). */
+struct spool_id *fwd_table_ids(const struct fwd_table *table, size_t *count_out);
+
+#endif

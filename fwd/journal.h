@@ -1,0 +1,70 @@
+/* journal.h - the forwarder's view of journal/: which segments there are, how far they may be read, what in them is settled.
+ * New records are heard of by notices (fwd.sock) and, where a worker died, found by looking at the directory.  A live segment is never
+ * read beyond what its writer announced.  Settled records are noted in the segment's acknowledgement file, in batches written and
+ * synced by loop jobs; a sealed segment with nothing left is recycled.
+ * Owns: the segments, their descriptors and acknowledgement files.
+ */
+#ifndef POSTERN_JOURNAL_H
+#define POSTERN_JOURNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ack.h"
+#include "buf.h"
+#include "err.h"
+#include "loop.h"
+#include "recovery.h"
+#include "spool_dir.h"
+#include "writer.h"
+
+struct journal;
+
+struct segment {
+	struct spool_segment_name name;
+	struct journal *journal;
+	int fd;                /* -1 until the opening job is done */
+	uint64_t scanned;      /* next record to read */
+	uint64_t committed;    /* read no further */
+	uint64_t unsettled;    /* records that somebody still works on */
+	bool is_sealed;        /* committed is final */
+	bool is_checked;       /* what lies behind scanned was never announced: check bodies */
+	bool is_opening, is_flushing, is_recycling;
+	int open_err;
+	struct spool_ack_log acks;
+	struct buf large;        /* struct spool_id: bodies to remove once their acknowledgement is durable */
+	struct buf large_flight;
+	int flush_err;
+	struct segment *next;
+};
+
+struct journal_events {
+	/* A record that nobody works on yet.  True: taken (then journal_settle is called for it some day). */
+	bool (*message)(void *ctx, struct segment *segment, const struct spool_record *record, uint64_t offset, struct span envelope_lines,
+	                const struct spool_envelope *envelope);
+	void *ctx;
+};
+
+int journal_create(struct loop *loop, const struct spool_dirs *dirs, const struct journal_events *events, struct journal **out);
+/* Nothing must be in a job: after journal_is_quiet. */
+void journal_destroy(struct journal **journal);
+
+/* The segment for a record found by recovery; opened at once (blocks).  NULL: it can't be opened (logged). */
+struct segment *journal_adopt(struct journal *journal, const char *name);
+/* Recovery has seen all of it. */
+void journal_adopted(struct journal *journal, const struct spool_segment_info *info);
+
+/* A notice.  ERR_PROTO: it makes no sense. */
+int journal_notice(struct journal *journal, const struct spool_committed *what);
+/* Look for segments whose writer is gone. */
+void journal_poll(struct journal *journal);
+
+/* The record at offset: one recipient (is_last false), or all of it.  large: its body may be removed.  Cheap; durable a moment later. */
+void journal_note(struct journal *journal, struct segment *segment, uint64_t offset, uint32_t recipient, enum spool_outcome outcome);
+void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome, const struct spool_id *large);
+
+/* No job runs and everything noted is durable. */
+bool journal_is_quiet(const struct journal *journal);
+size_t journal_segment_count(const struct journal *journal);
+
+#endif

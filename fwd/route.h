@@ -1,0 +1,38 @@
+/* route.h - where a message goes next, and in whose name: the answer of the configuration to one envelope.
+ * The listen section whose name the envelope carries decides; a name that is not there (any more) counts as the first section.  Our own
+ * messages (reports to senders) take `bounce-via`.
+ * Pure.
+ */
+#ifndef POSTERN_ROUTE_H
+#define POSTERN_ROUTE_H
+
+#include <stdbool.h>
+
+#include "conf.h"
+#include "envelope.h"
+#include "message_id.h"
+
+struct route {
+	struct forward_spec spec;
+	enum forward_identity identity;
+	struct endpoint original; /* spec.kind FORWARD_ORIGINAL: the server */
+	struct addr spoofed;      /* identity spoof: speak from here; else ADDR_NONE */
+};
+
+#define ROUTE_KEY_CAP 400
+
+/* ERR_INVAL: `original`, but the envelope knows no original destination. */
+int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out);
+
+/* The name of the destination: messages with the same key may share connections.  Returns key. */
+const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP]);
+
+/* Is any way of this configuration a program (`sendmail:`)? */
+bool route_uses_programs(const struct conf *conf);
+/* Does any way speak from a client's address? */
+bool route_uses_spoof(const struct conf *conf);
+
+/* Written by this forwarder itself. */
+bool route_is_own(const struct spool_id *id);
+
+#endif

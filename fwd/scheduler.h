@@ -1,0 +1,50 @@
+/* scheduler.h - which message is tried when, over which connection.
+ * Every destination (route.h) has a line of ready messages and up to `destination-connections` connections, opened slowly and kept for several
+ * messages.  One that is down is probed by a single connection, with back-off, and holds up nobody else.
+ * Messages that wait for their own next time are in a heap.
+ */
+#ifndef POSTERN_SCHEDULER_H
+#define POSTERN_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "envelope.h"
+#include "forwarder.h"
+
+struct scheduler;
+
+int scheduler_create(struct forwarder *f, struct scheduler **out);
+/* Gives up connections and children that are left. */
+void scheduler_destroy(struct scheduler **scheduler);
+
+/* A message that is new to us: into its destination's line. */
+int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool_envelope *envelope);
+/* It waits until next_time. */
+void scheduler_wait(struct scheduler *s, struct fwd_message *m);
+/* Now, whatever its time and its destination's back-off say. */
+void scheduler_retry(struct scheduler *s, struct fwd_message *m);
+/* Out of line and heap: somebody else has it.  Not while it is active. */
+void scheduler_take(struct scheduler *s, struct fwd_message *m);
+/* It is gone, or held: its destination need not remember it. */
+void scheduler_forget(struct scheduler *s, struct fwd_message *m);
+
+/* SIGCHLD: true if the pid was a child of ours. */
+bool scheduler_child_exited(struct scheduler *s, pid_t pid, int status);
+
+/* Start nothing any more; quiet once no attempt runs. */
+void scheduler_stop(struct scheduler *s);
+bool scheduler_is_quiet(const struct scheduler *s);
+
+struct scheduler_figures {
+	uint64_t ready, waiting, active, destinations, connections, idle_connections, children, destinations_down;
+};
+void scheduler_figures(const struct scheduler *s, struct scheduler_figures *out);
+
+/* For listings.  Texts live until the next turn. */
+const char *destination_key(const struct destination *d);
+const char *destination_error(const struct destination *d); /* empty: it is not down */
+uint64_t destination_probe_s(const struct scheduler *s, const struct destination *d); /* seconds until it is tried again; 0: not down */
+
+#endif
