@@ -26,6 +26,8 @@ struct spool_found {
 	struct span envelope_lines;         /* for spool_queue_create; NULL from queue/ */
 	const enum spool_outcome *outcomes; /* one a recipient; NONE or DEFERRED = still to do */
 	const struct spool_queue_item *item; /* only from queue/ and hold/ */
+	bool is_in_queue; /* a journal record whose message stands in queue/ or hold/ too (a crash came between that and its acknowledgement):
+	                     acknowledge it as QUEUED for all and deliver nothing, the file is reported by itself */
 };
 
 struct spool_broken {
@@ -33,7 +35,7 @@ struct spool_broken {
 	const char *name;   /* file in it */
 	int fd;             /* borrowed; -1 when it can't be opened */
 	uint64_t offset, length;
-	bool is_torn;       /* the tail of a segment that no writer finished: never acknowledged.  Else damage. */
+	bool is_torn;       /* to the end of the file no record: the tail of a segment that no writer finished: never acknowledged.  Else damage. */
 	bool is_void;       /* refused records behind a failed sync */
 	int err;
 };

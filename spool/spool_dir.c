@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dir_list.h"
 #include "spool_bytes.h"
+#include "spool_segment.h"
 
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -94,12 +97,26 @@ static int prepare_one(int parent, const struct wanted *want, int *fd_out, struc
 	return 0;
 }
 
+/* Files that a former master had created and not yet named when it died. */
+static void remove_unnamed(int dirfd)
+{
+	struct dir_list list;
+	if (dir_list_read(dirfd, &list) != 0)
+		return;
+	for (size_t i = 0; i < list.count; i++) {
+		if (strncmp(list.names[i], SPOOL_NEW_PREFIX, sizeof SPOOL_NEW_PREFIX - 1) == 0)
+			(void)unlinkat(dirfd, list.names[i], 0);
+	}
+	dir_list_free(&list);
+}
+
 static int prepare_below(int root, const char *path, const struct wanted *want, struct reason *why)
 {
 	int fd = -1;
 	int err = prepare_one(root, want, &fd, why);
 	if (err)
 		return reason_prefix(why, err, "%s/%s", path, want->name);
+	remove_unnamed(fd);
 	close(fd);
 	return 0;
 }

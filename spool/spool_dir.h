@@ -27,7 +27,7 @@ struct spool_dirs {
 #define SPOOL_DIRS_CLOSED ((struct spool_dirs){ -1, -1, -1, -1, -1, -1, -1 })
 
 /* Create what is missing under path (its parent must exist), owned by uid and gid (the forwarder's), and check owner and mode of what is there.
- * As root, or as uid itself.  ERR_PERM, ERR_NOTFOUND, ERR_NOSPACE, ERR_IO with the reason "/spool/queue: owned by uid 1000, expected 998". */
+ * As root, or as uid itself; by the one master, before any writer runs (it removes files that a former one had not finished creating).  ERR_PERM, ERR_NOTFOUND, ERR_NOSPACE, ERR_IO with the reason "/spool/queue: owned by uid 1000, expected 998". */
 int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why);
 
 /* Open all of them.  ERR_NOTFOUND or ERR_PERM with a reason. */

@@ -67,23 +67,36 @@ int spool_segment_next_number(const struct spool_dirs *dirs, uint64_t *out)
 	return err;
 }
 
-/* A file that somebody else will append to: owned by uid, locked, its name durable. */
+static int make_ready(int fd, uid_t uid, gid_t gid)
+{
+	int errnum = spool_fault(SPOOL_FAULT_SEGMENT_CREATE);
+	if (errnum)
+		return err_from_errno(errnum);
+	if (uid != geteuid() && fchown(fd, uid, gid) != 0)
+		return err_from_errno(errno);
+	return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : ERR_BUSY;
+}
+
+/* A file that somebody else will append to.  It gets its name only when it is locked: one without a lock is taken for one whose writer
+ * is gone, and an empty one of those is removed. */
 static int create_for(int dirfd, const char *name, uid_t uid, gid_t gid, int *fd_out)
 {
-	int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	char hidden[sizeof SPOOL_NEW_PREFIX + SPOOL_SEGMENT_NAME_CAP];
+	(void)snprintf(hidden, sizeof hidden, "%s%s", SPOOL_NEW_PREFIX, name);
+	int fd = openat(dirfd, hidden, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_from_errno(errno);
-	errno = spool_fault(SPOOL_FAULT_SEGMENT_CREATE);
-	int err = err_from_errno(errno);
-	if (!err && (uid != geteuid() && fchown(fd, uid, gid) != 0))
+	int err = make_ready(fd, uid, gid);
+	if (!err && renameat2(dirfd, hidden, dirfd, name, RENAME_NOREPLACE) != 0)
 		err = err_from_errno(errno);
-	if (!err && flock(fd, LOCK_EX | LOCK_NB) != 0)
-		err = ERR_BUSY;
-	if (!err)
-		err = spool_dir_sync(dirfd);
 	if (err) {
-		(void)unlinkat(dirfd, name, 0);
+		(void)unlinkat(dirfd, hidden, 0);
 		close(fd);
+		return err;
+	}
+	err = spool_dir_sync(dirfd);
+	if (err) {
+		close(fd); /* what is there under its name is an empty file, and recycled as one */
 		return err;
 	}
 	*fd_out = fd;

@@ -18,6 +18,7 @@
 #include "spool_dir.h"
 
 #define SPOOL_SEGMENT_NAME_CAP 40
+#define SPOOL_NEW_PREFIX ".new-" /* not yet locked, not yet a segment */
 
 struct spool_segment_name {
 	char text[SPOOL_SEGMENT_NAME_CAP]; /* terminated, without directory */

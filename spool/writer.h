@@ -89,7 +89,7 @@ enum step spool_txn_append(struct spool_txn *txn, struct span bytes);
 /* Bytes appended so far. */
 uint64_t spool_txn_size(const struct spool_txn *txn);
 
-/* Make it a message.  done is called exactly once, unless spool_txn_abort comes first. */
+/* Make it a message.  done is called exactly once, unless spool_txn_abort comes first; the txn is gone when done runs. */
 void spool_txn_commit(struct spool_txn *txn, const struct spool_envelope *envelope, spool_done_fn done, void *ctx);
 
 /* Forget it.  Before its batch is written: no message.  After: too late, the message stays; but done is not called any more.

@@ -1,0 +1,227 @@
+#include "recovery.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "dir_list.h"
+#include "sweep.h"
+
+struct scan {
+	const struct spool_dirs *dirs; /* NULL: don't look into queue/ */
+	const struct spool_recovery_events *events;
+	const struct spool_ack_set *acks;
+	const char *name;
+	int fd;
+	struct spool_segment_info info;
+};
+
+static bool is_settled(enum spool_outcome outcome)
+{
+	return outcome != SPOOL_OUTCOME_NONE && outcome != SPOOL_OUTCOME_DEFERRED;
+}
+
+static void report_broken(struct scan *scan, const struct spool_entry *entry, bool is_torn, int err)
+{
+	/* Saved in bad/ and noted by an earlier run. */
+	if (scan->acks && spool_ack_get(scan->acks, entry->offset, SPOOL_ACK_ALL) == SPOOL_OUTCOME_BAD)
+		return;
+	struct spool_broken broken = { .place = "journal", .name = scan->name, .fd = scan->fd, .offset = entry->offset,
+				       .length = entry->length, .is_torn = is_torn, .err = err };
+	scan->info.broken++;
+	scan->events->broken(scan->events->ctx, &broken);
+}
+
+static bool is_in_queue(const struct spool_dirs *dirs, const struct spool_id *id)
+{
+	return dirs && (faccessat(dirs->queue, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	                faccessat(dirs->hold, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+static int report_message(struct scan *scan, const struct spool_entry *entry, const struct spool_envelope *envelope, struct arena *arena)
+{
+	enum spool_outcome *outcomes = arena_alloc(arena, envelope->recipient_count * sizeof *outcomes);
+	if (!outcomes)
+		return ERR_NOMEM;
+	size_t settled = 0;
+	for (size_t i = 0; scan->acks && i < envelope->recipient_count; i++) {
+		outcomes[i] = spool_ack_get(scan->acks, entry->offset, (uint32_t)i);
+		settled += is_settled(outcomes[i]);
+	}
+	if (settled == envelope->recipient_count)
+		return 0;
+	scan->info.unsettled++;
+	struct spool_found found = { .segment = scan->name, .segment_fd = scan->fd, .offset = entry->offset, .record = &entry->record,
+				     .envelope = envelope, .envelope_lines = entry->envelope, .outcomes = outcomes,
+				     .is_in_queue = is_in_queue(scan->dirs, &entry->record.id) };
+	return scan->events->message(scan->events->ctx, &found);
+}
+
+static int take_record(struct scan *scan, const struct spool_entry *entry)
+{
+	/* Acknowledged as a whole: not even its envelope is looked at. */
+	if (scan->acks && is_settled(spool_ack_get(scan->acks, entry->offset, SPOOL_ACK_ALL))) {
+		scan->info.records++;
+		return 0;
+	}
+	struct arena arena = { NULL, 0 };
+	struct spool_envelope envelope;
+	int err = spool_envelope_decode(entry->envelope, &arena, &envelope);
+	if (err == 0) {
+		scan->info.records++;
+		err = report_message(scan, entry, &envelope, &arena);
+	} else if (err != ERR_NOMEM) {
+		report_broken(scan, entry, false, err);
+		err = 0;
+	}
+	arena_free(&arena);
+	return err;
+}
+
+/* What a failed sync left behind is neither mail nor evidence. */
+static uint64_t cut_void(struct scan *scan, uint64_t limit)
+{
+	if (!scan->acks || scan->acks->void_offset >= limit)
+		return limit;
+	struct spool_broken broken = { .place = "journal", .name = scan->name, .fd = scan->fd, .offset = scan->acks->void_offset,
+				       .length = limit - scan->acks->void_offset, .is_void = true };
+	scan->events->broken(scan->events->ctx, &broken);
+	return scan->acks->void_offset;
+}
+
+static int scan_records(struct scan *scan, uint64_t from, uint64_t limit, unsigned flags, uint64_t *next_out)
+{
+	struct spool_reader reader;
+	spool_reader_init(&reader, scan->fd, from, cut_void(scan, limit), flags);
+	int err = 0;
+	for (bool is_more = true; is_more && !err;) {
+		struct spool_entry entry;
+		switch (spool_reader_next(&reader, &entry)) {
+		case SPOOL_READ_RECORD: err = take_record(scan, &entry); break;
+		case SPOOL_READ_CORRUPT: report_broken(scan, &entry, false, ERR_CORRUPT); break;
+		case SPOOL_READ_TORN: report_broken(scan, &entry, true, ERR_CORRUPT); break;
+		case SPOOL_READ_ERROR: err = entry.err; break;
+		case SPOOL_READ_END: is_more = false; break;
+		}
+	}
+	if (next_out && !err)
+		*next_out = reader.offset;
+	spool_reader_free(&reader);
+	return err;
+}
+
+int spool_segment_scan(int fd, const char *name, uint64_t from, uint64_t limit, unsigned flags, const struct spool_ack_set *acks,
+                       const struct spool_recovery_events *events, struct spool_segment_info *info_out, uint64_t *next_out)
+{
+	struct scan scan = { .events = events, .acks = acks, .name = name, .fd = fd, .info = { .name = name, .size = limit } };
+	int err = scan_records(&scan, from, limit, flags, next_out);
+	if (!err && info_out)
+		*info_out = scan.info;
+	return err;
+}
+
+/* ---- everything */
+
+static int recover_segment(const struct spool_dirs *dirs, const char *name, const struct spool_recovery_events *events)
+{
+	struct scan scan = { .dirs = dirs, .events = events, .name = name, .fd = -1, .info = { .name = name } };
+	bool is_sealed = false;
+	int err = spool_segment_open(dirs, name, &scan.fd, &scan.info.size, &is_sealed);
+	if (err)
+		return err == ERR_NOTFOUND ? 0 : err;
+	scan.info.is_live = !is_sealed;
+	if (is_sealed) {
+		struct spool_ack_set acks;
+		err = spool_ack_load(dirs, name, &acks);
+		if (!err) {
+			scan.acks = &acks;
+			err = scan_records(&scan, 0, scan.info.size, SPOOL_READ_CHECK_BODY, NULL);
+			spool_ack_set_free(&acks);
+		}
+	}
+	if (!err)
+		err = events->segment(events->ctx, &scan.info);
+	close(scan.fd);
+	return err;
+}
+
+static int recover_journal(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why)
+{
+	struct dir_list list;
+	int err = dir_list_read(dirs->journal, &list);
+	if (err)
+		return reason_set(why, err, "spool/journal: can't be listed");
+	for (size_t i = 0; i < list.count && !err; i++) {
+		if (spool_segment_name_parse(span_of(list.names[i]), NULL, NULL, NULL) != 0)
+			continue;
+		err = recover_segment(dirs, list.names[i], events);
+		if (err)
+			reason_set(why, err, "spool/journal/%s: %s", list.names[i], err_name(err));
+	}
+	dir_list_free(&list);
+	return err;
+}
+
+static int report_waiting(const struct spool_queue_item *item, enum spool_place place, struct arena *arena, const struct spool_recovery_events *events)
+{
+	size_t count = item->envelope.recipient_count;
+	enum spool_outcome *outcomes = arena_alloc(arena, count * sizeof *outcomes);
+	if (!outcomes)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < count; i++)
+		outcomes[i] = item->recipients[i].outcome;
+	struct spool_found found = { .segment_fd = -1, .place = place, .record = &item->record, .envelope = &item->envelope,
+				     .outcomes = outcomes, .item = item };
+	return events->message(events->ctx, &found);
+}
+
+static int recover_waiting(const struct spool_dirs *dirs, enum spool_place place, const char *name, const struct spool_recovery_events *events)
+{
+	struct spool_id id;
+	if (spool_id_parse(span_of(name), &id) != 0)
+		return 0;
+	/* Moved between the two places when the power went: queue/ counts. */
+	if (place == SPOOL_IN_HOLD && faccessat(dirs->queue, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	struct arena arena = { NULL, 0 };
+	struct spool_queue_item item;
+	int err = spool_queue_load(dirs, place, &id, SPOOL_LOAD_CHECK_BODY, &arena, &item, NULL);
+	if (err == 0 && item.pending == 0)
+		err = spool_queue_remove(dirs, place, &id, spool_record_is_large(&item.record));
+	else if (err == 0)
+		err = report_waiting(&item, place, &arena, events);
+	else if (err != ERR_NOMEM) {
+		struct spool_broken broken = { .place = place == SPOOL_IN_HOLD ? "hold" : "queue", .name = name, .fd = -1, .err = err };
+		events->broken(events->ctx, &broken);
+		err = 0;
+	}
+	arena_free(&arena);
+	return err;
+}
+
+static int recover_place(const struct spool_dirs *dirs, enum spool_place place, const struct spool_recovery_events *events, struct reason *why)
+{
+	const char *dir_name = place == SPOOL_IN_HOLD ? "hold" : "queue";
+	struct dir_list list;
+	int err = dir_list_read(place == SPOOL_IN_HOLD ? dirs->hold : dirs->queue, &list);
+	if (err)
+		return reason_set(why, err, "spool/%s: can't be listed", dir_name);
+	for (size_t i = 0; i < list.count && !err; i++) {
+		err = recover_waiting(dirs, place, list.names[i], events);
+		if (err)
+			reason_set(why, err, "spool/%s/%s: %s", dir_name, list.names[i], err_name(err));
+	}
+	dir_list_free(&list);
+	return err;
+}
+
+int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why)
+{
+	int err = recover_journal(dirs, events, why);
+	if (!err)
+		err = recover_place(dirs, SPOOL_IN_QUEUE, events, why);
+	if (!err)
+		err = recover_place(dirs, SPOOL_IN_HOLD, events, why);
+	if (!err)
+		err = spool_sweep(dirs, why);
+	return err;
+}
