@@ -365,9 +365,9 @@ def test_counters(lab, mode, backend):
     with any_listener(lab, "fw", 6, PORT[mode]) as listener:
         for sock in reaches(lab, 6, listener, (mta(6), 25)):
             sock.close()
+    # Nothing is said about IPv4: an earlier test's client may still be sending its FIN again.
     rows = {row["FAMILY"]: row for row in status(lab, "--iface", "wan")}
     assert int(rows["ipv6"]["PACKETS"]) >= 1 and int(rows["ipv6"]["BYTES"]) >= 60
-    assert rows["ipv4"]["PACKETS"] == "0"
 
 
 # ---- from the client's own address
