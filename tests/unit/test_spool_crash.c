@@ -1,0 +1,165 @@
+/* A writer is killed at every named point of its way; the restart must find all that it had promised, unchanged, and nothing that it had refused.
+ * What was under way may be found or not (nobody knows whether the reply left), but whole or not at all. */
+#include <signal.h>
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fault.h"
+#include "spool_fixture.h"
+
+#define ROUNDS 12
+#define EACH 3
+
+/* What the child had been promised when it died. */
+struct promises {
+	unsigned sent, promised, refused;
+	bool is_promised[ROUNDS * EACH];
+	bool is_refused[ROUNDS * EACH];
+};
+
+struct ticket {
+	struct promises *promises;
+	unsigned number;
+	unsigned *left;
+	struct loop *loop;
+};
+
+static void told(void *ctx, int err)
+{
+	struct ticket *t = ctx;
+	(err ? t->promises->is_refused : t->promises->is_promised)[t->number] = true;
+	t->promises->promised += err == 0;
+	t->promises->refused += err != 0;
+	if (--*t->left == 0)
+		loop_stop(t->loop);
+}
+
+static void drained(void *ctx)
+{
+	(void)ctx;
+}
+
+/* Small messages, each third one large. */
+static void child(struct spool_fixture *fixture, struct promises *promises, const char *fault)
+{
+	static struct ticket tickets[ROUNDS * EACH];
+	static char filler[900];
+	struct writer_host host;
+	struct spool_writer_options options = { .segment_limit_bytes = 2000, .inline_limit_bytes = 512 };
+	writer_host_make(&host, &fixture->dirs, &options);
+	memset(filler, 'x', sizeof filler);
+	if (spool_fault_arm(fault) != 0)
+		_exit(3);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned left = EACH;
+		for (unsigned i = 0; i < EACH; i++) {
+			unsigned number = promises->sent++;
+			struct spool_id id = spool_id_next(&host.ids);
+			struct spool_txn *txn = NULL;
+			char body[32];
+			(void)snprintf(body, sizeof body, "%u\r\n", number);
+			tickets[number] = (struct ticket){ promises, number, &left, host.loop };
+			if (spool_txn_open(host.writer, &id, drained, NULL, &txn) != 0)
+				_exit(4);
+			(void)spool_txn_append(txn, span_of(body));
+			if (i == EACH - 1)
+				(void)spool_txn_append(txn, (struct span){ filler, sizeof filler });
+			spool_txn_commit(txn, sample_envelope(1), told, &tickets[number]);
+		}
+		loop_run(host.loop);
+	}
+	_exit(0);
+}
+
+static void try_fault(const char *fault, bool must_die)
+{
+	struct spool_fixture fixture;
+	struct recovered found;
+	spool_fixture_make(&fixture);
+	struct promises *promises = mmap(NULL, sizeof *promises, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(promises != MAP_FAILED);
+	pid_t pid = fork();
+	if (pid == 0)
+		child(&fixture, promises, fault);
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (must_die ? !WIFSIGNALED(status) : !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		fail_msg("%s: status %x", fault, (unsigned)status);
+
+	recover(&fixture.dirs, &found);
+	bool is_found[ROUNDS * EACH] = { false };
+	for (unsigned i = 0; i < found.messages; i++) {
+		unsigned long number = strtoul(found.bodies[i], NULL, 10);
+		assert_true(number < promises->sent);
+		assert_false(is_found[number]); /* nothing twice */
+		is_found[number] = true;
+	}
+	for (unsigned i = 0; i < promises->sent; i++) {
+		if ((promises->is_promised[i] && !is_found[i]) || (promises->is_refused[i] && is_found[i]))
+			fail_msg("%s: message %u promised %d refused %d found %d", fault, i, promises->is_promised[i], promises->is_refused[i], is_found[i]);
+	}
+	assert_int_equal(found.broken, 0);
+	assert_true(found.torn <= 1);
+	munmap(promises, sizeof *promises);
+	spool_fixture_remove(&fixture);
+}
+
+static const enum spool_fault_point writer_points[] = {
+	SPOOL_FAULT_JOURNAL_BEFORE_WRITE, SPOOL_FAULT_JOURNAL_WRITE, SPOOL_FAULT_JOURNAL_AFTER_WRITE, SPOOL_FAULT_JOURNAL_SYNC,
+	SPOOL_FAULT_JOURNAL_AFTER_SYNC,   SPOOL_FAULT_LARGE_WRITE,   SPOOL_FAULT_LARGE_SYNC,          SPOOL_FAULT_LARGE_AFTER_SYNC,
+};
+
+static void each_point(const char *action, bool must_die)
+{
+	for (size_t i = 0; i < sizeof writer_points / sizeof writer_points[0]; i++) {
+		for (unsigned hit = 1; hit <= 9; hit += 4) {
+			char fault[64];
+			(void)snprintf(fault, sizeof fault, "%s:%s@%u", spool_fault_name(writer_points[i]), action, hit);
+			try_fault(fault, must_die);
+		}
+	}
+}
+
+static void killed(void **state)
+{
+	(void)state;
+	each_point("kill", true);
+}
+
+static void broken_disk(void **state)
+{
+	(void)state;
+	each_point("eio", false);
+}
+
+static void full_disk(void **state)
+{
+	(void)state;
+	each_point("enospc", false);
+}
+
+static void fault_names(void **state)
+{
+	(void)state;
+	static const char *const bad[] = { "", "x", "journal-sync", "journal-sync:", "journal-sync:x", "journal-sync:kill@", "journal-sync:kill@0", "no:kill" };
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(spool_fault_arm(bad[i]), ERR_SYNTAX);
+	assert_int_equal(spool_fault_arm("journal-sync:delay=1@2"), 0);
+	assert_int_equal(spool_fault(SPOOL_FAULT_JOURNAL_SYNC), 0);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(fault_names), cmocka_unit_test(killed), cmocka_unit_test(broken_disk),
+					    cmocka_unit_test(full_disk) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

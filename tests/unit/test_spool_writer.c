@@ -1,0 +1,336 @@
+/* The writer with a real loop and real files: batches, large bodies, failing disks, rotation, abort. */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fault.h"
+#include "spool_fixture.h"
+
+static struct spool_fixture fixture;
+static struct writer_host host;
+
+static int setup(void **state)
+{
+	(void)state;
+	spool_fixture_make(&fixture);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	(void)spool_fault_arm(NULL);
+	spool_fixture_remove(&fixture);
+	return 0;
+}
+
+static void send_numbered(unsigned number)
+{
+	char body[40];
+	(void)snprintf(body, sizeof body, "message %u\r\n.\r\n", number);
+	writer_host_send(&host, span_of(body));
+}
+
+static void batches(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct spool_writer_stats stats;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	for (unsigned i = 0; i < 40; i++)
+		send_numbered(i);
+	writer_host_run(&host, 40);
+	assert_int_equal(host.failed, 0);
+	spool_writer_stats(host.writer, &stats);
+	assert_int_equal(stats.messages, 40);
+	assert_true(stats.batches <= 2); /* one turn of the loop, one sync */
+	assert_int_equal(host.last.offset, stats.bytes);
+
+	recover(&fixture.dirs, &found); /* the writer lives: nothing is touched */
+	assert_int_equal(found.live, 1);
+	assert_int_equal(found.messages, 0);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.live, 0);
+	assert_int_equal(found.messages, 40);
+	assert_int_equal(found.broken + found.torn, 0);
+	for (unsigned i = 0; i < 40; i++) {
+		char expected[40];
+		(void)snprintf(expected, sizeof expected, "message %u\r\n.\r\n", i);
+		assert_string_equal(found.bodies[i], expected);
+	}
+}
+
+static void write_fails(void **state)
+{
+	(void)state;
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(spool_fault_arm("journal-write:enospc"), 0);
+	send_numbered(2);
+	send_numbered(3);
+	writer_host_run(&host, 2);
+	assert_int_equal(host.failed, 2);
+	assert_int_equal(host.last_err, ERR_NOSPACE);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	send_numbered(4); /* the same segment goes on where it was */
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 0);
+	assert_int_equal(host.sealed, 0);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.segments, 1);
+	assert_int_equal(found.messages, 2);
+	assert_int_equal(found.broken + found.torn, 0);
+	assert_string_equal(found.bodies[1], "message 4\r\n.\r\n");
+}
+
+static void sync_fails(void **state)
+{
+	(void)state;
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(spool_fault_arm("journal-sync:eio"), 0);
+	send_numbered(2);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, ERR_IO);
+	assert_int_equal(host.voided, 1);
+	assert_true(host.last.is_sealed && host.last.is_void);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	send_numbered(3);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 0);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.segments, 2);
+	assert_int_equal(found.messages, 2);
+	assert_string_equal(found.bodies[1], "message 3\r\n.\r\n");
+}
+
+/* The cut fails too: the forwarder notes where the void begins, and no recovery delivers what was refused. */
+static void sync_and_cut_fail(void **state)
+{
+	(void)state;
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(spool_fault_arm("journal-sync:eio"), 0);
+	send_numbered(2);
+	writer_host_run(&host, 1);
+	struct spool_committed what = host.last;
+	/* As if the truncation had never reached the disk. */
+	int fd = openat(fixture.dirs.journal, what.segment.text, O_RDWR | O_APPEND);
+	assert_true(fd >= 0);
+	char record[4096];
+	ssize_t len = pread(fd, record, sizeof record, 0);
+	assert_int_equal(len, what.offset);
+	unsigned char header[SPOOL_RECORD_HEADER_LEN];
+	struct spool_record copy;
+	assert_int_equal(spool_record_decode((unsigned char *)record, &copy), 0);
+	copy.offset = what.offset;
+	spool_record_encode(&copy, header);
+	memcpy(record, header, sizeof header);
+	assert_int_equal(write(fd, record, (size_t)len), len);
+	close(fd);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 2); /* nobody has noted it yet */
+
+	struct spool_ack_log acks;
+	assert_int_equal(spool_ack_open(&fixture.dirs, what.segment.text, &acks), 0);
+	assert_int_equal(spool_ack_add(&acks, what.offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID), 0);
+	assert_true(spool_ack_begin(&acks));
+	int err = spool_ack_write(&acks);
+	assert_int_equal(err, 0);
+	spool_ack_end(&acks, err);
+	spool_ack_close(&acks);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 1);
+	assert_int_equal(found.voided, 1);
+}
+
+static void no_segment(void **state)
+{
+	(void)state;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	host.has_no_segment = true;
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, ERR_NOSPACE);
+	host.has_no_segment = false;
+	send_numbered(2);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, 0);
+	writer_host_remove(&host);
+}
+
+static void rotation(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct spool_writer_options options = { .segment_limit_bytes = 1000 };
+	writer_host_make(&host, &fixture.dirs, &options);
+	for (unsigned i = 0; i < 30; i++)
+		send_numbered(i);
+	writer_host_run(&host, 30);
+	assert_int_equal(host.failed, 0);
+	assert_true(host.sealed >= 4);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 30);
+	assert_true(found.segments >= 5);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
+/* ---- large bodies */
+
+struct stream {
+	struct spool_txn *txn;
+	unsigned left; /* chunks */
+	bool is_done;
+	int err;
+};
+
+static char chunk[50000];
+
+static void stream_done(void *ctx, int err)
+{
+	struct stream *s = ctx;
+	s->is_done = true;
+	s->err = err;
+	loop_stop(host.loop);
+}
+
+static void stream_more(void *ctx)
+{
+	struct stream *s = ctx;
+	while (s->left > 0) {
+		s->left--;
+		enum step step = spool_txn_append(s->txn, (struct span){ chunk, sizeof chunk });
+		if (step == STEP_FAIL)
+			s->left = 0;
+		if (step == STEP_WAIT)
+			return;
+	}
+	struct spool_txn *txn = s->txn;
+	s->txn = NULL;
+	spool_txn_commit(txn, sample_envelope(1), stream_done, s);
+}
+
+static void stream_start(struct stream *s, unsigned chunks)
+{
+	struct spool_id id = spool_id_next(&host.ids);
+	*s = (struct stream){ .left = chunks };
+	memset(chunk, 'x', sizeof chunk);
+	assert_int_equal(spool_txn_open(host.writer, &id, stream_more, s, &s->txn), 0);
+	stream_more(s);
+}
+
+static void large_body(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct stream streams[5];
+	writer_host_make(&host, &fixture.dirs, NULL);
+	for (unsigned i = 0; i < 5; i++)
+		stream_start(&streams[i], 40 + i); /* 2 MB each, more of them than job slots */
+	for (bool is_more = true; is_more;) {
+		loop_run(host.loop);
+		is_more = false;
+		for (unsigned i = 0; i < 5; i++)
+			is_more = is_more || !streams[i].is_done;
+	}
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(streams[i].err, 0);
+	struct spool_writer_stats stats;
+	spool_writer_stats(host.writer, &stats);
+	assert_int_equal(stats.large_bytes, (5 * 40 + 10) * sizeof chunk);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found); /* checks the CRC of each */
+	assert_int_equal(found.messages, 5);
+	uint64_t removed = 99;
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 0);
+}
+
+static void large_fails(void **state)
+{
+	(void)state;
+	static const char *const faults[] = { "large-write:enospc@2", "large-sync:eio", "journal-write:enospc", NULL };
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	for (size_t i = 0; i < 4; i++) {
+		struct stream s;
+		assert_int_equal(spool_fault_arm(faults[i]), 0);
+		host.has_no_large = faults[i] == NULL;
+		stream_start(&s, 40);
+		while (!s.is_done)
+			loop_run(host.loop);
+		assert_int_equal(s.err, i == 1 ? ERR_IO : ERR_NOSPACE);
+	}
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 0);
+	uint64_t removed = 99;
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 0); /* the recovery has swept already */
+}
+
+static void aborts(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct stream s;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	stream_start(&s, 40);
+	spool_txn_abort(&s.txn); /* while the file is asked for */
+	struct stream t;
+	stream_start(&t, 400);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	spool_txn_abort(&t.txn); /* in the middle */
+	struct spool_id id = spool_id_next(&host.ids);
+	struct spool_txn *txn = NULL;
+	assert_int_equal(spool_txn_open(host.writer, &id, stream_more, &s, &txn), 0);
+	assert_int_equal(spool_txn_append(txn, SPAN_LIT("never\r\n.\r\n")), STEP_DONE);
+	spool_txn_commit(txn, sample_envelope(1), stream_done, &s);
+	spool_txn_abort(&txn); /* committed, not yet in a batch */
+	assert_null(txn);
+	spool_txn_abort(&txn);
+	writer_host_remove(&host);
+	assert_false(s.is_done || t.is_done);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 1);
+	assert_string_equal(found.bodies[0], "message 1\r\n.\r\n");
+}
+
+static void refuses_nul(void **state)
+{
+	(void)state;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	writer_host_send(&host, SPAN_LIT("a\0POSTERN\r\n.\r\n"));
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, ERR_INVAL);
+	writer_host_remove(&host);
+}
+
+#define spool_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail),
+					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
+					    spool_test(aborts), spool_test(refuses_nul) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
