@@ -1,0 +1,25 @@
+/* rules_action.h - the actions of the rule language: one table.  A new action is a new line there.
+ * Actions that are marked joinable and are of the same kind can be joined with `|`; their needs are united.
+ */
+#ifndef POSTERN_RULES_ACTION_H
+#define POSTERN_RULES_ACTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "span.h"
+
+enum action_kind { ACTION_ALLOW, ACTION_DENY, ACTION_NOTO, ACTION_DEBUG, ACTION_ACCESS };
+enum action_delay { DELAY_NONE, DELAY_DENY, DELAY_NOTO };
+
+struct rules_action {
+	enum action_kind kind;
+	enum action_delay delay; /* which of the configured delays */
+	uint32_t needs;          /* enum verdict_need bits */
+};
+
+/* The action field of a line, "allow-extchk|allow-filter".  ERR_SYNTAX with what was found and what was expected. */
+int rules_action_parse(struct span text, struct rules_action *out, struct reason *why);
+
+#endif

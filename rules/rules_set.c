@@ -1,0 +1,120 @@
+#include "rules_set.h"
+
+#include <stdlib.h>
+
+void rules_options_defaults(struct rules_options *options)
+{
+	*options = (struct rules_options){
+		.no_match = NO_MATCH_NOTO, .on_unknown = ON_UNKNOWN_TEMPFAIL, .deny_delay_s = 60, .noto_delay_s = 60
+	};
+}
+
+struct rules *rules_hold(struct rules *rules)
+{
+	atomic_fetch_add(&rules->holders, 1);
+	return rules;
+}
+
+void rules_release(struct rules **rules)
+{
+	struct rules *r = *rules;
+	*rules = NULL;
+	if (!r || atomic_fetch_sub(&r->holders, 1) != 1)
+		return;
+	pattern_regexes_free(&r->regexes);
+	arena_free(&r->arena);
+	rules_source_release(&r->source);
+	free(r);
+}
+
+uint32_t rules_count(const struct rules *rules)
+{
+	return rules->count;
+}
+
+uint32_t rules_line(const struct rules *rules, uint32_t index)
+{
+	return index < rules->count ? rules->items[index].line : 0;
+}
+
+uint32_t rules_fact_kinds(const struct rules *rules)
+{
+	return rules->facts;
+}
+
+static void prefetch_pattern(const struct pattern *p, struct rules_facts *facts)
+{
+	struct fact_key key = { .kind = FACT_NAME };
+	if (p->facts & (1u << FACT_NAME))
+		(void)facts_want(facts, &key);
+	if (p->kind == PATTERN_NS_CLIENT) {
+		key.kind = FACT_NS_CLIENT;
+		(void)facts_want(facts, &key);
+	} else if (p->kind == PATTERN_RBL) {
+		key.kind = FACT_RBL;
+		key.zone = p->u.rbl->zone;
+		(void)facts_want(facts, &key);
+	}
+}
+
+static void prefetch_set(const struct pattern_set *set, struct rules_facts *facts)
+{
+	for (uint32_t i = set->free_count; i < set->count; i++)
+		prefetch_pattern(&set->items[i], facts);
+}
+
+void rules_prefetch(const struct rules *rules, struct rules_facts *facts)
+{
+	for (uint32_t r = 0; r < rules->count; r++) {
+		const struct rule_list *source = &rules->items[r].lists[RULES_LIST_SOURCE];
+		for (uint32_t i = 0; source->facts && i < source->part_count; i++)
+			prefetch_set(&source->parts[i], facts);
+	}
+	for (const struct pattern_file *file = rules->files.first; file; file = file->next)
+		if (file->where == WHERE_SOURCE)
+			prefetch_set(&file->set, facts);
+}
+
+const char *verdict_kind_name(enum verdict_kind kind)
+{
+	switch (kind) {
+	case VERDICT_ALLOW: return "allow";
+	case VERDICT_DENY: return "deny";
+	case VERDICT_NOTO: return "noto";
+	case VERDICT_TEMPFAIL: return "tempfail";
+	}
+	return "tempfail";
+}
+
+const char *verdict_need_name(enum verdict_need need)
+{
+	switch (need) {
+	case NEED_FILTER: return "filter";
+	case NEED_EXTCHK: return "extchk";
+	}
+	return NULL;
+}
+
+const char *rules_list_name(enum rules_list list)
+{
+	static const char *const names[RULES_LIST_COUNT] = { "source", "from", "to" };
+	return (unsigned)list < RULES_LIST_COUNT ? names[list] : "?";
+}
+
+enum tri rule_list_match(const struct rule_list *list, struct match *m)
+{
+	enum tri first = pattern_set_match(&list->parts[0], m);
+	if (first == TRI_FALSE || list->part_count == 1)
+		return first;
+	/* From the right: C; B and not C; A and not (B and not C). */
+	enum tri result = pattern_set_match(&list->parts[list->part_count - 1], m);
+	for (uint32_t i = list->part_count - 1; i-- > 1;)
+		result = tri_and(pattern_set_match(&list->parts[i], m), tri_not(result));
+	return tri_and(first, tri_not(result));
+}
+
+uint32_t rules_next_candidate(const struct rules *rules, const struct match *m, uint32_t from)
+{
+	(void)m;
+	return from < rules->count ? from : rules->count;
+}

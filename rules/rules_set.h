@@ -1,0 +1,47 @@
+/* rules_set.h - what a compiled rule set looks like inside; for rules_compile.c, rules_set.c and rules_eval.c only. */
+#ifndef POSTERN_RULES_SET_H
+#define POSTERN_RULES_SET_H
+
+#include <stdatomic.h>
+
+#include "rules.h"
+#include "rules_action.h"
+#include "rules_message.h"
+#include "rules_pattern.h"
+#include "rules_pattern_file.h"
+
+/* `A EXCEPT B EXCEPT C`. */
+struct rule_list {
+	struct pattern_set *parts;
+	uint32_t part_count;
+	uint32_t facts;
+};
+
+struct rule {
+	uint32_t line;
+	struct span action_text;
+	struct rules_action action;
+	struct rule_list lists[RULES_LIST_COUNT];
+	const struct rules_message *message; /* deny and noto rules */
+};
+
+struct rules {
+	atomic_uint holders;
+	struct rules_source *source;
+	struct rules_options options;
+	struct arena arena;
+	struct rule *items;
+	uint32_t count;
+	uint32_t facts;
+	struct rules_message default_message;
+	struct pattern_regexes regexes;
+	struct pattern_files files;
+};
+
+enum tri rule_list_match(const struct rule_list *list, struct match *m);
+
+/* The first rule at or after `from` that may match what is always known about m's client; rules_count() when there is none.
+ * Promise: never passes over a rule that could be true, unknown or pending.  A linear scan looks at every rule; indices may skip. */
+uint32_t rules_next_candidate(const struct rules *rules, const struct match *m, uint32_t from);
+
+#endif

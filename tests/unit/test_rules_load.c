@@ -1,0 +1,319 @@
+/* Loading: what the seeds show, every kind of error with its place, lists, and the way from the master to a worker. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "rules.h"
+
+
+static const char seed_rules[] = "# Allow from 10.1. only if they are from *foo.bar.com\n"
+				 "allow:10.1.0.0/16:*foo.bar.com:ALL\n"
+				 "allow:*foo.bar.com:ALL\n"
+				 "allow:10.1.1.1:ALL:*@foo.bar.com *@bar.com\n"
+				 "deny:10.1.0.0/16:ALL EXCEPT *foo.bar.com:ALL:550 Forging of e-mail\\\n"
+				 " Denied - %F from %H(%I) to %T\n"
+				 "deny:ALL:*@spam.r.us *@spammer.com:ALL\n"
+				 "allow:ALL:ALL:*@foo.bar.com\n"
+				 "noto:ALL:ALL:ALL:551 Relaying Denied - %F from\\\n"
+				 "%H(%I) to %T \n"
+				 "# Just to add some delays to the relayers...\n"
+				 "#noto_delay:ALL:ALL:ALL:551 Relaying Denied - %F\\\n"
+				 "from %H(%I) to %T\n"
+				 "\n"
+				 "allow-filter:ALL:ALL:ALL@somedomain.com\n"
+				 "allow-filter:127.0.0.1:ALL:ALL\n"
+				 "noto:ALL:RHS.dsn.rfc-ignorant.org:ALL:550 Mail refused. Your mail system \\\n"
+				 "does not accept bounces. This violates RFC 2821. See www.rfc-ignorant.org\n"
+				 "allow-extchk|allow-filter:ALL:ALL:ALL@somedomain.com\n"
+				 "allow-extchk:ALL:ALL:ALL@nofilter.com\n"
+				 "noto:ALL:ALL:*%*@*:551 Sorry %H (%I), I don't allow relaying to %T # not a comment\n"
+				 "allow:127.0.0.1:ALL:ALL:# a comment: with colons: in it\n"
+				 "noto:RBL.rbl.maps.vix.com:ALL:ALL:550 Mail from %I in MAPS RBL, see http%C//maps.vix.com/rbl/\n";
+
+static int load(const char *text, size_t len, struct rules_diags *diags, struct rules **out)
+{
+	struct rules_options options;
+	struct rules_source *source = NULL;
+	rules_options_defaults(&options);
+	assert_int_equal(rules_source_from_text(SPAN_LIT("f"), (struct span){ text, len }, &source), 0);
+	assert_int_equal(rules_source_add(source, SPAN_LIT("/list"), SPAN_LIT("# list\n10.0.0.0/8\n\n  mail.foo.com\n[2001:db8::]/32\n")), 0);
+	assert_int_equal(rules_source_add(source, SPAN_LIT("/bad"), SPAN_LIT("10.0.0.0/8\n1.2.3.4/99\nFILE=/list\n")), 0);
+	int err = rules_compile(source, &options, diags, out);
+	rules_source_release(&source);
+	return err;
+}
+
+static void test_seed_file_loads(void **state)
+{
+	struct rules_diags diags = { 0 };
+	struct rules *rules = NULL;
+	(void)state;
+	assert_int_equal(load(seed_rules, strlen(seed_rules), &diags, &rules), 0);
+	assert_int_equal(rules_count(rules), 15);
+	assert_int_equal(rules_line(rules, 0), 2);
+	assert_int_equal(rules_line(rules, 4), 7);
+	assert_int_equal(rules_line(rules, 99), 0);
+	assert_int_equal(diags.errors, 0);
+	assert_int_equal(diags.warnings, 1); /* three fields */
+	assert_int_equal(diags.first->place.line, 3);
+	rules_release(&rules);
+	rules_diags_free(&diags);
+}
+
+/* A file cut anywhere loads or is refused with an error; nothing else happens. */
+static void test_cut_everywhere(void **state)
+{
+	(void)state;
+	for (size_t len = 0; len < sizeof seed_rules; len++) {
+		struct rules_diags diags = { 0 };
+		struct rules *rules = NULL;
+		int err = load(seed_rules, len, &diags, &rules);
+		assert_true(err == 0 || (err == ERR_SYNTAX && diags.errors > 0));
+		assert_true(!err == !!rules);
+		rules_release(&rules);
+		rules_diags_free(&diags);
+	}
+}
+
+struct bad {
+	const char *text;
+	unsigned line, column;
+	const char *says;
+};
+
+static const struct bad bads[] = {
+	{ "permit:ALL:ALL:ALL", 1, 1, "unknown action 'permit': expected one of allow" },
+	{ "\n  allow", 2, 3, "without ':'" },
+	{ "allow:ALL", 1, 1, "only two fields" },
+	{ "allow::ALL:ALL", 1, 7, "the source list is empty" },
+	{ "allow:ALL:ALL EXCEPT:ALL", 1, 11, "the from list ends with EXCEPT" },
+	{ "allow:ALL:ALL:except ALL", 1, 15, "EXCEPT without patterns" },
+	{ "allow|deny:ALL:ALL:ALL", 1, 1, "can't be joined" },
+	{ "deny:ALL:ALL:ALL:250 fine", 1, 18, "expected a reply code from 400 to 599" },
+	{ "deny:ALL:ALL:ALL:550 a %Z", 1, 24, "unknown '%Z'" },
+	{ "deny:ALL:ALL:ALL:550 a:b", 1, 24, "a colon is written %C" },
+	{ "deny:10.0.0.0/33:ALL:ALL", 1, 6, "prefix length from 0 to 32" },
+	{ "deny:[::1]/129:ALL:ALL", 1, 6, "prefix length from 0 to 128" },
+	{ "deny:[::ffff:10.0.0.1]/95:ALL:ALL", 1, 6, "prefix length from 96 to 128" },
+	{ "deny:[nonsense]:ALL:ALL", 1, 6, "not an IPv6 address" },
+	{ "deny:ALL:/a(/:ALL", 1, 10, "expected POSIX extended syntax" },
+	{ "deny:ALL:/open:ALL", 1, 10, "without its closing slash" },
+	{ "deny:RBL.:ALL:ALL", 1, 6, "expected a DNS zone" },
+	{ "deny:RBL.x=10.0.0.1:ALL:ALL", 1, 6, "inside 127.0.0.0/8" },
+	{ "deny:RBL.x=127.0.0.9-127.0.0.2:ALL:ALL", 1, 6, "goes up" },
+	{ "deny:RBL.x=foo:ALL:ALL", 1, 6, "expected =127.0.0.2" },
+	{ "deny:NS=:ALL:ALL", 1, 6, "NS= without" },
+	{ "deny:IF=:ALL:ALL", 1, 6, "without a value" },
+	{ "deny:DST=mail.foo.com:ALL:ALL", 1, 6, "expected DST=address" },
+	{ "deny:ALL:@foo.com:ALL", 1, 10, "on both sides of the @" },
+	{ "deny:FILE=/none:ALL:ALL", 1, 6, "list '/none': not read" },
+	{ "deny:FILE=:ALL:ALL", 1, 6, "FILE= without a path" },
+	{ "access", 1, 1, "expected access:/path" },
+	{ "access:/none", 1, 8, "access table '/none'" },
+	{ "access:/list:ALL", 1, 14, "expected nothing behind" },
+	{ "deny:10.0.0.1,\\\nALL [x]:ALL:ALL", 2, 5, "not an IPv6 address" },
+};
+
+static void test_errors(void **state)
+{
+	char line[RULES_DIAG_LINE_CAP];
+	(void)state;
+	for (size_t i = 0; i < sizeof bads / sizeof *bads; i++) {
+		struct rules_diags diags = { 0 };
+		struct rules *rules = NULL;
+		int err = load(bads[i].text, strlen(bads[i].text), &diags, &rules);
+		assert_int_equal(err, ERR_SYNTAX);
+		assert_null(rules);
+		assert_int_equal(diags.errors, 1);
+		if (!strstr(rules_diag_format(diags.first, line), bads[i].says))
+			fail_msg("'%s': %s", bads[i].text, line);
+		if (diags.first->place.line != bads[i].line || diags.first->place.column != bads[i].column)
+			fail_msg("place: %s", line);
+		rules_diags_free(&diags);
+	}
+}
+
+static void test_all_errors_are_reported(void **state)
+{
+	static const char text[] = "permit:ALL:ALL:ALL\n"
+				   "allow:ALL:ALL:ALL\n"
+				   "deny:10.0.0.0/40 [zz]:ALL:ALL\n"
+				   "noto:ALL:/(/:ALL:200 ok\n"
+				   "no rule at all\n"
+				   "deny:FILE=/bad:ALL:ALL\n"
+				   "deny:FILE=/bad:ALL:ALL\n";
+	struct rules_diags diags = { 0 };
+	struct rules *rules = NULL;
+	char line[RULES_DIAG_LINE_CAP];
+	(void)state;
+	assert_int_equal(load(text, strlen(text), &diags, &rules), ERR_SYNTAX);
+	assert_null(rules);
+	/* Two of them in the list, reported once although it is named twice. */
+	assert_int_equal(diags.errors, 8);
+	unsigned in_list = 0;
+	for (const struct rules_diag *d = diags.first; d; d = d->next)
+		in_list += strncmp(rules_diag_format(d, line), "/bad:", 5) == 0;
+	assert_int_equal(in_list, 2);
+	rules_diags_free(&diags);
+}
+
+static void test_bounds(void **state)
+{
+	static char text[200000];
+	struct rules_diags diags = { 0 };
+	struct rules *rules = NULL;
+	(void)state;
+	/* Joined lines count together. */
+	size_t len = (size_t)snprintf(text, sizeof text, "allow:ALL");
+	while (len < 100000)
+		len += (size_t)snprintf(text + len, sizeof text - len, " ALL ALL ALL ALL\\\n");
+	len += (size_t)snprintf(text + len, sizeof text - len, ":ALL:ALL\nallow:ALL:ALL:ALL\nbad\n");
+	assert_int_equal(load(text, len, &diags, &rules), ERR_SYNTAX);
+	assert_int_equal(diags.errors, 2);
+	assert_non_null(strstr(diags.first->text.ptr, "line too long"));
+	rules_diags_free(&diags);
+	len = (size_t)snprintf(text, sizeof text, "allow:ALL");
+	for (int i = 0; i < 40; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len, " EXCEPT ALL");
+	len += (size_t)snprintf(text + len, sizeof text - len, ":ALL:ALL\n");
+	assert_int_equal(load(text, len, &diags, &rules), ERR_SYNTAX);
+	rules_diags_free(&diags);
+	/* More errors than are kept: all are counted. */
+	len = 0;
+	for (int i = 0; i < 1000; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len, "nonsense\n");
+	assert_int_equal(load(text, len, &diags, &rules), ERR_SYNTAX);
+	assert_int_equal(diags.errors, 1000);
+	assert_int_equal(diags.kept, RULES_DIAG_MAX);
+	rules_diags_free(&diags);
+	assert_int_equal(load("allow:ALL:A\0LL:ALL\n", 19, &diags, &rules), ERR_SYNTAX);
+	rules_diags_free(&diags);
+}
+
+static void test_warnings(void **state)
+{
+	static const char text[] = "allow:all:ALL:ALL\n"
+				   "deny:ALL:KNOWN:TRUSTED\n"
+				   "deny:192.168:ALL:ALL\n"
+				   "allow:ALL:ALL:ALL:550 never sent\n"
+				   "deny:ALL:/\\w+/:ALL\n"
+				   "access:/list\n";
+	struct rules_diags diags = { 0 };
+	struct rules *rules = NULL;
+	(void)state;
+	assert_int_equal(load(text, strlen(text), &diags, &rules), 0);
+	assert_int_equal(diags.warnings, 7);
+	rules_release(&rules);
+	rules_diags_free(&diags);
+}
+
+static void write_text(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void test_from_disk_to_worker(void **state)
+{
+	char dir[] = "/tmp/postern-rules-XXXXXX", path[64], list[64];
+	struct rules_source *source = NULL, *copy = NULL;
+	struct reason why = { "" };
+	int fd = -1;
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof path, "%s/rules", dir);
+	(void)snprintf(list, sizeof list, "%s/list", dir);
+	assert_int_equal(rules_source_read(path, &source, &why), ERR_NOTFOUND);
+	assert_non_null(strstr(why.text, path));
+	write_text(path, "allow:FILE=list FILE=/dev/null:FILE=missing:FILE=list\n");
+	write_text(list, "10.0.0.0/8\n");
+	assert_int_equal(rules_source_read(path, &source, &why), 0);
+	assert_int_equal(rules_source_count(source), 4);
+	assert_int_equal(rules_source_to_fd(source, &fd, &why), 0);
+	assert_int_equal(write(fd, "x", 1), -1);
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_int_equal(rules_source_from_fd(fd, &copy, &why), 0);
+	(void)close(fd);
+	for (uint32_t i = 0; i < 4; i++) {
+		const struct rules_source_file *a = rules_source_get(source, i), *b = rules_source_get(copy, i);
+		assert_true(span_eq(a->path, b->path) && span_eq(a->text, b->text) && span_eq(a->failure, b->failure));
+	}
+	assert_null(rules_source_get(copy, 4));
+	assert_true(span_eq(rules_source_find(copy, SPAN_LIT("list"))->text, SPAN_LIT("10.0.0.0/8\n")));
+	assert_true(span_eq(rules_source_find(copy, SPAN_LIT("/dev/null"))->failure, SPAN_LIT("not a regular file")));
+	assert_true(rules_source_find(copy, SPAN_LIT("missing"))->failure.len > 0);
+	rules_source_release(&source);
+	rules_source_release(&copy);
+	assert_int_equal(rules_source_read(dir, &source, &why), ERR_INVAL);
+	(void)unlink(path);
+	(void)unlink(list);
+	(void)rmdir(dir);
+}
+
+static int map_bytes(const void *bytes, size_t len, int seals)
+{
+	struct rules_source *source = NULL;
+	struct reason why;
+	int fd = memfd_create("test", MFD_ALLOW_SEALING);
+	assert_int_equal(write(fd, bytes, len), (ssize_t)len);
+	if (seals)
+		assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+	int err = rules_source_from_fd(fd, &source, &why);
+	rules_source_release(&source);
+	(void)close(fd);
+	return err;
+}
+
+static void test_hostile_bundle(void **state)
+{
+	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	struct rules_source *source = NULL;
+	struct reason why;
+	static unsigned char bytes[4096];
+	int fd;
+	(void)state;
+	assert_int_equal(rules_source_from_text(SPAN_LIT("f"), SPAN_LIT("allow:FILE=l:ALL:ALL\n"), &source), 0);
+	assert_int_equal(rules_source_add(source, SPAN_LIT("l"), SPAN_LIT("1.2.3.4\n")), 0);
+	assert_int_equal(rules_source_to_fd(source, &fd, &why), 0);
+	ssize_t len = pread(fd, bytes, sizeof bytes, 0);
+	(void)close(fd);
+	rules_source_release(&source);
+	assert_true(len > 0);
+	assert_int_equal(map_bytes(bytes, (size_t)len, sealed), 0);
+	assert_int_equal(map_bytes(bytes, (size_t)len, 0), ERR_PROTO);
+	assert_int_equal(map_bytes(bytes, (size_t)len, F_SEAL_WRITE), ERR_PROTO);
+	for (ssize_t cut = 0; cut < len; cut++)
+		assert_int_equal(map_bytes(bytes, (size_t)cut, sealed), ERR_PROTO);
+	for (ssize_t i = 0; i < len; i++)
+		for (unsigned bit = 0; bit < 8; bit++) {
+			bytes[i] ^= (unsigned char)(1u << bit);
+			int err = map_bytes(bytes, (size_t)len, sealed);
+			assert_true(err == 0 || err == ERR_PROTO);
+			bytes[i] ^= (unsigned char)(1u << bit);
+		}
+	assert_int_equal(rules_source_from_fd(0, &source, &why), ERR_PROTO);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_seed_file_loads),
+		cmocka_unit_test(test_cut_everywhere),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_all_errors_are_reported),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_from_disk_to_worker),
+		cmocka_unit_test(test_hostile_bundle),
+	};
+	return cmocka_run_group_tests_name("rules_load", tests, NULL, NULL);
+}
