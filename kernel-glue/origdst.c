@@ -43,6 +43,7 @@ int origdst_find(int fd, const struct endpoint *client, enum listen_mode mode, u
 	len = sizeof found.mark;
 	if (getsockopt(fd, SOL_SOCKET, SO_MARK, &found.mark, &len) != 0)
 		found.mark = 0;
+	found.mark &= ~CONF_TPROXY_MARK; /* ours, and says nothing about the client */
 	found.original = found.local;
 	if (mode == LISTEN_REDIRECT)
 		err = ask_conntrack(fd, client->addr.family == ADDR_V6, &found.original, why);

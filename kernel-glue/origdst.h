@@ -14,7 +14,7 @@ struct origdst {
 	struct endpoint client;
 	struct endpoint local;    /* our end of the socket */
 	struct endpoint original; /* direct mode: the same as local */
-	uint32_t mark;            /* the SYN's, where net.ipv4.tcp_fwmark_accept is 1; 0 otherwise */
+	uint32_t mark;            /* the SYN's without our own bit, where net.ipv4.tcp_fwmark_accept is 1; 0 otherwise */
 };
 
 /* Fills *out also when the answer is a refusal.  0: a connection to serve.  ERR_REFUSED: nobody diverted it: a direct hit on the

@@ -20,6 +20,8 @@
 
 /* The mark bit of sockets that we open ourselves; scripts/postern-divert never diverts it. */
 #define CONF_OWN_MARK 0x40000000u
+/* The mark bit that it puts on TPROXY traffic; accepted sockets carry it where net.ipv4.tcp_fwmark_accept is 1. */
+#define CONF_TPROXY_MARK 0x20000000u
 
 enum listen_mode { LISTEN_REDIRECT, LISTEN_TPROXY, LISTEN_DIRECT };
 enum bare_lf { BARE_LF_REJECT, BARE_LF_NORMALIZE };

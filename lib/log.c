@@ -23,6 +23,11 @@ void log_setup(const char *tag, enum log_form form, enum log_level level)
 	state.level = level;
 }
 
+void log_set_level(enum log_level level)
+{
+	state.level = level;
+}
+
 enum log_form log_form(void)
 {
 	return state.form;

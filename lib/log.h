@@ -19,6 +19,7 @@ enum log_form { LOG_FORM_TERMINAL, LOG_FORM_PRIORITY };
 
 /* tag: "posternd[session 0]" or the like; kept as a pointer.  Lines above level are dropped.  Before this call: terminal form, info. */
 void log_setup(const char *tag, enum log_form form, enum log_level level);
+void log_set_level(enum log_level level);
 enum log_form log_form(void);
 enum log_level log_level(void);
 bool log_enabled(enum log_level level);

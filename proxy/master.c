@@ -357,7 +357,7 @@ static void reload(struct master *m)
 	m->options.conf = conf;
 	m->supply.setup.conf.conf = conf;
 	(void)local_addrs_read(&m->supply.setup.conf.local_addrs);
-	log_setup("posternd", log_form(), (enum log_level)conf.log_level);
+	log_set_level((enum log_level)conf.log_level);
 	(void)close(m->supply.rules_fd);
 	m->supply.rules_fd = rules_fd;
 	for (size_t i = 0; i < m->worker_count; i++) {
@@ -442,6 +442,17 @@ static void close_all(struct master *m)
 	daemon_pid_file_remove(m->options.conf.pid_file, m->pid_fd);
 }
 
+static int check_only(const struct options *options)
+{
+	struct reason why;
+	int fd;
+	if (rules_keeper_load(&options->conf, &fd, &why) != 0)
+		return complain(&why);
+	(void)close(fd);
+	printf("configuration and rules (%s) are good\n", options->conf.rules);
+	return 0;
+}
+
 int master_run(const struct options *options)
 {
 	static struct master m; /* large: the configuration is in it several times */
@@ -454,6 +465,8 @@ int master_run(const struct options *options)
 		m.worker_count = LISTENER_MEMBERS_MAX;
 	log_setup("posternd", options->foreground && !getenv("JOURNAL_STREAM") ? LOG_FORM_TERMINAL : LOG_FORM_PRIORITY,
 		  (enum log_level)options->conf.log_level);
+	if (options->check_only)
+		return check_only(options);
 	(void)priv_raise_file_limit();
 	if (spool_fault_prepriv() != 0)
 		reason_set(&why, ERR_SYNTAX, "POSTERN_FAULT names no fault point");

@@ -1,0 +1,153 @@
+#include "acceptor.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "local_addrs.h"
+#include "log.h"
+#include "origdst.h"
+#include "session.h"
+
+/* Connections a turn: new clients must not starve the sessions under way. */
+#define ACCEPT_BUDGET 64
+/* Out of descriptors: the backlog keeps the clients; look again soon instead of spinning on a ready socket. */
+#define EXHAUSTED_PAUSE_MS 100u
+
+struct acceptor {
+	struct session_host *host;
+	int fd;
+	uint32_t listen_index;
+	struct loop_io *io;
+	struct loop_timer *pause;
+};
+
+static void refuse(struct acceptor *a, int fd, const struct origdst *where, enum counter counter, const char *reply, const char *why)
+{
+	struct kv kv;
+	char line[512];
+	kv_init(&kv);
+	kv_text(&kv, "ev", "refused");
+	kv_text(&kv, "iface", a->host->conf.conf.listen[a->listen_index].iface);
+	kv_endpoint(&kv, "client", &where->client);
+	kv_endpoint(&kv, "dst", &where->original);
+	kv_text(&kv, "why", why);
+	log_kv(LOG_LEVEL_WARN, &kv);
+	counter_add(a->host->counters, counter, 1);
+	int n = snprintf(line, sizeof line, "421 4.3.2 %.200s %s\r\n", a->host->conf.conf.hostname, reply);
+	/* A fresh socket's send buffer takes one line; if not, the client sees a close, which means the same. */
+	if (n > 0)
+		(void)send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)close(fd);
+}
+
+/* Would forwarding to where the client wanted to go come back to us? */
+static bool is_loop(const struct session_host *host, const struct conf_listen *l, const struct endpoint *original)
+{
+	if (l->mode == LISTEN_DIRECT || !local_addrs_has(&host->conf.local_addrs, &original->addr))
+		return false;
+	const struct conf *conf = &host->conf.conf;
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		if (conf->listen[i].port == original->port)
+			return true;
+	/* Any other service of this host is a destination like any other. */
+	return false;
+}
+
+static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
+{
+	struct session_host *host = a->host;
+	const struct conf_listen *l = &host->conf.conf.listen[a->listen_index];
+	struct origdst where = { 0 };
+	struct endpoint client;
+	struct reason why = { "" };
+	const int on = 1;
+	if (endpoint_from_sockaddr(sa, &client) != 0) {
+		(void)close(fd);
+		return;
+	}
+	counter_add(host->counters, COUNTER_CONNECTIONS, 1);
+	int err = origdst_find(fd, &client, (enum listen_mode)l->mode, (uint16_t)l->port, &where, &why);
+	if (err == ERR_EOF) {
+		(void)close(fd);
+		return;
+	}
+	if (err == ERR_REFUSED) {
+		refuse(a, fd, &where, COUNTER_REFUSED_DIRECT, "this port takes diverted connections only", why.text);
+	} else if (err) {
+		refuse(a, fd, &where, COUNTER_REFUSED_ORIGDST, "try again later", why.text);
+	} else if (is_loop(host, l, &where.original)) {
+		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "this connection leads back to itself", "a loop: the original destination is ourselves");
+	} else if (host->session_count >= host->conf.conf.max_sessions) {
+		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "too many connections, try again later", "max-sessions is reached");
+	} else {
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+		if (session_create(host, fd, a->listen_index, &where) != 0)
+			refuse(a, fd, &where, COUNTER_REFUSED_FULL, "out of memory, try again later", "no memory");
+	}
+}
+
+static void ready(void *ctx, unsigned events)
+{
+	struct acceptor *a = ctx;
+	(void)events;
+	for (int budget = ACCEPT_BUDGET; budget > 0; budget--) {
+		struct sockaddr_storage sa;
+		socklen_t len = sizeof sa;
+		int fd = accept4(a->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			take(a, fd, (struct sockaddr *)&sa);
+			continue;
+		}
+		/* This one is gone already; the next may be there. */
+		if (errno == ECONNABORTED || errno == EINTR)
+			continue;
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_event(LOG_LEVEL_ERR, "accept-failed", "%s: new clients wait", strerror(errno));
+			(void)loop_io_want(a->io, 0);
+			loop_timer_start(a->pause, EXHAUSTED_PAUSE_MS);
+		}
+		return;
+	}
+}
+
+static void pause_over(void *ctx)
+{
+	struct acceptor *a = ctx;
+	(void)loop_io_want(a->io, LOOP_READ);
+}
+
+int acceptor_create(struct session_host *host, int fd, uint32_t listen_index, struct acceptor **out)
+{
+	struct acceptor *a = calloc(1, sizeof *a);
+	if (!a)
+		return ERR_NOMEM;
+	*a = (struct acceptor){ .host = host, .fd = fd, .listen_index = listen_index };
+	int err = loop_io_create(host->loop, fd, ready, a, &a->io);
+	if (!err)
+		err = loop_timer_create(host->loop, pause_over, a, &a->pause);
+	if (!err)
+		err = loop_io_want(a->io, LOOP_READ);
+	if (err)
+		acceptor_destroy(&a);
+	else
+		*out = a;
+	return err;
+}
+
+void acceptor_destroy(struct acceptor **acceptor)
+{
+	struct acceptor *a = *acceptor;
+	if (!a)
+		return;
+	loop_io_destroy(&a->io);
+	loop_timer_destroy(&a->pause);
+	(void)close(a->fd);
+	free(a);
+	*acceptor = NULL;
+}

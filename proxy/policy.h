@@ -1,0 +1,52 @@
+/* policy.h - session facts in, verdict out: the rule set applied to the recipients of one session.
+ * Owns: the facts, from policy_open to policy_close; each judgement holds its rule set until it is done or abandoned.
+ * Facts that must be fetched (names, block lists, ident) are asked for as soon as some rule could need them, and arrive on a later turn
+ * of the loop.  Until there is a resolver every answer is "unknown".
+ * Calls back: arrived(ctx) when facts were settled: judgements that wait may go on.
+ */
+#ifndef POSTERN_POLICY_H
+#define POSTERN_POLICY_H
+
+#include "origdst.h"
+#include "rules.h"
+#include "session_host.h"
+
+struct policy {
+	struct session_host *host;
+	struct rules_facts facts;
+	uint64_t asked_id;          /* facts up to this id are pending or settled */
+	uint64_t settled_id;        /* facts up to this id are settled */
+	struct loop_task answers;
+	loop_fn arrived;
+	void *ctx;
+};
+
+/* iface: borrowed for as long as the policy is open.  The policy must not be moved in memory while it is open. */
+void policy_open(struct policy *policy, struct session_host *host, const struct origdst *where, struct span iface, bool trusted, loop_fn arrived,
+		 void *ctx);
+
+/* helo: borrowed until the next call or close. */
+void policy_helo(struct policy *policy, struct span helo);
+
+/* A transaction ended: forget what was known about its addresses. */
+void policy_reset(struct policy *policy);
+void policy_close(struct policy *policy);
+
+/* The confirmed name of the client, or an empty span. */
+struct span policy_client_name(const struct policy *policy);
+
+struct judgement {
+	struct policy *policy;
+	struct rules_eval eval;
+	struct rules_hooks hooks;
+	uint64_t sid;
+};
+
+/* from and to are borrowed until judgement_end. */
+void judgement_start(struct judgement *j, struct policy *policy, uint64_t sid, struct span from, struct span to);
+
+/* STEP_DONE with the verdict, or STEP_WAIT: call again after arrived. */
+enum step judgement_run(struct judgement *j, struct rules_verdict *out);
+void judgement_end(struct judgement *j);
+
+#endif

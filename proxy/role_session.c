@@ -1,0 +1,323 @@
+#include "role_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "acceptor.h"
+#include "counters.h"
+#include "fault.h"
+#include "ipc.h"
+#include "log.h"
+#include "priv.h"
+#include "role_messages.h"
+#include "rules.h"
+#include "session.h"
+#include "session_host.h"
+#include "worker_spool.h"
+
+#define SETUP_TIMEOUT_MS 10000
+#define ACCEPTORS_MAX (CONF_LISTEN_MAX * 2)
+
+struct listener_fd {
+	struct role_listener what;
+	int fd;
+};
+
+struct worker {
+	struct role_setup setup;
+	struct session_host host;
+	struct counters counters;
+	struct ipc_channel *master;
+	struct worker_spool *spool;
+	struct listener_fd listeners[ACCEPTORS_MAX];
+	size_t listener_count;
+	struct acceptor *acceptors[ACCEPTORS_MAX];
+	struct loop_timer *drain_timer, *tick_timer;
+	bool spool_is_gone;
+};
+
+#define TICK_MS 1000u
+
+/* ---- receive: everything the worker will ever have */
+
+static int load_rules(struct worker *w, int fd, struct reason *why)
+{
+	const struct conf *conf = &w->host.conf.conf;
+	const struct rules_options options = {
+		.no_match = (enum no_match)conf->no_match,
+		.on_unknown = (enum on_unknown)conf->on_unknown,
+		.deny_delay_s = conf->deny_delay_s,
+		.noto_delay_s = conf->noto_delay_s,
+	};
+	struct rules_source *source = NULL;
+	struct rules *rules = NULL;
+	int err = rules_source_from_fd(fd, &source, why);
+	if (!err && (err = rules_compile(source, &options, NULL, &rules)) != 0)
+		reason_set(why, err, "the rules do not compile in the worker (%s)", err_name(err));
+	rules_source_release(&source);
+	if (err)
+		return err;
+	/* Sessions under way go on with the new set; evaluations under way hold the old one until they are done. */
+	rules_release(&w->host.rules);
+	w->host.rules = rules;
+	return 0;
+}
+
+static int take_setup(struct worker *w, const struct ipc_message *msg, struct reason *why)
+{
+	static char tag[32];
+	if (msg->len != sizeof w->setup)
+		return reason_set(why, ERR_PROTO, "setup of %zu bytes", msg->len);
+	memcpy(&w->setup, msg->payload, sizeof w->setup);
+	w->host.conf = w->setup.conf;
+	w->host.worker = w->setup.worker;
+	(void)snprintf(tag, sizeof tag, "posternd/%u", w->setup.worker);
+	log_setup(tag, (enum log_form)w->setup.log_form, (enum log_level)w->setup.conf.conf.log_level);
+	return 0;
+}
+
+static int take_listener(struct worker *w, struct ipc_message *msg, struct reason *why)
+{
+	struct listener_fd *l = &w->listeners[w->listener_count];
+	if (msg->len != sizeof l->what || msg->fd_count != 1 || w->listener_count == ACCEPTORS_MAX)
+		return reason_set(why, ERR_PROTO, "a listener that makes no sense");
+	memcpy(&l->what, msg->payload, sizeof l->what);
+	if (l->what.listen_index >= w->host.conf.conf.listen_count)
+		return reason_set(why, ERR_PROTO, "a listener without its configuration");
+	l->fd = msg->fds[0];
+	msg->fds[0] = -1;
+	w->listener_count++;
+	return 0;
+}
+
+static int take_start_message(struct worker *w, struct ipc_message *msg, struct reason *why)
+{
+	switch (msg->type) {
+	case ROLE_SETUP:
+		return take_setup(w, msg, why);
+	case ROLE_COUNTERS:
+		if (msg->fd_count == 1 && counters_map(msg->fds[0], w->setup.workers, &w->counters) == 0 && w->setup.worker < w->setup.workers)
+			return 0;
+		return reason_set(why, ERR_PROTO, "the counters cannot be mapped");
+	case ROLE_RULES:
+		if (msg->fd_count == 1)
+			return load_rules(w, msg->fds[0], why);
+		return reason_set(why, ERR_PROTO, "rules without a descriptor");
+	case ROLE_LISTENER:
+		return take_listener(w, msg, why);
+	case ROLE_GO:
+		if (w->host.rules && w->counters.slots)
+			return 0;
+		return reason_set(why, ERR_PROTO, "started without rules or counters");
+	default:
+		return reason_set(why, ERR_PROTO, "message of type %u", msg->type);
+	}
+}
+
+static int receive_prepriv(struct worker *w, struct reason *why)
+{
+	struct ipc_message msg = { .type = 0 };
+	int err = 0;
+	while (!err && msg.type != ROLE_GO) {
+		err = ipc_receive_wait(ROLE_CONTROL_FD, SETUP_TIMEOUT_MS, &msg);
+		if (err)
+			return reason_set(why, err, "no setup from the master (%s)", err_name(err));
+		err = take_start_message(w, &msg, why);
+		ipc_message_drop(&msg);
+	}
+	return err;
+}
+
+/* ---- drop and restrict */
+
+static int drop(const struct worker *w, struct reason *why)
+{
+	struct priv_plan plan = { .user = w->setup.user, .chroot_dir = w->setup.chroot_dir };
+	int err = priv_drop(&plan, why);
+	return err ? err : priv_forbid_opening(why);
+}
+
+/* ---- run */
+
+static void stop_if_done(struct worker *w)
+{
+	if (w->host.is_draining && w->host.session_count == 0 && w->spool_is_gone)
+		loop_stop(w->host.loop);
+}
+
+static void spool_gone(void *ctx)
+{
+	struct worker *w = ctx;
+	w->spool_is_gone = true;
+	stop_if_done(w);
+}
+
+static void sessions_gone(void *ctx)
+{
+	struct worker *w = ctx;
+	if (w->spool)
+		worker_spool_destroy(&w->spool, spool_gone, w);
+}
+
+static void drain(struct worker *w)
+{
+	if (w->host.is_draining)
+		return;
+	w->host.is_draining = true;
+	for (size_t i = 0; i < w->listener_count; i++)
+		acceptor_destroy(&w->acceptors[i]);
+	loop_timer_start(w->drain_timer, w->host.conf.conf.drain_timeout_s * 1000);
+	session_drain_all(&w->host);
+	if (w->host.session_count == 0)
+		sessions_gone(w);
+}
+
+static void drain_overdue(void *ctx)
+{
+	struct worker *w = ctx;
+	log_event(LOG_LEVEL_WARN, "drain-overdue", "%zu sessions did not end in time: closed", w->host.session_count);
+	session_destroy_all(&w->host);
+}
+
+static void tick(void *ctx)
+{
+	struct worker *w = ctx;
+	struct spool_writer_stats stats;
+	loop_timer_start(w->tick_timer, TICK_MS);
+	counter_set(w->host.counters, COUNTER_LOG_LOST, log_lost());
+	if (!w->spool)
+		return;
+	spool_writer_stats(worker_spool_writer(w->spool), &stats);
+	counter_set(w->host.counters, COUNTER_SYNCS, stats.batches);
+	counter_set(w->host.counters, COUNTER_SYNC_US, stats.sync_us_sum);
+}
+
+static void reload_conf(struct worker *w, const struct ipc_message *msg)
+{
+	if (msg->len != sizeof w->host.conf)
+		return;
+	/* The listen sections are the same in number and order: the master made sure. */
+	memcpy(&w->host.conf, msg->payload, sizeof w->host.conf);
+	log_set_level((enum log_level)w->host.conf.conf.log_level);
+}
+
+static void reload_rules(struct worker *w, const struct ipc_message *msg)
+{
+	struct reason why = { "" };
+	if (msg->fd_count == 1 && load_rules(w, msg->fds[0], &why) == 0)
+		log_event(LOG_LEVEL_DEBUG, "rules-loaded", "%u rules", rules_count(w->host.rules));
+	else
+		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the old rules stay in force", why.text);
+}
+
+static int take_fd(struct ipc_message *msg)
+{
+	int fd = msg->fd_count == 1 ? msg->fds[0] : -1;
+	if (fd >= 0)
+		msg->fds[0] = -1;
+	return fd;
+}
+
+static void from_master(void *ctx, struct ipc_message *msg)
+{
+	struct worker *w = ctx;
+	struct role_segment segment;
+	struct role_large large;
+	switch (msg->type) {
+	case ROLE_CONF: reload_conf(w, msg); break;
+	case ROLE_RULES: reload_rules(w, msg); break;
+	case ROLE_DRAIN: drain(w); break;
+	case ROLE_SEGMENT:
+		if (w->spool && msg->len == sizeof segment) {
+			memcpy(&segment, msg->payload, sizeof segment);
+			worker_spool_segment(w->spool, &segment, take_fd(msg));
+		}
+		break;
+	case ROLE_LARGE:
+		if (w->spool && msg->len == sizeof large) {
+			memcpy(&large, msg->payload, sizeof large);
+			worker_spool_large(w->spool, &large, take_fd(msg));
+		}
+		break;
+	case ROLE_FORWARDER:
+		if (w->spool && msg->fd_count == 1)
+			worker_spool_forwarder(w->spool, take_fd(msg));
+		break;
+	default: break;
+	}
+}
+
+static void master_gone(void *ctx, int err)
+{
+	struct worker *w = ctx;
+	(void)err;
+	log_event(LOG_LEVEL_ERR, "master-gone", "the master died: finishing what is under way");
+	drain(w);
+}
+
+static int build(struct worker *w, struct reason *why)
+{
+	struct session_host *host = &w->host;
+	host->counters = &w->counters.slots[w->setup.worker];
+	/* Session ids: never the same again, also after a restart, and short enough to read aloud. */
+	host->next_sid = ((uint64_t)time(NULL) << 28) | ((uint64_t)(w->setup.worker & 0xff) << 20);
+	host->emptied = sessions_gone;
+	host->emptied_ctx = w;
+	spool_id_source_init(&host->ids, w->setup.worker);
+	int err = loop_create(&host->loop);
+	if (!err)
+		err = loop_timer_create(host->loop, drain_overdue, w, &w->drain_timer);
+	if (!err)
+		err = loop_timer_create(host->loop, tick, w, &w->tick_timer);
+	if (!err)
+		err = ipc_channel_create(host->loop, ROLE_CONTROL_FD, from_master, master_gone, w, &w->master);
+	if (!err)
+		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
+	if (!err)
+		host->writer = worker_spool_writer(w->spool);
+	for (size_t i = 0; !err && i < w->listener_count; i++)
+		err = acceptor_create(host, w->listeners[i].fd, w->listeners[i].what.listen_index, &w->acceptors[i]);
+	if (err)
+		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
+	loop_timer_start(w->tick_timer, TICK_MS);
+	return ipc_channel_send(w->master, ROLE_READY, NULL, 0, NULL, 0);
+}
+
+static void take_down(struct worker *w)
+{
+	struct session_host *host = &w->host;
+	for (size_t i = 0; i < w->listener_count; i++)
+		acceptor_destroy(&w->acceptors[i]);
+	loop_timer_destroy(&w->drain_timer);
+	loop_timer_destroy(&w->tick_timer);
+	ipc_channel_destroy(&w->master);
+	rules_release(&host->rules);
+	loop_destroy(&host->loop);
+}
+
+int role_session_run(void)
+{
+	static struct worker w; /* large: scratch buffer and configuration */
+	struct role_failed failed = { .why = { "" } };
+	priv_start_process();
+	(void)prctl(PR_SET_NAME, "postern-session", 0, 0, 0);
+	(void)priv_raise_file_limit();
+	int err = spool_fault_prepriv();
+	if (!err)
+		err = receive_prepriv(&w, &failed.why);
+	if (!err)
+		err = drop(&w, &failed.why);
+	if (!err)
+		err = build(&w, &failed.why);
+	if (err) {
+		(void)ipc_send(ROLE_CONTROL_FD, ROLE_FAILED, &failed, sizeof failed, NULL, 0);
+		return 1;
+	}
+	loop_run(w.host.loop);
+	take_down(&w);
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* session_host.h - what all sessions of one worker share.
+ * Owns: nothing by itself; role_session.c builds it before the first session and takes it down behind the last.
+ */
+#ifndef POSTERN_SESSION_HOST_H
+#define POSTERN_SESSION_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "counters.h"
+#include "loop.h"
+#include "message_id.h"
+#include "role_messages.h"
+#include "rules.h"
+#include "writer.h"
+
+#define SESSION_SCRATCH_BYTES 65536u
+
+struct session;
+
+struct session_host {
+	struct loop *loop;
+	uint32_t worker;
+	struct role_conf conf;      /* replaced at a reload: sessions keep no pointer into it across turns of the loop */
+	struct rules *rules;        /* replaced at a reload: an evaluation holds its own */
+	struct spool_writer *writer;
+	struct spool_id_source ids;
+	struct counter_slot *counters;
+	uint64_t next_sid;
+
+	struct session *sessions;   /* list of all */
+	size_t session_count;
+	bool is_draining;
+	loop_fn emptied;            /* the last session has ended while draining */
+	void *emptied_ctx;
+
+	char scratch[SESSION_SCRATCH_BYTES]; /* every read of every session goes here first: idle sessions hold no buffer */
+};
+
+#endif

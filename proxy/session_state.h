@@ -1,0 +1,141 @@
+/* session_state.h - the inside of a session, shared by the session_*.c files and nobody else.
+ *   session.c           the connection: reading, writing, timers, beginning and end
+ *   session_reply.c     reply slots
+ *   session_commands.c  the command table and the commands without an envelope
+ *   session_txn.c       MAIL, RCPT and the transaction between MAIL and the end of data
+ *   session_data.c      DATA, the way into the spool, the final reply
+ */
+#ifndef POSTERN_SESSION_STATE_H
+#define POSTERN_SESSION_STATE_H
+
+#include "arena.h"
+#include "buf.h"
+#include "origdst.h"
+#include "policy.h"
+#include "session.h"
+#include "session_reply.h"
+#include "smtp_command.h"
+#include "smtp_data.h"
+#include "smtp_domain.h"
+#include "smtp_header.h"
+#include "smtp_line.h"
+#include "smtp_params.h"
+
+enum session_state {
+	SESSION_FRESH,   /* greeted, no HELO yet */
+	SESSION_IDLE,    /* between transactions */
+	SESSION_MAIL,    /* MAIL was accepted; recipients may follow */
+	SESSION_DATA,    /* 354 was sent */
+	SESSION_STORING, /* the final dot was seen, the spool has not answered yet */
+	SESSION_LINGER,  /* the last reply is out: reading and forgetting until the client closes */
+	SESSION_DEAD,    /* closed; freed on the next turn of the loop */
+};
+
+/* A recipient whose verdict hangs on facts that are on their way. */
+struct rcpt_waiting {
+	struct rcpt_waiting *next;
+	struct reply_slot *slot;
+	struct span path; /* in the arena of the transaction */
+	struct smtp_rcpt_params params;
+	struct judgement judgement;
+};
+
+/* From MAIL to the end of data. */
+struct session_txn {
+	struct arena arena;
+	struct span from;
+	struct smtp_mail_params mail;
+	struct spool_recipient *recipients; /* heap array */
+	size_t recipient_count, recipient_room;
+	size_t refused_count;
+	struct rcpt_waiting *waiting;
+	size_t waiting_count;
+	uint32_t needs; /* enum verdict_need of all recipients */
+
+	/* DATA */
+	struct spool_id id;
+	struct spool_txn *spool; /* NULL: nothing is being stored (any more) */
+	struct smtp_data data;
+	struct smtp_header header;
+	bool is_too_big;
+	struct reply_slot *slot; /* of the final reply */
+};
+
+struct session {
+	struct session *prev, *next; /* in host->sessions */
+	struct session_host *host;
+	uint64_t sid;
+	int fd;
+	uint32_t listen_index;
+	enum session_state state;
+	struct origdst where;
+	struct loop_io *io;
+	struct loop_timer *timer;
+	struct buf in;   /* bytes that could not be used yet; holds no memory while empty */
+	struct buf out;  /* replies that are not sent yet; likewise */
+	struct smtp_line line;
+	struct reply_queue replies;
+	struct policy policy;
+	char *helo;      /* heap; NULL before HELO */
+	struct session_txn *txn;
+	enum smtp_helo_kind helo_kind;
+	bool is_esmtp;
+	bool has_eof;            /* the client sends no more */
+	bool is_spool_waiting;   /* the spool wants a pause */
+	bool is_held;            /* a command must wait for the replies before it */
+	bool is_running;         /* inside session_go_on: don't enter it again */
+	uint32_t errors, junk;
+	uint32_t messages;
+	struct loop_task free_task;
+};
+
+/* Use the bytes that wait, send what is ready, set interest and timer.  After anything that may let the session go on. */
+void session_go_on(struct session *s);
+
+/* Close now, without another word.  s stays valid until the next turn of the loop. */
+void session_close(struct session *s, const char *why);
+
+void session_set_state(struct session *s, enum session_state state);
+const struct conf *session_conf(const struct session *s);
+const struct conf_listen *session_listen(const struct session *s);
+
+/* Keys that every line of a session begins with. */
+void session_log_begin(const struct session *s, struct kv *kv, const char *event);
+
+/* ---- replies; out of memory closes the session */
+
+void session_reply(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void session_reply_const(struct session *s, const struct smtp_reply_text *reply);
+
+/* A reply into a slot (NULL: in turn), whole: "550 5.7.1 text" without CRLF. */
+void session_reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms);
+
+/* The same as session_reply for a protocol error: counted, and too many of them end the session. */
+void session_error(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void session_error_const(struct session *s, const struct smtp_reply_text *reply);
+
+/* A reply that ends the session. */
+void session_last_reply(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- commands */
+
+/* Run one line.  False: it has to wait for the replies in front of it; offer it again. */
+bool session_command(struct session *s, struct span line);
+
+/* ---- transaction */
+
+void session_mail(struct session *s, const struct smtp_command *cmd);
+void session_rcpt(struct session *s, const struct smtp_command *cmd);
+void session_facts_arrived(void *ctx);
+
+/* The one way in which a transaction ends, whatever happened to it: the state is idle behind it. */
+void session_txn_reset(struct session *s);
+
+/* ---- data */
+
+void session_data(struct session *s, const struct smtp_command *cmd);
+
+/* Returns how many bytes were used. */
+size_t session_data_push(struct session *s, struct span bytes);
+
+#endif

@@ -1,0 +1,259 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "session_state.h"
+#include "space.h"
+
+void session_txn_reset(struct session *s)
+{
+	struct session_txn *txn = s->txn;
+	if (s->state > SESSION_IDLE && s->state < SESSION_LINGER)
+		session_set_state(s, SESSION_IDLE);
+	if (!txn)
+		return;
+	s->txn = NULL;
+	s->is_spool_waiting = false;
+	while (txn->waiting) {
+		struct rcpt_waiting *w = txn->waiting;
+		txn->waiting = w->next;
+		judgement_end(&w->judgement);
+		free(w);
+	}
+	spool_txn_abort(&txn->spool);
+	free(txn->recipients);
+	arena_free(&txn->arena);
+	free(txn);
+	policy_reset(&s->policy);
+	counter_sub(s->host->counters, COUNTER_TXNS_OPEN, 1);
+}
+
+/* ---- MAIL */
+
+/* Is there room for size more bytes (0: not declared)? */
+static bool has_room(struct session *s, uint64_t size)
+{
+	const struct conf *conf = session_conf(s);
+	struct spool_space_limits limits = { conf->min_free_bytes, conf->min_free_inodes };
+	struct reason why = { "" };
+	int fd = spool_writer_fd(s->host->writer);
+	if (size <= conf->max_size_bytes)
+		limits.min_free_bytes += size;
+	/* Without a segment yet the spool itself will say no, at the end of data. */
+	if (fd < 0 || spool_space_check(fd, &limits, &why) != ERR_NOSPACE)
+		return true;
+	struct kv kv;
+	session_log_begin(s, &kv, "spool-full");
+	kv_text(&kv, "why", why.text);
+	log_kv(LOG_LEVEL_ERR, &kv);
+	counter_add(s->host->counters, COUNTER_SPOOL_FAILURES, 1);
+	return false;
+}
+
+static int open_txn(struct session *s, const struct smtp_path *path, const struct smtp_mail_params *params)
+{
+	struct session_txn *txn = calloc(1, sizeof *txn);
+	if (!txn)
+		return ERR_NOMEM;
+	txn->from = arena_copy(&txn->arena, path->path);
+	txn->mail = *params;
+	txn->mail.envid = arena_copy(&txn->arena, params->envid);
+	txn->mail.auth = SPAN_NONE; /* checked, and of no further use: we don't authenticate anybody (RFC 4954 section 5) */
+	if (!txn->from.ptr || !txn->mail.envid.ptr) {
+		arena_free(&txn->arena);
+		free(txn);
+		return ERR_NOMEM;
+	}
+	s->txn = txn;
+	counter_add(s->host->counters, COUNTER_TXNS_OPEN, 1);
+	return 0;
+}
+
+void session_mail(struct session *s, const struct smtp_command *cmd)
+{
+	struct smtp_path path;
+	struct smtp_mail_params params;
+	const struct smtp_reply_text *refusal;
+	if (s->txn) {
+		session_error(s, 503, "5.5.1", "A transaction is open already: RSET first");
+		return;
+	}
+	if (smtp_mail_parse(cmd->args, false, &path, &params, &refusal) != 0) {
+		session_error_const(s, refusal);
+		return;
+	}
+	if (params.has_size && params.size_bytes > session_conf(s)->max_size_bytes) {
+		session_reply(s, 552, "5.3.4", "Message too big: at most %llu bytes here", (unsigned long long)session_conf(s)->max_size_bytes);
+		return;
+	}
+	if (!has_room(s, params.has_size ? params.size_bytes : 0)) {
+		session_reply(s, 452, "4.3.1", "Insufficient system storage, try again later");
+		return;
+	}
+	if (open_txn(s, &path, &params) != 0) {
+		session_reply(s, 452, "4.3.0", "Out of memory, try again later");
+		return;
+	}
+	session_set_state(s, SESSION_MAIL);
+	s->junk = 0;
+	session_reply(s, 250, "2.1.0", "Ok");
+}
+
+/* ---- RCPT */
+
+static int add_recipient(struct session *s, struct span path, const struct smtp_rcpt_params *params)
+{
+	struct session_txn *txn = s->txn;
+	if (txn->recipient_count == txn->recipient_room) {
+		size_t room = txn->recipient_room ? txn->recipient_room * 2 : 4;
+		struct spool_recipient *grown = realloc(txn->recipients, room * sizeof *grown);
+		if (!grown)
+			return ERR_NOMEM;
+		txn->recipients = grown;
+		txn->recipient_room = room;
+	}
+	/* The spool's NOTIFY bits are those of smtp_params.h. */
+	_Static_assert((int)SPOOL_NOTIFY_NEVER == (int)SMTP_NOTIFY_NEVER && (int)SPOOL_NOTIFY_SUCCESS == (int)SMTP_NOTIFY_SUCCESS &&
+			       (int)SPOOL_NOTIFY_FAILURE == (int)SMTP_NOTIFY_FAILURE &&
+			       (int)SPOOL_NOTIFY_DELAY == (int)SMTP_NOTIFY_DELAY,
+		       "one set of bits");
+	txn->recipients[txn->recipient_count++] = (struct spool_recipient){ .path = path, .notify = params->notify, .orcpt = params->orcpt };
+	return 0;
+}
+
+static void log_verdict(const struct session *s, struct span to, const struct rules_verdict *v)
+{
+	struct kv kv;
+	session_log_begin(s, &kv, "rcpt");
+	kv_text(&kv, "verdict", verdict_kind_name(v->kind));
+	kv_u64(&kv, "rule", v->rule_line);
+	kv_addr(&kv, "client", &s->where.client.addr);
+	kv_addr(&kv, "dst", &s->where.original.addr);
+	kv_text(&kv, "iface", session_listen(s)->iface);
+	kv_text(&kv, "helo", s->helo);
+	kv_span(&kv, "from", s->txn->from);
+	kv_span(&kv, "to", to);
+	if (v->reply[0])
+		kv_text(&kv, "reply", v->reply);
+	if (v->delay_s)
+		kv_u64(&kv, "delay_s", v->delay_s);
+	if (v->unknown_reason[0])
+		kv_text(&kv, "unknown", v->unknown_reason);
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
+static void count_verdict(const struct session *s, enum verdict_kind kind)
+{
+	static const enum counter counters[] = {
+		[VERDICT_ALLOW] = COUNTER_RCPT_ALLOW,
+		[VERDICT_DENY] = COUNTER_RCPT_DENY,
+		[VERDICT_NOTO] = COUNTER_RCPT_NOTO,
+		[VERDICT_TEMPFAIL] = COUNTER_RCPT_TEMPFAIL,
+	};
+	counter_add(s->host->counters, counters[kind], 1);
+}
+
+/* What the configured checks on content need does not exist in this version: such a recipient is put off, not waved through. */
+static const char *missing_need(const struct rules_verdict *v)
+{
+	for (unsigned bit = 1; v->kind == VERDICT_ALLOW && bit <= v->needs; bit <<= 1)
+		if (v->needs & bit)
+			return verdict_need_name((enum verdict_need)bit);
+	return NULL;
+}
+
+static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span path, const struct smtp_rcpt_params *params,
+			struct rules_verdict *v)
+{
+	static const struct span accepted = SPAN_LIT("250 2.1.5 Ok");
+	static const struct span no_memory = SPAN_LIT("452 4.3.0 Out of memory, try again later");
+	static const struct span no_check = SPAN_LIT("451 4.3.5 A check that the rules ask for is not available");
+	const char *need = missing_need(v);
+	if (need) {
+		v->kind = VERDICT_TEMPFAIL;
+		(void)span_to_cstr(no_check, v->reply, sizeof v->reply);
+		(void)span_to_cstr(span_of(need), v->unknown_reason, sizeof v->unknown_reason);
+	}
+	log_verdict(s, path, v);
+	count_verdict(s, v->kind);
+	if (v->kind != VERDICT_ALLOW) {
+		s->txn->refused_count++;
+		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000);
+		return;
+	}
+	s->txn->needs |= v->needs;
+	session_reply_line(s, slot, add_recipient(s, path, params) == 0 ? accepted : no_memory, false, 0);
+}
+
+static void start_judgement(struct session *s, struct span path, const struct smtp_rcpt_params *params)
+{
+	struct rcpt_waiting *w = malloc(sizeof *w);
+	struct rules_verdict verdict;
+	if (!w) {
+		session_reply(s, 452, "4.3.0", "Out of memory, try again later");
+		return;
+	}
+	*w = (struct rcpt_waiting){ .path = path, .params = *params };
+	judgement_start(&w->judgement, &s->policy, s->sid, s->txn->from, path);
+	if (judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
+		w->slot = reply_queue_reserve(&s->replies);
+		if (w->slot) {
+			w->next = s->txn->waiting;
+			s->txn->waiting = w;
+			s->txn->waiting_count++;
+			return;
+		}
+		session_reply(s, 452, "4.3.0", "Out of memory, try again later");
+	} else {
+		answer_rcpt(s, NULL, path, params, &verdict);
+	}
+	judgement_end(&w->judgement);
+	free(w);
+}
+
+void session_rcpt(struct session *s, const struct smtp_command *cmd)
+{
+	struct smtp_path path;
+	struct smtp_rcpt_params params;
+	const struct smtp_reply_text *refusal;
+	struct session_txn *txn = s->txn;
+	if (!txn) {
+		session_error(s, 503, "5.5.1", "Need MAIL before RCPT");
+		return;
+	}
+	if (smtp_rcpt_parse(cmd->args, false, &path, &params, &refusal) != 0) {
+		session_error_const(s, refusal);
+		return;
+	}
+	uint64_t max = session_conf(s)->max_recipients;
+	if (txn->recipient_count + txn->waiting_count >= max || txn->refused_count >= max) {
+		session_reply(s, 452, "4.5.3", "Too many recipients");
+		return;
+	}
+	struct span copy = arena_copy(&txn->arena, path.path);
+	params.orcpt = arena_copy(&txn->arena, params.orcpt);
+	if (!copy.ptr || !params.orcpt.ptr)
+		session_reply(s, 452, "4.3.0", "Out of memory, try again later");
+	else
+		start_judgement(s, copy, &params);
+}
+
+void session_facts_arrived(void *ctx)
+{
+	struct session *s = ctx;
+	struct rcpt_waiting **link = s->txn ? &s->txn->waiting : NULL;
+	while (link && *link) {
+		struct rcpt_waiting *w = *link;
+		struct rules_verdict verdict;
+		if (judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
+			link = &w->next;
+			continue;
+		}
+		*link = w->next;
+		s->txn->waiting_count--;
+		answer_rcpt(s, w->slot, w->path, &w->params, &verdict);
+		judgement_end(&w->judgement);
+		free(w);
+	}
+	session_go_on(s);
+}
