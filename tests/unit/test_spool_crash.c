@@ -146,6 +146,115 @@ static void full_disk(void **state)
 	each_point("enospc", false);
 }
 
+/* ---- the forwarder's way: every message of the journal goes to queue/, is acknowledged, the segments are recycled */
+
+struct moving {
+	struct spool_dirs *dirs;
+	struct spool_ack_log acks;
+	const char *segment;
+};
+
+static int move_message(void *ctx, const struct spool_found *found)
+{
+	struct moving *m = ctx;
+	if (!found->segment)
+		return 0;
+	if (!m->segment && spool_ack_open(m->dirs, found->segment, &m->acks) != 0)
+		_exit(5);
+	m->segment = found->segment;
+	struct spool_body_source body;
+	if (spool_body_open(m->dirs, found->segment_fd, found->record, &body) != 0)
+		_exit(6);
+	struct spool_queue_source source = { .record = *found->record, .envelope = found->envelope_lines, .body = &body };
+	int err = found->is_in_queue ? 0 : spool_queue_create(m->dirs, SPOOL_IN_QUEUE, &source);
+	spool_body_close(&body);
+	if (err || spool_ack_add(&m->acks, found->offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_QUEUED) != 0)
+		_exit(7);
+	return 0;
+}
+
+static void ignore_broken(void *ctx, const struct spool_broken *broken)
+{
+	(void)ctx;
+	(void)broken;
+}
+
+static int move_segment(void *ctx, const struct spool_segment_info *info)
+{
+	struct moving *m = ctx;
+	if (m->segment) {
+		if (!spool_ack_begin(&m->acks) || spool_ack_write(&m->acks) != 0)
+			_exit(8);
+		spool_ack_end(&m->acks, 0);
+		spool_ack_close(&m->acks);
+		m->segment = NULL;
+	}
+	return spool_segment_recycle(m->dirs, info->name);
+}
+
+static void mover(struct spool_fixture *fixture, const char *fault)
+{
+	struct moving m = { .dirs = &fixture->dirs };
+	struct spool_recovery_events events = { move_message, ignore_broken, move_segment, &m };
+	struct reason why;
+	if (spool_fault_arm(fault) != 0)
+		_exit(3);
+	_exit(spool_recover(&fixture->dirs, &events, &why) == 0 ? 0 : 4);
+}
+
+static void fill(struct spool_fixture *fixture)
+{
+	struct writer_host host;
+	struct spool_writer_options options = { .segment_limit_bytes = 1000 };
+	writer_host_make(&host, &fixture->dirs, &options);
+	for (unsigned i = 0; i < 12; i++) {
+		char body[32];
+		(void)snprintf(body, sizeof body, "%u\r\n.\r\n", i);
+		writer_host_send(&host, span_of(body));
+	}
+	writer_host_run(&host, 12);
+	writer_host_remove(&host);
+}
+
+static void killed_while_moving(void **state)
+{
+	(void)state;
+	static const enum spool_fault_point points[] = { SPOOL_FAULT_ACK_WRITE,         SPOOL_FAULT_ACK_SYNC,         SPOOL_FAULT_ACK_AFTER_SYNC,
+							 SPOOL_FAULT_QUEUE_WRITE,       SPOOL_FAULT_QUEUE_SYNC,       SPOOL_FAULT_QUEUE_BEFORE_LINK,
+							 SPOOL_FAULT_QUEUE_AFTER_LINK,  SPOOL_FAULT_RECYCLE_BEFORE,   SPOOL_FAULT_RECYCLE_BETWEEN };
+	for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+		struct spool_fixture fixture;
+		struct recovered found;
+		char fault[64];
+		spool_fixture_make(&fixture);
+		fill(&fixture);
+		for (unsigned hit = 1; hit <= 2; hit++) { /* dies, goes on, dies again, ends */
+			(void)snprintf(fault, sizeof fault, "%s:kill@%u", spool_fault_name(points[i]), hit);
+			pid_t pid = fork();
+			if (pid == 0)
+				mover(&fixture, fault);
+			int status = 0;
+			assert_int_equal(waitpid(pid, &status, 0), pid);
+			if (!WIFSIGNALED(status))
+				fail_msg("%s: status %x", fault, (unsigned)status);
+			recover(&fixture.dirs, &found);
+			/* Each is in the journal or in queue/, and who is in both is known to be. */
+			assert_int_equal(found.messages - found.in_queue, 12);
+			assert_int_equal(found.broken + found.torn, 0);
+		}
+		pid_t pid = fork();
+		if (pid == 0)
+			mover(&fixture, NULL);
+		int status = 0;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		recover(&fixture.dirs, &found);
+		assert_int_equal(found.segments, 0);
+		assert_int_equal(found.messages, 12);
+		spool_fixture_remove(&fixture);
+	}
+}
+
 static void fault_names(void **state)
 {
 	(void)state;
@@ -160,6 +269,6 @@ static void fault_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(fault_names), cmocka_unit_test(killed), cmocka_unit_test(broken_disk),
-					    cmocka_unit_test(full_disk) };
+					    cmocka_unit_test(full_disk), cmocka_unit_test(killed_while_moving) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
