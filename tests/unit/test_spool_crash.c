@@ -205,7 +205,7 @@ static void mover(struct spool_fixture *fixture, const char *fault)
 static void fill(struct spool_fixture *fixture)
 {
 	struct writer_host host;
-	struct spool_writer_options options = { .segment_limit_bytes = 1000 };
+	struct spool_writer_options options = { .segment_limit_bytes = 400 };
 	writer_host_make(&host, &fixture->dirs, &options);
 	for (unsigned i = 0; i < 12; i++) {
 		char body[32];
