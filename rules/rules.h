@@ -2,7 +2,7 @@
  * A rule set is immutable and counted: a reload compiles a new one, running sessions keep theirs until their last evaluation is done.
  * Judgement is resumable: rules_eval_run answers STEP_DONE with the verdict, or STEP_WAIT when facts are lacking.  These are then in the
  * fact table (facts_next_unasked); the owner fetches them and calls again.  What was decided is not decided again.
- * Promise: first match wins; an unknown fact ends in VERDICT_TEMPFAIL only when the outcome hangs on it (rules-language(7)); the order in
+ * Promise: first match wins; an unknown fact ends in VERDICT_TEMPFAIL only when the outcome hangs on it (postern-rules(5)); the order in
  * which facts arrive never changes the verdict.
  * Owns: nothing in struct rules_eval that needs to be freed but the hold on the rule set: rules_eval_end, also after STEP_DONE.
  * Borrows: facts, from, to and hooks, until rules_eval_end.  Calls back: hooks, during rules_eval_run.

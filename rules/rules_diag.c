@@ -1,6 +1,7 @@
 #include "rules_diag.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 static void flatten(char *text)
@@ -8,6 +9,22 @@ static void flatten(char *text)
 	for (; *text; text++)
 		if ((unsigned char)*text < 0x20 || *text == 0x7f)
 			*text = '?';
+}
+
+static bool is_after(const struct rules_place *a, const struct rules_place *b)
+{
+	return a->line > b->line || (a->line == b->line && a->column > b->column);
+}
+
+/* Before what stands behind it in the same file: a file is read for its form first and for its meaning afterwards. */
+static void insert(struct rules_diags *diags, struct rules_diag *diag)
+{
+	struct rules_diag **at = &diags->first;
+	while (*at && !(span_eq((*at)->place.file, diag->place.file) && is_after(&(*at)->place, &diag->place)))
+		at = &(*at)->next;
+	diag->next = *at;
+	*at = diag;
+	diags->kept++;
 }
 
 void rules_diag_add(struct rules_diags *diags, enum rules_severity severity, const struct rules_place *place, const char *fmt, ...)
@@ -36,12 +53,7 @@ void rules_diag_add(struct rules_diags *diags, enum rules_severity severity, con
 	diag->text = arena_copy(&diags->arena, span_of(text));
 	if (!diag->text.ptr || !diag->place.file.ptr)
 		return;
-	if (diags->last)
-		diags->last->next = diag;
-	else
-		diags->first = diag;
-	diags->last = diag;
-	diags->kept++;
+	insert(diags, diag);
 }
 
 const char *rules_diag_format(const struct rules_diag *diag, char text[RULES_DIAG_LINE_CAP])

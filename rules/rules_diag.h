@@ -1,5 +1,5 @@
 /* rules_diag.h - what is wrong with a rule file: every error and warning with its place.
- * Promise: all errors are counted; the first RULES_DIAG_MAX messages are kept, in the order they were found.
+ * Promise: all errors are counted; RULES_DIAG_MAX messages are kept, sorted by place within each file.
  * Owns: its texts, until rules_diags_free.  A zeroed struct is valid and empty.
  */
 #ifndef POSTERN_RULES_DIAG_H
@@ -30,7 +30,7 @@ struct rules_diag {
 
 struct rules_diags {
 	struct arena arena;
-	struct rules_diag *first, *last;
+	struct rules_diag *first;
 	uint32_t errors, warnings; /* found, also those not kept */
 	uint32_t kept;
 };
