@@ -35,7 +35,7 @@ struct smtp_command {
 	enum smtp_verb verb;
 	struct span verb_text; /* as the client wrote it; may be empty */
 	struct span args;      /* without white space at both ends; for MAIL it begins with FROM: */
-	bool is_foreign;       /* SMTP_UNKNOWN, and the client speaks another protocol: an HTTP request, a TLS handshake.  Hang up */
+	bool is_foreign;       /* SMTP_UNKNOWN, and the client speaks HTTP: hang up, nothing good follows */
 };
 
 /* line: one line without its end.  The spans of the result lie inside it. */

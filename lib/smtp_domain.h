@@ -27,7 +27,7 @@ enum smtp_helo_kind {
 
 struct smtp_helo {
 	enum smtp_helo_kind kind;
-	struct span name;    /* the first word, cut to SMTP_DOMAIN_CAP; printable ASCII only unless the kind is ODD */
+	struct span name;    /* the first word, cut to SMTP_DOMAIN_CAP; any bytes if the kind is ODD */
 	struct addr literal; /* ADDR_NONE unless the kind is LITERAL */
 };
 
