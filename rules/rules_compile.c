@@ -118,7 +118,7 @@ static int compile_all(struct compiler *c, const struct rules_ast *ast)
 		return ERR_NOMEM;
 	for (const struct ast_rule *rule = ast->first; rule && !err; rule = rule->next)
 		err = compile_rule(c, rule, &rules->items[rules->count++]);
-	return err;
+	return err ? err : rules_prefetch_build(rules);
 }
 
 int rules_compile(struct rules_source *source, const struct rules_options *options, struct rules_diags *diags, struct rules **out)

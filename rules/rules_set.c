@@ -63,7 +63,8 @@ static void prefetch_set(const struct pattern_set *set, struct rules_facts *fact
 		prefetch_pattern(&set->items[i], facts);
 }
 
-void rules_prefetch(const struct rules *rules, struct rules_facts *facts)
+/* The fact table serves as the set in which each key is once. */
+static void prefetch_all(const struct rules *rules, struct rules_facts *facts)
 {
 	for (uint32_t r = 0; r < rules->count; r++) {
 		const struct rule_list *source = &rules->items[r].lists[RULES_LIST_SOURCE];
@@ -73,6 +74,27 @@ void rules_prefetch(const struct rules *rules, struct rules_facts *facts)
 	for (const struct pattern_file *file = rules->files.first; file; file = file->next)
 		if (file->where == WHERE_SOURCE)
 			prefetch_set(&file->set, facts);
+}
+
+int rules_prefetch_build(struct rules *rules)
+{
+	struct rules_facts facts = { 0 };
+	prefetch_all(rules, &facts);
+	struct fact_key *keys = arena_alloc(&rules->arena, facts.session.count * sizeof *keys);
+	for (const struct fact *f = facts.session.first; f && keys; f = f->next) {
+		struct fact_key *key = &keys[rules->prefetch_count++];
+		key->kind = f->key.kind;
+		key->zone = arena_copy(&rules->arena, f->key.zone);
+	}
+	facts_free(&facts);
+	rules->prefetch = keys;
+	return keys ? 0 : ERR_NOMEM;
+}
+
+void rules_prefetch(const struct rules *rules, struct rules_facts *facts)
+{
+	for (uint32_t i = 0; i < rules->prefetch_count; i++)
+		(void)facts_want(facts, &rules->prefetch[i]);
 }
 
 const char *verdict_kind_name(enum verdict_kind kind)

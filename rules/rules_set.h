@@ -33,10 +33,15 @@ struct rules {
 	struct rule *items;
 	uint32_t count;
 	uint32_t facts;
+	const struct fact_key *prefetch; /* facts about the client that some rule may need */
+	uint32_t prefetch_count;
 	struct rules_message default_message;
 	struct pattern_regexes regexes;
 	struct pattern_files files;
 };
+
+/* Once, when all rules are there: collects what rules_prefetch will ask for.  ERR_NOMEM. */
+int rules_prefetch_build(struct rules *rules);
 
 enum tri rule_list_match(const struct rule_list *list, struct match *m);
 

@@ -335,7 +335,8 @@ int rules_source_from_fd(int fd, struct rules_source **out, struct reason *why)
 		return reason_set(why, ERR_PROTO, "memory file for the rules: not sealed");
 	if (fstat(fd, &st) != 0 || st.st_size < (off_t)sizeof(struct bundle_head) || (uint64_t)st.st_size > BUNDLE_MAX)
 		return reason_set(why, ERR_PROTO, "memory file for the rules: bad size");
-	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	/* Private: kernels before 6.7 refuse a shared mapping of a sealed file, even a read-only one.  The pages are shared all the same. */
+	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return reason_set(why, err_from_errno(errno), "memory file for the rules: %s", strerror(errno));
 	struct rules_source *source = source_new();
