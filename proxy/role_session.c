@@ -1,5 +1,6 @@
 #include "role_session.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,6 +306,10 @@ int role_session_run(void)
 	struct role_failed failed = { .why = { "" } };
 	priv_start_process();
 	(void)prctl(PR_SET_NAME, "postern-session", 0, 0, 0);
+	/* Whoever signals the whole group means the master: it says over the channel what to do. */
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
 	(void)priv_raise_file_limit();
 	int err = spool_fault_prepriv();
 	if (!err)

@@ -1,0 +1,121 @@
+"""recording_server.py ADDRESS PORT FILE [option=value...] - an SMTP server that accepts everything and writes one JSON line a message.
+
+Options: rcpt_CODE=LOCALPART (answer RCPT for that local part with CODE), data_code=CODE (answer the end of data with it),
+data_fail_first=N (answer the first N ends of data with 451), ehlo=A,B (what EHLO offers), greet_delay=S, close_after=N (close after N messages),
+silent=1 (accept connections and never say a word).
+"""
+
+import json
+import socket
+import sys
+import threading
+import time
+
+ADDRESS, PORT, PATH = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+OPTIONS = dict(option.split("=", 1) for option in sys.argv[4:])
+EHLO = OPTIONS.get("ehlo", "PIPELINING,8BITMIME,SIZE,DSN,ENHANCEDSTATUSCODES").split(",")
+RCPT_CODES = {value: key[5:] for key, value in OPTIONS.items() if key.startswith("rcpt_")}
+lock = threading.Lock()
+failures_left = int(OPTIONS.get("data_fail_first", 0))
+
+
+def read_line(stream):
+    line = stream.readline()
+    if not line:
+        raise ConnectionError
+    return line
+
+
+def read_data(stream):
+    """Everything up to and with the final dot line: only CRLF.CRLF ends it."""
+    wire, previous = b"", b"\r\n"
+    while True:
+        line = read_line(stream)
+        wire += line
+        if line == b".\r\n" and previous.endswith(b"\r\n"):
+            return wire
+        previous = line
+
+
+def serve(sock, peer):
+    global failures_left
+    stream = sock.makefile("rb")
+    connection = {"client": peer[0], "client_port": peer[1], "commands": []}
+
+    def say(text):
+        sock.sendall(text.encode() + b"\r\n")
+
+    if OPTIONS.get("silent"):
+        stream.read()
+        return
+    time.sleep(float(OPTIONS.get("greet_delay", 0)))
+    say("220 recorder ESMTP")
+    message, count = None, 0
+    while True:
+        line = read_line(stream).rstrip(b"\r\n").decode("latin-1")
+        connection["commands"].append(line)
+        verb = line[:4].upper()
+        if verb in ("EHLO", "HELO"):
+            connection["helo"] = line[5:]
+            if verb == "EHLO":
+                for word in ["recorder", *EHLO][:-1]:
+                    say("250-" + word)
+                say("250 " + [*["recorder"], *EHLO][-1])
+            else:
+                say("250 recorder")
+        elif verb == "MAIL":
+            message = {"mail": line[10:], "rcpts": []}
+            say("250 2.1.0 ok")
+        elif verb == "RCPT":
+            local = line.split("<", 1)[-1].split("@", 1)[0].rstrip(">")
+            code = RCPT_CODES.get(local)
+            if code:
+                say(f"{code} {code[0]}.1.1 no {local} here")
+            else:
+                message["rcpts"].append(line[8:])
+                say("250 2.1.5 ok")
+        elif verb == "DATA":
+            if not message or not message["rcpts"]:
+                say("503 5.5.1 no recipients")
+                continue
+            say("354 go")
+            message["wire"] = read_data(stream).decode("latin-1")
+            with lock:
+                fails = failures_left > 0
+                failures_left -= fails
+            code = "451" if fails else OPTIONS.get("data_code", "250")
+            if code == "250":
+                with lock, open(PATH, "a") as out:
+                    out.write(json.dumps({**connection, **message}) + "\n")
+            say(f"{code} {code[0]}.0.0 done")
+            message, count = None, count + 1
+            if count == int(OPTIONS.get("close_after", 0)):
+                return
+        elif verb == "QUIT":
+            say("221 bye")
+            return
+        elif verb == "XFOR":
+            say("250 2.0.0 ok")
+        elif verb in ("RSET", "NOOP"):
+            say("250 2.0.0 ok")
+        else:
+            say("502 5.5.1 what?")
+
+
+def handle(sock, peer):
+    try:
+        serve(sock, peer)
+    except (ConnectionError, OSError):
+        pass
+    finally:
+        sock.close()
+
+
+family = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
+server = socket.socket(family)
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind((ADDRESS, PORT))
+server.listen(200)
+while True:
+    sock, peer = server.accept()
+    threading.Thread(target=handle, args=(sock, peer), daemon=True).start()
