@@ -51,7 +51,7 @@ void smtp_reply_reset(struct smtp_reply *reply);
 int smtp_reply_push(struct smtp_reply *reply, struct span in, size_t *consumed_out);
 
 /* Text of a complete (or partial) reply; lives in reply. */
-struct span smtp_reply_text(const struct smtp_reply *reply);
+struct span smtp_reply_span(const struct smtp_reply *reply);
 
 /* Bytes are waiting inside an unfinished reply. */
 bool smtp_reply_is_started(const struct smtp_reply *reply);
