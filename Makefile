@@ -117,20 +117,30 @@ check-e2e: all
 	POSTERN_BUILD=$(abspath $(B)) tests/run e2e
 check: all unit
 	POSTERN_BUILD=$(abspath $(B)) tests/run all $(UNIT_BINS)
-check-long: all unit
-	POSTERN_BUILD=$(abspath $(B)) tests/run long
+# Each fuzz target for FUZZ_SECONDS, and the slower proofs.
+FUZZ_SECONDS ?= 60
+check-long: all unit fuzz
+	POSTERN_BUILD=$(abspath $(B)) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run long $(FUZZ_BINS)
 bench: all $(BENCH_BINS)
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
 
-# libFuzzer is clang's.
+# libFuzzer is clang's, so fuzz targets have a build of their own.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BINS := $(FUZZ_SRCS:tests/fuzz/%.c=build-fuzz/%)
-FUZZ_LIB := $(filter-out $(MAINS),$(foreach f,lib rules spool,$(wildcard $(f)/*.c)))
+FUZZ_LIB := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(MAINS),$(foreach f,lib kernel-glue rules spool fwd,$(wildcard $(f)/*.c))))
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"fuzz"' -DPOSTERN_SYSCONFDIR='"/etc"' -O1 -g \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 fuzz: $(FUZZ_BINS)
-build-fuzz/%: tests/fuzz/%.c $(FUZZ_LIB)
+build-fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	clang -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"fuzz"' -DPOSTERN_SYSCONFDIR='"/etc"' -O1 -g -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined $(foreach d,lib rules spool,-I$(d)) -o $@ $< $(FUZZ_LIB) $(LIBS)
+	clang $(FUZZ_FLAGS) $(foreach d,lib kernel-glue rules spool fwd,-I$(d)) -MMD -MP -c -o $@ $<
+build-fuzz/all.a: $(FUZZ_LIB)
+	@rm -f $@
+	ar rcs $@ $^
+build-fuzz/fuzz_%: build-fuzz/tests/fuzz/fuzz_%.o build-fuzz/all.a
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+.SECONDARY: $(FUZZ_SRCS:%.c=build-fuzz/%.o)
+-include $(FUZZ_LIB:.o=.d)
 
 tidy:
 	clang-tidy --quiet $(SRCS) -- -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='""' -DPOSTERN_SYSCONFDIR='""' $(FOLDERS:%=-I%)
