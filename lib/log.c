@@ -12,15 +12,17 @@ static struct {
 	const char *tag;
 	enum log_form form;
 	enum log_level level;
+	long pid;
 	uint64_t lost;
 	uint64_t lost_said;
-} state = { "postern", LOG_FORM_TERMINAL, LOG_LEVEL_INFO, 0, 0 };
+} state = { .tag = "postern", .form = LOG_FORM_TERMINAL, .level = LOG_LEVEL_INFO };
 
 void log_setup(const char *tag, enum log_form form, enum log_level level)
 {
 	state.tag = tag;
 	state.form = form;
 	state.level = level;
+	state.pid = (long)getpid();
 }
 
 void log_set_level(enum log_level level)
@@ -64,7 +66,7 @@ static bool write_line(enum log_level level, const char *text, size_t len)
 	char head[160];
 	int n;
 	if (state.form == LOG_FORM_PRIORITY) {
-		n = snprintf(head, sizeof head, "<%d>%s[%ld]: ", (int)level, state.tag, (long)getpid());
+		n = snprintf(head, sizeof head, "<%d>%s[%ld]: ", (int)level, state.tag, state.pid);
 	} else {
 		struct timespec now;
 		struct tm local;
@@ -73,7 +75,7 @@ static bool write_line(enum log_level level, const char *text, size_t len)
 		/* localtime_r has read the zone before the chroot: tzset is called by every role's start. */
 		if (localtime_r(&now.tv_sec, &local))
 			(void)strftime(stamp, sizeof stamp, "%H:%M:%S", &local);
-		n = snprintf(head, sizeof head, "%s.%03ld %s[%ld] %s: ", stamp, now.tv_nsec / 1000000, state.tag, (long)getpid(),
+		n = snprintf(head, sizeof head, "%s.%03ld %s[%ld] %s: ", stamp, now.tv_nsec / 1000000, state.tag, state.pid,
 			     level_name(level));
 	}
 	if (n < 0)

@@ -17,7 +17,7 @@ enum log_level { LOG_LEVEL_ERR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_
 /* How a line begins: LOG_FORM_TERMINAL with the local time; LOG_FORM_PRIORITY with "<N>" as sd-daemon(3) and our logger read it. */
 enum log_form { LOG_FORM_TERMINAL, LOG_FORM_PRIORITY };
 
-/* tag: "posternd[session 0]" or the like; kept as a pointer.  Lines above level are dropped.  Before this call: terminal form, info. */
+/* tag: "posternd[session 0]" or the like; kept as a pointer.  Lines above level are dropped.  Again after a fork.  Before this call: terminal form, info. */
 void log_setup(const char *tag, enum log_form form, enum log_level level);
 void log_set_level(enum log_level level);
 enum log_form log_form(void);

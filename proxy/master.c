@@ -123,6 +123,7 @@ static int detach(struct master *m, struct reason *why)
 	if (m->options.foreground)
 		return 0;
 	int err = daemon_detach(why);
+	log_setup("posternd", log_form(), log_level()); /* another pid */
 	if (!err)
 		err = daemon_pid_file_write(m->pid_fd);
 	return err;

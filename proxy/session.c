@@ -191,7 +191,8 @@ static size_t use_line(struct session *s, struct span bytes)
 	if (session_command(s, line))
 		return drop;
 	s->is_held = true;
-	return 0;
+	/* The line stays; the rest of a faulty one in front of it must not come back as a command. */
+	return (size_t)(line.ptr - bytes.ptr);
 }
 
 /* Returns how many bytes were used. */
@@ -240,7 +241,7 @@ static void drain_if_idle(struct session *s)
 
 static void set_interest(struct session *s)
 {
-	bool waits_for_us = !can_use_input(s);
+	bool waits_for_us = !can_use_input(s) || !reply_queue_is_empty(&s->replies);
 	unsigned want = s->out.len ? LOOP_WRITE : 0;
 	if (s->state == SESSION_LINGER || (!s->has_eof && s->in.len < (waits_for_us ? INPUT_AHEAD_BYTES : INPUT_CAP_BYTES)))
 		want |= LOOP_READ;
@@ -259,29 +260,41 @@ static void set_interest(struct session *s)
 		loop_timer_start(s->timer, 1000 * (s->state == SESSION_DATA ? session_conf(s)->data_timeout_s : session_conf(s)->command_timeout_s));
 }
 
+/* Commands and replies in turn: one packet can hold commands for more replies than may wait at once, and when those are sent nothing
+ * else will happen that could make us look at the rest. */
+static void use_and_flush(struct session *s)
+{
+	bool could_use;
+	size_t used;
+	do {
+		if (reply_queue_is_empty(&s->replies))
+			s->is_held = false;
+		could_use = can_use_input(s);
+		used = use_input(s, buf_span(&s->in));
+		buf_consume(&s->in, used);
+		drain_if_idle(s);
+		flush_output(s);
+	} while (s->in.len && can_use_input(s) && (used || !could_use));
+}
+
 void session_go_on(struct session *s)
 {
 	if (s->state == SESSION_DEAD || s->is_running)
 		return;
 	s->is_running = true;
-	if (reply_queue_is_empty(&s->replies))
-		s->is_held = false;
 	drain_if_idle(s);
-	if (s->in.len && s->state != SESSION_LINGER)
-		buf_consume(&s->in, use_input(s, buf_span(&s->in)));
+	use_and_flush(s);
 	if (s->in.len == 0)
 		buf_free(&s->in);
-	drain_if_idle(s);
-	flush_output(s);
 	s->is_running = false;
 	if (s->state == SESSION_DEAD)
 		return;
 	if (s->replies.closes && s->out.len == 0 && s->state != SESSION_LINGER) {
-		if (s->has_eof)
+		if (s->has_eof || s->is_quitting)
 			session_close(s, "done");
 		else
 			begin_linger(s);
-	} else if (s->has_eof && s->state != SESSION_STORING && s->out.len == 0 && reply_queue_is_empty(&s->replies)) {
+	} else if (s->has_eof && can_use_input(s) && s->out.len == 0 && reply_queue_is_empty(&s->replies)) {
 		/* Nothing that is here can be used any more, and no more will come. */
 		session_close(s, s->state == SESSION_DATA ? "client left in the middle of its data" : "client left");
 	}

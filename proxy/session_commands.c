@@ -20,45 +20,43 @@ struct command {
 	void (*run)(struct session *s, const struct smtp_command *cmd);
 };
 
-static void greet(struct session *s, const struct smtp_command *cmd, bool is_esmtp)
+/* False: refused, and said so. */
+static bool greet(struct session *s, const struct smtp_command *cmd, bool is_esmtp)
 {
 	struct smtp_helo helo;
 	smtp_helo_parse(cmd->args, &helo);
 	if (helo.kind == SMTP_HELO_EMPTY) {
 		session_error(s, 501, "5.5.4", "%s needs your host name", smtp_verb_name(cmd->verb));
-		return;
+		return false;
 	}
 	char *copy = malloc(helo.name.len + 1);
 	if (!copy || span_to_cstr(helo.name, copy, helo.name.len + 1)) {
 		free(copy);
 		session_error(s, 501, "5.5.4", "that is no host name");
-		return;
+		return false;
 	}
 	/* RFC 5321 section 4.1.4: a second EHLO clears the buffers like RSET. */
 	session_txn_reset(s);
-	if (s->helo)
-		s->junk++;
 	free(s->helo);
 	s->helo = copy;
 	s->helo_kind = helo.kind;
 	s->is_esmtp = is_esmtp;
 	policy_helo(&s->policy, span_of(s->helo));
 	session_set_state(s, SESSION_IDLE);
+	return true;
 }
 
 static void run_helo(struct session *s, const struct smtp_command *cmd)
 {
 	char client[ADDR_TEXT_CAP];
-	greet(s, cmd, false);
-	if (s->state == SESSION_IDLE && !s->is_esmtp)
+	if (greet(s, cmd, false))
 		session_reply(s, 250, NULL, "%s Hello [%s]", session_conf(s)->hostname, addr_format(&s->where.client.addr, client));
 }
 
 static void run_ehlo(struct session *s, const struct smtp_command *cmd)
 {
 	char client[ADDR_TEXT_CAP];
-	greet(s, cmd, true);
-	if (s->state == SESSION_IDLE && s->is_esmtp)
+	if (greet(s, cmd, true))
 		session_reply(s, 250, NULL, "%s Hello [%s]\nPIPELINING\nSIZE %llu\n8BITMIME\nENHANCEDSTATUSCODES\nDSN", session_conf(s)->hostname,
 			      addr_format(&s->where.client.addr, client), (unsigned long long)session_conf(s)->max_size_bytes);
 }
@@ -80,6 +78,7 @@ static void run_quit(struct session *s, const struct smtp_command *cmd)
 {
 	(void)cmd;
 	session_txn_reset(s);
+	s->is_quitting = true;
 	session_last_reply(s, 221, "2.0.0", "%s closing connection", session_conf(s)->hostname);
 }
 
@@ -118,8 +117,8 @@ static void run_unknown(struct session *s, const struct smtp_command *cmd)
 
 static const struct command commands[SMTP_VERB_COUNT] = {
 	[SMTP_UNKNOWN] = { 0, run_unknown },
-	[SMTP_HELO] = { 0, run_helo },
-	[SMTP_EHLO] = { 0, run_ehlo },
+	[SMTP_HELO] = { FLAG_JUNK, run_helo },
+	[SMTP_EHLO] = { FLAG_JUNK, run_ehlo },
 	[SMTP_MAIL] = { FLAG_HELO, session_mail },
 	[SMTP_RCPT] = { FLAG_HELO | FLAG_OVERLAPS, session_rcpt },
 	[SMTP_DATA] = { FLAG_HELO | FLAG_NO_ARGS, session_data },

@@ -81,6 +81,7 @@ struct session {
 	enum smtp_helo_kind helo_kind;
 	bool is_esmtp;
 	bool has_eof;            /* the client sends no more */
+	bool is_quitting;        /* QUIT was said: nobody cares any more how the connection ends */
 	bool is_spool_waiting;   /* the spool wants a pause */
 	bool is_held;            /* a command must wait for the replies before it */
 	bool is_running;         /* inside session_go_on: don't enter it again */
