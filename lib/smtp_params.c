@@ -57,7 +57,7 @@ static int read_ret(struct span value, struct target *target)
 
 static int read_envid(struct span value, struct target *target)
 {
-	if (value.len == 0 || value.len > SMTP_ENVID_CAP || !smtp_xtext_is_valid(value))
+	if (value.len == 0 || value.len > SMTP_ENVID_CAP || !smtp_xtext_is_printable(value))
 		return ERR_SYNTAX;
 	target->mail->envid = value;
 	return 0;
@@ -65,7 +65,7 @@ static int read_envid(struct span value, struct target *target)
 
 static int read_auth(struct span value, struct target *target)
 {
-	bool is_valid = span_eq(value, SPAN_LIT("<>")) || smtp_xtext_is_valid(value);
+	bool is_valid = span_eq(value, SPAN_LIT("<>")) || smtp_xtext_is_printable(value);
 	if (value.len == 0 || value.len > SMTP_ORCPT_CAP || !is_valid)
 		return ERR_SYNTAX;
 	target->mail->auth = value;
@@ -104,7 +104,7 @@ static int read_orcpt(struct span value, struct target *target)
 	size_t semicolon = span_find(value, ';', 0);
 	struct span type = span_sub(value, 0, semicolon);
 	struct span address = span_sub(value, semicolon + 1, value.len);
-	if (type.len == 0 || address.len == 0 || value.len > SMTP_ORCPT_CAP || !smtp_xtext_is_valid(address))
+	if (type.len == 0 || address.len == 0 || value.len > SMTP_ORCPT_CAP || !smtp_xtext_is_printable(address))
 		return ERR_SYNTAX;
 	for (size_t i = 0; i < type.len; i++) {
 		char c = span_lower(type.ptr[i]);

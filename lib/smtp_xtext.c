@@ -39,6 +39,16 @@ bool smtp_xtext_is_valid(struct span xtext)
 	return true;
 }
 
+bool smtp_xtext_is_printable(struct span xtext)
+{
+	for (size_t at = 0; at < xtext.len;) {
+		int byte = next_byte(xtext, &at);
+		if (byte < ' ' || byte > '~')
+			return false;
+	}
+	return true;
+}
+
 int smtp_xtext_decode(struct span xtext, struct buf *out)
 {
 	const size_t len_before = out->len;

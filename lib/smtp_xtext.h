@@ -11,6 +11,9 @@
 /* Hexadecimal digits are upper case, as the RFC says; lower case is taken too.  Empty is valid. */
 bool smtp_xtext_is_valid(struct span xtext);
 
+/* Valid, and what it stands for is printable ASCII or space: fit for a line of a report (RFC 3461 sections 4.2 and 4.4). */
+bool smtp_xtext_is_printable(struct span xtext);
+
 /* Append the decoded, encoded bytes.  ERR_SYNTAX (decode only) or what buf says; then nothing was appended. */
 int smtp_xtext_decode(struct span xtext, struct buf *out);
 int smtp_xtext_encode(struct span bytes, struct buf *out);

@@ -82,14 +82,39 @@ static void test_refused(void **unused)
 {
 	(void)unused;
 	static const char *const bad[] = {
-		"FROM:<> SIZE", "FROM:<> SIZE=", "FROM:<> SIZE=-1", "FROM:<> SIZE=1x", "FROM:<> SIZE=100000000000000000000", "FROM:<> SIZE=1 SIZE=1",
-		"FROM:<> BODY=BINARYMIME", "FROM:<> BODY", "FROM:<> RET=NONE", "FROM:<> ENVID=", "FROM:<> ENVID=a=b", "FROM:<> ENVID=+2",
-		"FROM:<> ENVID=+GG", "FROM:<> AUTH=", "FROM:<> AUTH=+x", "TO:<a> NOTIFY=", "TO:<a> NOTIFY=NEVER,DELAY", "TO:<a> NOTIFY=DELAY,",
-		"TO:<a> NOTIFY=,", "TO:<a> NOTIFY=SOMETIMES", "TO:<a> ORCPT=a@b", "TO:<a> ORCPT=;a", "TO:<a> ORCPT=rfc822;", "TO:<a> ORCPT=rfc_822;a",
-		"TO:<a> ORCPT=rfc822;+1", "TO:<a> NOTIFY=DELAY NOTIFY=DELAY",
+		"FROM:<> SIZE",
+		"FROM:<> SIZE=",
+		"FROM:<> SIZE=-1",
+		"FROM:<> SIZE=1x",
+		"FROM:<> SIZE=100000000000000000000",
+		"FROM:<> SIZE=1 SIZE=1",
+		"FROM:<> BODY=BINARYMIME",
+		"FROM:<> BODY",
+		"FROM:<> RET=NONE",
+		"FROM:<> ENVID=",
+		"FROM:<> ENVID=a=b",
+		"FROM:<> ENVID=+2",
+		"FROM:<> ENVID=+GG",
+		"FROM:<> ENVID=+0D+0AX:y",
+		"FROM:<> AUTH=",
+		"FROM:<> AUTH=+x",
+		"TO:<a> ORCPT=rfc822;a+0A",
+		"TO:<a> ORCPT=rfc822;+E4",
+		"TO:<a> NOTIFY=",
+		"TO:<a> NOTIFY=NEVER,DELAY",
+		"TO:<a> NOTIFY=DELAY,",
+		"TO:<a> NOTIFY=,",
+		"TO:<a> NOTIFY=SOMETIMES",
+		"TO:<a> ORCPT=a@b",
+		"TO:<a> ORCPT=;a",
+		"TO:<a> ORCPT=rfc822;",
+		"TO:<a> ORCPT=rfc_822;a",
+		"TO:<a> ORCPT=rfc822;+1",
+		"TO:<a> NOTIFY=DELAY NOTIFY=DELAY",
 	};
 	static const char *const unknown[] = {
-		"FROM:<> X=1", "FROM:<> SMTPUTF8", "FROM:<> NOTIFY=NEVER", "FROM:<> SIZES=1", "FROM:<> =1", "TO:<a> SIZE=1", "TO:<a> \t", "TO:<a> \xff",
+		"FROM:<> X=1",   "FROM:<> SMTPUTF8", "FROM:<> NOTIFY=NEVER", "FROM:<> SIZES=1", "FROM:<> =1",
+		"TO:<a> SIZE=1", "TO:<a> \t",        "TO:<a> \xff",
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		refuses(bad[i], ERR_SYNTAX, 501);
