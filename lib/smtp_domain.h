@@ -11,8 +11,8 @@
 
 #define SMTP_DOMAIN_CAP 255u /* octets; RFC 5321 section 4.5.3.1.2 */
 
-/* Labels of letters, digits, hyphens (not at their ends) and underscores, 1 to 63 octets each, separated by single dots.  strict: no
- * underscores.  A single label is a domain here. */
+/* Labels of letters, digits, hyphens (not at their ends) and underscores, 1 to 63 octets each, separated by single dots.  strict:
+ * no underscores.  A single label is a domain here. */
 bool smtp_domain_is_valid(struct span name, bool strict);
 
 /* "[192.0.2.1]" or "[IPv6:2001:db8::1]", brackets included.  ERR_SYNTAX for everything else. */

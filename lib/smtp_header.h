@@ -1,5 +1,6 @@
 /* smtp_header.h - looks at the header section of a message as it passes: counts Received fields, for loop detection.
- * Fed with the wire form that smtp_data emits, cut anywhere.  Stops at the first empty line or at the final dot; pushing more is free.
+ * Fed with the wire form that smtp_data emits, cut anywhere.  Stops at the first empty line or at the final dot; pushing more is
+ * free.
  * Memory: this struct, however long or folded a line is.  Borrows: the own host name, as long as the struct lives.
  */
 #ifndef POSTERN_SMTP_HEADER_H

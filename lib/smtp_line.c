@@ -26,8 +26,8 @@ static bool discard(struct smtp_line *state, struct span buffered, size_t from, 
 	return false;
 }
 
-static enum smtp_line_result fail(struct smtp_line *state, enum smtp_line_result fault, struct span buffered, size_t from, size_t skipped,
-				  size_t *drop_out)
+static enum smtp_line_result fail(struct smtp_line *state, enum smtp_line_result fault, struct span buffered, size_t from,
+				  size_t skipped, size_t *drop_out)
 {
 	(void)discard(state, buffered, from, drop_out);
 	*drop_out += skipped;

@@ -1,7 +1,7 @@
 /* smtp_line.h - where a command line ends, in the bytes that have arrived so far.
- * Only CRLF ends a line (RFC 5321 section 2.3.8); a bare LF does too where the policy is to normalize.  A line with a bare CR, a bare
- * LF, a NUL or too many octets is reported once, as a fault, and thrown away up to its end, even if that arrives much later: no part
- * of a faulty line is ever taken for a command.  A client that never sends CRLF thus gets one fault and then silence.
+ * Only CRLF ends a line (RFC 5321 section 2.3.8); a bare LF does too where the policy is to normalize.  A line with a bare CR, a
+ * bare LF, a NUL or too many octets is reported once, as a fault, and thrown away up to its end, even if that arrives much later:
+ * no part of a faulty line is ever taken for a command.  A client that never sends CRLF thus gets one fault and then silence.
  * Pure: the caller keeps the buffer; the state holds two positions.  The outcome does not depend on how the bytes were cut.
  */
 #ifndef POSTERN_SMTP_LINE_H
@@ -35,9 +35,9 @@ struct smtp_line {
 /* cap > 2. */
 void smtp_line_init(struct smtp_line *state, size_t cap, bool normalize_bare_lf);
 
-/* Look for the next line at the start of buffered.  Whatever the result, the caller then drops *drop_out bytes from the front of its
- * buffer before it calls again; with SMTP_LINE_MORE that may be 0.  *line_out is written for SMTP_LINE_READY only: the line without
- * its end, inside buffered (so use it before dropping).  After a fault nothing of the faulty line is left in the buffer
+/* Look for the next line at the start of buffered.  Whatever the result, the caller then drops *drop_out bytes from the front of
+ * its buffer before it calls again; with SMTP_LINE_MORE that may be 0.  *line_out is written for SMTP_LINE_READY only: the line
+ * without its end, inside buffered (so use it before dropping).  After a fault nothing of the faulty line is left in the buffer
  * but, when its end has not arrived, perhaps its last CR. */
 enum smtp_line_result smtp_line_next(struct smtp_line *state, struct span buffered, struct span *line_out, size_t *drop_out);
 

@@ -1,5 +1,6 @@
-/* smtp_params.h - MAIL and RCPT with their ESMTP parameters: SIZE (RFC 1870), BODY (RFC 6152), RET, ENVID, NOTIFY, ORCPT (RFC 3461) and
- * AUTH (RFC 4954, checked; we make nothing of it).  A parameter given twice or with a bad value is 501 5.5.4, an unknown one 555 5.5.4.
+/* smtp_params.h - MAIL and RCPT with their ESMTP parameters: SIZE (RFC 1870), BODY (RFC 6152), RET, ENVID, NOTIFY and ORCPT (RFC
+ * 3461), AUTH (RFC 4954; checked, we make nothing of it).
+ * A parameter that is given twice or has a bad value is 501 5.5.4, an unknown one 555 5.5.4.
  * Borrows: every span lies inside args.
  */
 #ifndef POSTERN_SMTP_PARAMS_H

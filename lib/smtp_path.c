@@ -87,7 +87,9 @@ int smtp_mailbox_parse(struct span text, bool strict, struct smtp_path *out)
 	path.local = span_sub(text, 0, end);
 	if (end == 0 || (strict && text.ptr[0] != '"' && !is_dot_string(path.local)))
 		return ERR_SYNTAX;
-	if (end > (strict ? SMTP_LOCAL_STRICT_CAP : SMTP_LOCAL_CAP) || text.len > (strict ? SMTP_PATH_STRICT_CAP : SMTP_PATH_CAP) - 2)
+	const size_t local_cap = strict ? SMTP_LOCAL_STRICT_CAP : SMTP_LOCAL_CAP;
+	const size_t path_cap = strict ? SMTP_PATH_STRICT_CAP : SMTP_PATH_CAP;
+	if (end > local_cap || text.len + 2 > path_cap)
 		return ERR_TOOLONG;
 	if (end < text.len) {
 		if (text.ptr[end] != '@')

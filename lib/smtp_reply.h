@@ -1,7 +1,7 @@
 /* smtp_reply.h - SMTP replies: written by the server side, read by the client side (RFC 5321 section 4.2).
  * Writing: whatever the text holds, what comes out is one well-formed reply of lines of at most 512 octets, printable ASCII only.
- * Reading: a server is a stranger too.  Caps bound lines and text; NUL, a bad code or codes that differ within a reply are ERR_PROTO.
- * A bare LF ends a reply line, because nothing can be smuggled that way and some servers write it.
+ * Reading: a server is a stranger too.  Caps bound lines and text; NUL, a bad code or codes that differ within a reply are
+ * ERR_PROTO.  A bare LF ends a reply line, because nothing can be smuggled that way and some servers write it.
  */
 #ifndef POSTERN_SMTP_REPLY_H
 #define POSTERN_SMTP_REPLY_H
@@ -20,9 +20,9 @@
 #define SMTP_REPLY_TEXT_CAP 4096u      /* read: text beyond is dropped, and is_cut says so */
 #define SMTP_ENHANCED_CAP 10u          /* "5.123.456" with its NUL */
 
-/* Append a reply.  Each '\n' in text begins a new reply line; a line that is too long is continued in the next, at a space where there
- * is one.  enhanced (NULL: none) is repeated on each line.  CR is dropped, other bytes outside printable ASCII become '?'.  code is in
- * [200, 599].  Fails as buf does; then nothing was appended. */
+/* Append a reply.  Each '\n' in text begins a new reply line; a line that is too long is continued in the next, at a space where
+ * there is one.  enhanced (NULL: none) is repeated on each line.  CR is dropped, other bytes outside printable ASCII become '?'.
+ * White space around the text is dropped.  code is in [200, 599].  Fails as buf does; then nothing was appended. */
 int smtp_reply_append(struct buf *out, unsigned code, const char *enhanced, struct span text);
 int smtp_reply_append_text(struct buf *out, const struct smtp_reply_text *reply);
 
@@ -46,8 +46,8 @@ struct smtp_reply {
 /* Forget everything; ready for the next reply. */
 void smtp_reply_reset(struct smtp_reply *reply);
 
-/* 0 with a complete reply, ERR_AGAIN when more bytes are needed (all were consumed), ERR_PROTO: close the connection.  *consumed_out
- * is written for 0 and ERR_AGAIN; bytes behind it belong to the next reply. */
+/* 0 with a complete reply, ERR_AGAIN when more bytes are needed (all were consumed), ERR_PROTO: close the connection.
+ * *consumed_out is written for 0 and ERR_AGAIN; bytes behind it belong to the next reply. */
 int smtp_reply_push(struct smtp_reply *reply, struct span in, size_t *consumed_out);
 
 /* Text of a complete (or partial) reply; lives in reply. */

@@ -36,7 +36,9 @@ static void test_addr(void **unused)
 	check_text("::ffff:192.0.2.1", "192.0.2.1", ADDR_V4);
 	check_text("2001:DB8:0:0::1", "2001:db8::1", ADDR_V6);
 	check_text("::", "::", ADDR_V6);
-	static const char *const bad[] = { "", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1.2.3.4 ", "[::1]", "fe80::1%lo", "g::", "::1::" };
+	static const char *const bad[] = {
+		"", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1.2.3.4 ", "[::1]", "fe80::1%lo", "g::", "::1::"
+	};
 	struct addr a;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(addr_parse(span_of(bad[i]), &a), ERR_SYNTAX);
@@ -61,7 +63,8 @@ static void test_endpoint(void **unused)
 	(void)unused;
 	static const char *const good[] = { "192.0.2.1:25", "[2001:db8::1]:65535", "0.0.0.0:0" };
 	static const char *const bad[] = {
-		"", ":25", "192.0.2.1", "192.0.2.1:", "192.0.2.1:65536", "2001:db8::1:25", "[192.0.2.1]:25", "[::1]", "[::1]25", "host:25",
+		"",      ":25",     "192.0.2.1", "192.0.2.1:", "192.0.2.1:65536", "2001:db8::1:25", "[192.0.2.1]:25",
+		"[::1]", "[::1]25", "host:25",
 	};
 	struct endpoint e;
 	char text[ENDPOINT_TEXT_CAP];
@@ -134,7 +137,7 @@ static void test_cidr_random(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_addr), cmocka_unit_test(test_kinds),	 cmocka_unit_test(test_endpoint),
+		cmocka_unit_test(test_addr), cmocka_unit_test(test_kinds),       cmocka_unit_test(test_endpoint),
 		cmocka_unit_test(test_cidr), cmocka_unit_test(test_cidr_random),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

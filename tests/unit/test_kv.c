@@ -31,7 +31,9 @@ static void test_form(void **unused)
 	kv_addr(&kv, "a", &a);
 	kv_endpoint(&kv, "e", &e);
 	kv_printf(&kv, "p", "%d%%", 7);
-	assert_string_equal(kv.text, "ev=rcpt n=450 i=-1 why=\"two words \\\"\\\\\\x0a\" empty=\"\" eq=\"a=b\" a=2001:db8::1 e=192.0.2.1:25 p=7%");
+	assert_string_equal(
+		kv.text,
+		"ev=rcpt n=450 i=-1 why=\"two words \\\"\\\\\\x0a\" empty=\"\" eq=\"a=b\" a=2001:db8::1 e=192.0.2.1:25 p=7%");
 	assert_int_equal(kv.len, strlen(kv.text));
 }
 
@@ -85,7 +87,8 @@ static void test_caps(void **unused)
 static void test_hostile(void **unused)
 {
 	(void)unused;
-	static const char *const bad[] = { "x", "=x", "a b=c", "a=\"", "a=\"x", "a=\"x\"y", "a=\"\\", "a=\"\\x\"", "a=\"\\x1\"", "a=\"\\q\"" };
+	static const char *const bad[] = { "x",        "=x",     "a b=c",     "a=\"",       "a=\"x",
+					   "a=\"x\"y", "a=\"\\", "a=\"\\x\"", "a=\"\\x1\"", "a=\"\\q\"" };
 	struct kv_pair pair;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		struct span rest = span_of(bad[i]);

@@ -70,11 +70,21 @@ static void check(struct expected e)
 	check_outcome(&e, &data, &out);
 }
 
-#define CLEAN(text, rest)                                                                                                      \
-	(struct expected){ .in = SPAN_LIT(text rest), .out = SPAN_LIT(text), .has_ended = true, .seen = sizeof(text) - 1 }
-#define OPEN(text) (struct expected){ .in = SPAN_LIT(text), .out = SPAN_LIT(text), .seen = sizeof(text) - 1 }
-#define FAULTY(text, kept, kind)                                                                                               \
-	(struct expected){ .in = SPAN_LIT(text), .out = SPAN_LIT(kept), .has_ended = true, .seen = sizeof(text) - 1, .fault = (kind) }
+#define CLEAN(text, rest)                                                                                                          \
+	(struct expected)                                                                                                          \
+	{                                                                                                                          \
+		.in = SPAN_LIT(text rest), .out = SPAN_LIT(text), .has_ended = true, .seen = sizeof(text) - 1                      \
+	}
+#define OPEN(text)                                                                                                                 \
+	(struct expected)                                                                                                          \
+	{                                                                                                                          \
+		.in = SPAN_LIT(text), .out = SPAN_LIT(text), .seen = sizeof(text) - 1                                              \
+	}
+#define FAULTY(text, kept, kind)                                                                                                   \
+	(struct expected)                                                                                                          \
+	{                                                                                                                          \
+		.in = SPAN_LIT(text), .out = SPAN_LIT(kept), .has_ended = true, .seen = sizeof(text) - 1, .fault = (kind)          \
+	}
 
 static void check_both(struct expected e)
 {

@@ -46,19 +46,23 @@ static void test_counts(void **unused)
 	check(SPAN_LIT(""), (struct expected){ .done = false });
 	check(SPAN_LIT("\r\nReceived: by gate.example.org\r\n"), (struct expected){ .done = true });
 	check(SPAN_LIT(".\r\n"), (struct expected){ .done = true });
-	check(SPAN_LIT("Received: from a by b; date\r\nRECEIVED : x\r\nReceivedd: y\r\nX-Received: z\r\nDate: d\r\nMessage-ID:\r\n <x>\r\n\r\n"
+	check(SPAN_LIT("Received: from a by b; date\r\nRECEIVED : x\r\nReceivedd: y\r\nX-Received: z\r\nDate: d\r\nMessage-ID:\r\n "
+		       "<x>\r\n\r\n"
 		       "Received: body\r\n"),
 	      (struct expected){ .received = 2, .date = true, .message_id = true, .done = true });
-	check(SPAN_LIT("Subject: a\r\n Received: folded\r\n\tDate: folded\r\nReceived\r\nx: y\r\n.\r\n"), (struct expected){ .done = true });
+	check(SPAN_LIT("Subject: a\r\n Received: folded\r\n\tDate: folded\r\nReceived\r\nx: y\r\n.\r\n"),
+	      (struct expected){ .done = true });
 }
 
 static void test_own_name(void **unused)
 {
 	(void)unused;
 	check(SPAN_LIT("Received: from a by gate.example.org; d\r\n"), (struct expected){ .received = 1, .own = 1 });
-	check(SPAN_LIT("Received: from a\r\n\tBY\r\n Gate.Example.ORG(postern) with ESMTP\r\n"), (struct expected){ .received = 1, .own = 1 });
+	check(SPAN_LIT("Received: from a\r\n\tBY\r\n Gate.Example.ORG(postern) with ESMTP\r\n"),
+	      (struct expected){ .received = 1, .own = 1 });
 	check(SPAN_LIT("Received: by gate.example.org by gate.example.org\r\n"), (struct expected){ .received = 1, .own = 1 });
-	check(SPAN_LIT("Received: by gate.example.org\r\nReceived: by gate.example.org\r\n"), (struct expected){ .received = 2, .own = 2 });
+	check(SPAN_LIT("Received: by gate.example.org\r\nReceived: by gate.example.org\r\n"),
+	      (struct expected){ .received = 2, .own = 2 });
 	check(SPAN_LIT("Received: by (a (b) \\) by x) gate.example.org\r\n"), (struct expected){ .received = 1, .own = 1 });
 }
 

@@ -92,10 +92,22 @@ static void test_refused(void **unused)
 {
 	(void)unused;
 	static const char *const bad[] = {
-		"TO:",	       "TO:<",	       "TO:<>",	       "TO:<a",	      "TO:<a@>",     "TO:<@b>",    "TO:<a@b@c>",   "TO:<a@b>c",  "TO:<a b@c>",
-		"TO:<a@b c>",  "TO:<a@b-.c>",  "TO:<a@.b>",    "TO:<a@b.>",   "TO:<a@[b]>",  "TO:<a@[]>",  "TO:<a@[1.2.3.4>", "TO:<\"a@b>", "TO:<\"a\"b@c>",
-		"TO:<a\\b@c>", "TO:<(a)@b>",   "TO:<a,b@c>",   "TO:<@x a@b>", "TO:<@x,y:a@b>", "TO:<@:a@b>", "TO:<<a@b>>",  "TO:<\"a\tb\"@c>", "TO:<a@b>\tX",
-		"TO:<a\x01@b>", "TO:<a@b\x7f>", "TO:<a@b/c>",  "TO:<|a b>",   "TO:\"a",
+		"TO:",           "TO:<",
+		"TO:<>",         "TO:<a",
+		"TO:<a@>",       "TO:<@b>",
+		"TO:<a@b@c>",    "TO:<a@b>c",
+		"TO:<a b@c>",    "TO:<a@b c>",
+		"TO:<a@b-.c>",   "TO:<a@.b>",
+		"TO:<a@b.>",     "TO:<a@[b]>",
+		"TO:<a@[]>",     "TO:<a@[1.2.3.4>",
+		"TO:<\"a@b>",    "TO:<\"a\"b@c>",
+		"TO:<a\\b@c>",   "TO:<(a)@b>",
+		"TO:<a,b@c>",    "TO:<@x a@b>",
+		"TO:<@x,y:a@b>", "TO:<@:a@b>",
+		"TO:<<a@b>>",    "TO:<\"a\tb\"@c>",
+		"TO:<a@b>\tX",   "TO:<a\x01@b>",
+		"TO:<a@b\x7f>",  "TO:<a@b/c>",
+		"TO:<|a b>",     "TO:\"a",
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		for (int strict = 0; strict <= 1; strict++)
@@ -177,8 +189,9 @@ static void test_mailbox(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accepted), cmocka_unit_test(test_tolerated), cmocka_unit_test(test_refused), cmocka_unit_test(test_8bit),
-		cmocka_unit_test(test_lengths),	 cmocka_unit_test(test_cut),	   cmocka_unit_test(test_mailbox),
+		cmocka_unit_test(test_accepted), cmocka_unit_test(test_tolerated), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_8bit),     cmocka_unit_test(test_lengths),   cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_mailbox),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,15 +190,17 @@ static void test_ehlo(void **unused)
 	(void)unused;
 	struct smtp_caps caps = caps_of(SPAN_LIT("250 SIZE\r\n"));
 	assert_int_equal(caps.offered, 0);
-	caps = caps_of(SPAN_LIT("250-mx.example SIZE\r\n250-PIPELINING\r\n250-size 10240000\r\n250-8bitmime\r\n250-DSN\r\n250-AUTH PLAIN\r\n"
-				"250-XFORWARD NAME ADDR PORT PROTO HELO SOURCE NEW\r\n250-XCLIENT name destaddr\r\n250-\r\n250 CHUNKING\r\n"));
+	caps = caps_of(SPAN_LIT(
+		"250-mx.example SIZE\r\n250-PIPELINING\r\n250-size 10240000\r\n250-8bitmime\r\n250-DSN\r\n250-AUTH PLAIN\r\n"
+		"250-XFORWARD NAME ADDR PORT PROTO HELO SOURCE NEW\r\n250-XCLIENT name destaddr\r\n250-\r\n250 CHUNKING\r\n"));
 	assert_int_equal(caps.offered, SMTP_CAP_PIPELINING | SMTP_CAP_SIZE | SMTP_CAP_8BITMIME | SMTP_CAP_DSN | SMTP_CAP_XFORWARD |
 					       SMTP_CAP_XCLIENT | SMTP_CAP_CHUNKING);
 	assert_int_equal(caps.size_limit, 10240000);
 	assert_int_equal(caps.xforward,
 			 SMTP_ATTR_NAME | SMTP_ATTR_ADDR | SMTP_ATTR_PORT | SMTP_ATTR_PROTO | SMTP_ATTR_HELO | SMTP_ATTR_SOURCE);
 	assert_int_equal(caps.xclient, SMTP_ATTR_NAME | SMTP_ATTR_DESTADDR);
-	caps = caps_of(SPAN_LIT("250-mx\r\n250-SIZE many\r\n250-STARTTLS\r\n250-SMTPUTF8 \r\n250-DSNX\r\n250 ENHANCEDSTATUSCODES\r\n"));
+	caps = caps_of(
+		SPAN_LIT("250-mx\r\n250-SIZE many\r\n250-STARTTLS\r\n250-SMTPUTF8 \r\n250-DSNX\r\n250 ENHANCEDSTATUSCODES\r\n"));
 	assert_int_equal(caps.offered, SMTP_CAP_SIZE | SMTP_CAP_STARTTLS | SMTP_CAP_SMTPUTF8 | SMTP_CAP_ENHANCEDSTATUSCODES);
 	assert_int_equal(caps.size_limit, 0);
 }
@@ -206,8 +208,8 @@ static void test_ehlo(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_write),  cmocka_unit_test(test_write_text), cmocka_unit_test(test_write_long),
-		cmocka_unit_test(test_read),   cmocka_unit_test(test_broken),	  cmocka_unit_test(test_caps_of_reading),
+		cmocka_unit_test(test_write), cmocka_unit_test(test_write_text), cmocka_unit_test(test_write_long),
+		cmocka_unit_test(test_read),  cmocka_unit_test(test_broken),     cmocka_unit_test(test_caps_of_reading),
 		cmocka_unit_test(test_ehlo),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
