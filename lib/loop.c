@@ -182,8 +182,13 @@ static void io_ready(uv_poll_t *uv, int status, int events)
 {
 	struct loop_io *io = uv->data;
 	unsigned ready = 0;
-	if (status < 0)
+	if (status < 0) {
+		/* libuv has stopped watching; but bytes may stand in front of the error, and only a later read finds the error itself. */
+		unsigned wanted = io->wanted;
+		io->wanted = 0;
+		(void)loop_io_want(io, wanted);
 		ready |= LOOP_READ | LOOP_HANGUP;
+	}
 	if (events & UV_READABLE)
 		ready |= LOOP_READ;
 	if (events & UV_WRITABLE)

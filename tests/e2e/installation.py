@@ -152,13 +152,21 @@ def without_received(wire):
     return rest
 
 
+def make_reachable(directory):
+    """Let the unprivileged processes walk to directory: pytest makes its own folders 0700."""
+    for path in (directory, *directory.parents):
+        mode = path.stat().st_mode
+        if not mode & 0o001:
+            path.chmod(mode & 0o7777 | 0o011)
+
+
 class Installation:
     """options: further lines of postern.conf as a dict; listen: options of the listen section as a dict."""
 
     def __init__(self, lab, directory, rules="allow:ALL:ALL:ALL\n", iface="wan", listen=None, options=None, ns="fw"):
         self.lab, self.ns, self.iface = lab, ns, iface
         self.dir = pathlib.Path(directory)
-        self.dir.chmod(0o711)
+        make_reachable(self.dir)
         self.spool = self.dir / "spool"
         self.conf_path, self.rules_path = self.dir / "postern.conf", self.dir / "rules"
         self.options = {
@@ -235,6 +243,10 @@ class Installation:
 
     def status(self):
         return json.loads(self.postern("status", "--json").stdout)
+
+    def workers_by_log(self):
+        """{number: pid} of the session workers, as the master said in its log; needs no postern command."""
+        return {int(number): int(pid) for number, pid in re.findall(r'msg="worker (\d+) runs with pid (\d+)"', self.log())}
 
     def worker_pids(self):
         return [int(w["pid"]) for w in self.status()["workers"]]
