@@ -1,0 +1,59 @@
+#include "cli_check.h"
+
+#include <net/if.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli_rules.h"
+#include "priv.h"
+
+static void warn_user(const char *option, const char *user, const char *group)
+{
+	struct priv_user found;
+	struct reason why;
+	if (priv_lookup_prepriv(user, group, &found, &why) != 0)
+		cli_complain("warning: %s: %s", option, why.text);
+}
+
+static void warn_about_host(const struct conf *conf)
+{
+	warn_user("session-user", conf->session_user, conf->session_group);
+	warn_user("forward-user", conf->forward_user, conf->forward_group);
+	for (uint64_t i = 0; i < conf->listen_count; i++) {
+		const char *iface = conf->listen[i].iface;
+		if (strcmp(iface, "*") != 0 && if_nametoindex(iface) == 0)
+			cli_complain("warning: listen \"%s\": this host has no such interface", iface);
+	}
+}
+
+static enum cli_exit check_rules(char *path)
+{
+	char rules_word[] = "rules", check_word[] = "check";
+	char *words[] = { rules_word, check_word, path, NULL };
+	return cli_rules(3, words) == 0 ? CLI_OK : CLI_FAILED;
+}
+
+enum cli_exit cli_check(int argc, char **argv, struct cli_options *options)
+{
+	static struct conf conf; /* large */
+	struct reason why = { "" };
+	int rest;
+	enum cli_exit code = cli_options_take(argc, argv, false, options, &rest);
+	if (code != CLI_OK)
+		return code;
+	if (rest < argc || options->spool || options->json) {
+		cli_complain("check takes -f CONF and nothing else; postern rules check FILE looks at rules alone");
+		return CLI_USAGE;
+	}
+	const char *path = options->conf_path ? options->conf_path : CLI_DEFAULT_CONF;
+	if (conf_read(path, &conf, &why) != 0) {
+		cli_complain("%s", why.text);
+		cli_complain("the rules were not checked: mend the configuration first");
+		return CLI_FAILED;
+	}
+	(void)printf("%s: good, %llu listen section%s\n", path, (unsigned long long)conf.listen_count, conf.listen_count == 1 ? "" : "s");
+	(void)fflush(stdout);
+	warn_about_host(&conf);
+	return check_rules(conf.rules);
+}
