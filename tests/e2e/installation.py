@@ -258,6 +258,9 @@ class Installation:
         for proc in (self.daemon, self.forwarder):
             if proc is not None and proc.poll() is None:
                 self.stop(proc, grace_s=10)
+        for program in self.logs:
+            found = re.search("(AddressSanitizer|LeakSanitizer|runtime error).*", self.log(program))
+            assert not found, f"{program}: {found[0]}: {self.logs[program]}"
 
     # ---- what they say
 
