@@ -98,7 +98,7 @@ int priv_drop(const struct priv_plan *plan, struct reason *why)
 	const struct priv_user *u = &plan->user;
 	if (plan->chroot_dir && (chroot(plan->chroot_dir) != 0 || chdir("/") != 0))
 		return reason_set(why, err_from_errno(errno), "chroot to %s: %s", plan->chroot_dir, strerror(errno));
-	if (drop_bounding_set(plan->keep_caps) != 0)
+	if (!plan->runs_setid_programs && drop_bounding_set(plan->keep_caps) != 0)
 		return reason_set(why, err_from_errno(errno), "dropping the capability bounding set: %s", strerror(errno));
 	if (plan->keep_caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
 		return reason_set(why, err_from_errno(errno), "keeping capabilities: %s", strerror(errno));
@@ -106,7 +106,7 @@ int priv_drop(const struct priv_plan *plan, struct reason *why)
 		return reason_set(why, err_from_errno(errno), "becoming uid %u gid %u: %s", (unsigned)u->uid, (unsigned)u->gid, strerror(errno));
 	if (set_capabilities(plan->keep_caps) != 0)
 		return reason_set(why, err_from_errno(errno), "setting capabilities: %s", strerror(errno));
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+	if (!plan->runs_setid_programs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return reason_set(why, err_from_errno(errno), "no new privileges: %s", strerror(errno));
 	if (setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0)
 		return reason_set(why, ERR_PERM, "root rights came back after they were dropped");

@@ -25,10 +25,11 @@ struct priv_plan {
 	struct priv_user user;
 	const char *chroot_dir;   /* NULL: none.  An empty directory that only root can write to */
 	uint64_t keep_caps;       /* bits 1 << CAP_*: stay effective after the drop */
+	bool runs_setid_programs; /* it starts programs that are set-uid or set-gid (sendmail): these keep what their files give them */
 };
 
 /* Enters the chroot, drops the bounding set, groups, gid, uid and all capabilities but keep_caps,
- * and sets no-new-privileges.  On failure the process must exit: it may be half way. */
+ * and sets no-new-privileges (bounding set and no-new-privileges not with runs_setid_programs).  On failure the process must exit: it may be half way. */
 int priv_drop(const struct priv_plan *plan, struct reason *why);
 
 /* The system call filter of a role that works only with descriptors it was given: no open, no exec, no new sockets, no ptrace.
