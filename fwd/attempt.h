@@ -31,12 +31,13 @@ struct attempt {
 	struct span envelope_lines;    /* of a journal record */
 	struct spool_body_source body;
 	int file_fd;                   /* of a file in queue/; -1: the segment's */
+	const struct spool_recipient_state *states; /* from queue/: one a recipient of the envelope; else NULL */
+	struct span last_text;         /* from queue/: the last reply or error */
 	struct attempt_recipient *todo;
 	size_t todo_count;
 	bool has_dsn_relay;            /* the next server offered DSN: it answers for what it took */
 	uint64_t started_ms;
 	char remote[320];              /* who answered: "mx.example.org[192.0.2.1]:25" */
-	void *user;                    /* the owner's */
 };
 
 /* Read a message from its segment or its file.  Blocks on its file: for one in queue/ use a loop job.  ERR_NOTFOUND, ERR_CORRUPT,
@@ -44,8 +45,8 @@ struct attempt {
 int attempt_load(const struct spool_dirs *dirs, struct fwd_message *message, struct attempt **out);
 void attempt_destroy(struct attempt **attempt);
 
-/* Settle one recipient, or all that are not settled yet.  Control characters in the text become spaces; it is copied and cut.  status NULL or
- * empty: derived from outcome and text (a reply that carries "5.1.1" keeps it). */
+/* Settle one recipient, or all that are not settled yet.  code 0: the text is ours; else it is a reply with its code ("550 5.1.1 no such user"),
+ * whose enhanced status is kept if it fits the outcome.  The text is copied and cut; control characters become spaces. */
 void attempt_settle(struct attempt *a, size_t todo_index, enum spool_outcome outcome, unsigned code, struct span text);
 void attempt_settle_rest(struct attempt *a, enum spool_outcome outcome, unsigned code, struct span text);
 

@@ -8,6 +8,7 @@
 
 #include "broker.h"
 #include "err.h"
+#include "local_addrs.h"
 #include "loop.h"
 #include "route.h"
 
@@ -16,7 +17,8 @@ struct dial;
 struct dial_options {
 	struct loop *loop;
 	struct broker *broker;
-	uint64_t connect_timeout_ms; /* for each address */
+	const struct local_addrs *local; /* our own: never spoofed */
+	uint64_t connect_timeout_ms;     /* for each address */
 };
 
 struct dial_result {

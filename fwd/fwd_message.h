@@ -32,7 +32,7 @@ struct fwd_message {
 	uint16_t attempts;
 	uint32_t recipients;        /* still to do */
 	struct segment *segment;    /* NULL: queue/ID, or hold/ID while held */
-	uint64_t offset;            /* of the record in its segment */
+	uint64_t offset, length;    /* of the record in its segment */
 	uint64_t size_bytes;
 	int64_t accepted_time;
 	int64_t next_time;          /* FWD_WAITING; FWD_READY: since when */

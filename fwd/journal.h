@@ -23,25 +23,28 @@ struct journal;
 struct segment {
 	struct spool_segment_name name;
 	struct journal *journal;
-	int fd;                /* -1 until the opening job is done */
-	uint64_t scanned;      /* next record to read */
-	uint64_t committed;    /* read no further */
-	uint64_t unsettled;    /* records that somebody still works on */
-	bool is_sealed;        /* committed is final */
-	bool is_checked;       /* what lies behind scanned was never announced: check bodies */
+	int fd;                     /* -1 until it is opened */
+	struct spool_reader reader; /* its offset: the next record to look at */
+	uint64_t committed;         /* read no further */
+	uint64_t unsettled;         /* records that somebody works on */
+	bool is_sealed;             /* committed is final */
+	bool is_void;               /* what lies behind committed was refused */
+	bool is_orphan;             /* its writer died: what was not announced may be torn, so bodies are checked */
+	bool was_sealed;            /* the last look around found no writer */
 	bool is_opening, is_flushing, is_recycling;
-	int open_err;
+	int job_err;                /* of the opening, flushing or recycling job */
+	uint64_t opened_size;
+	struct spool_ack_set known; /* what an earlier run of ours had noted */
 	struct spool_ack_log acks;
-	struct buf large;        /* struct spool_id: bodies to remove once their acknowledgement is durable */
-	struct buf large_flight;
-	int flush_err;
+	struct buf large, large_flight; /* struct spool_id: bodies to remove once their acknowledgements are durable */
 	struct segment *next;
 };
 
 struct journal_events {
-	/* A record that nobody works on yet.  True: taken (then journal_settle is called for it some day). */
-	bool (*message)(void *ctx, struct segment *segment, const struct spool_record *record, uint64_t offset, struct span envelope_lines,
-	                const struct spool_envelope *envelope);
+	/* A record that nobody works on yet.  outcomes: one a recipient, NULL when all are still to do.  True: taken, and journal_settle will
+	 * be called for it some day; false: no memory, or known already. */
+	bool (*message)(void *ctx, struct segment *segment, uint64_t offset, const struct spool_record *record,
+	                const struct spool_envelope *envelope, const enum spool_outcome *outcomes);
 	void *ctx;
 };
 
@@ -56,10 +59,11 @@ void journal_adopted(struct journal *journal, const struct spool_segment_info *i
 
 /* A notice.  ERR_PROTO: it makes no sense. */
 int journal_notice(struct journal *journal, const struct spool_committed *what);
-/* Look for segments whose writer is gone. */
+/* Look for segments whose writer is gone; one that is found so twice is read to its end. */
 void journal_poll(struct journal *journal);
 
-/* The record at offset: one recipient (is_last false), or all of it.  large: its body may be removed.  Cheap; durable a moment later. */
+/* The fate of one recipient, and of the whole record (large: its body may be removed then; NULL: it has none, or it stays).  Cheap; durable a
+ * moment later. */
 void journal_note(struct journal *journal, struct segment *segment, uint64_t offset, uint32_t recipient, enum spool_outcome outcome);
 void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome, const struct spool_id *large);
 

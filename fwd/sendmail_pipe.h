@@ -1,4 +1,4 @@
-/* sendmail_pipe.h - delivery by a program: `PROG -f SENDER -- RECIPIENT...`, the message as native lines on its standard input.
+/* sendmail_pipe.h - delivery by a program: `PROG -f SENDER RECIPIENT...`, the message as native lines on its standard input.
  * At most 100 recipients a call; a message with more takes several calls in a row.
  * Exit status (sysexits.h): 0 delivered; 75 and signals: try again; 64, 70, 71, 72, 77, 78: something is wrong here, try again and shout; else
  * the recipients failed.  A 0 that came before the program had read everything does not count.

@@ -46,6 +46,8 @@ struct smtp_client_events {
 int smtp_client_create(int fd, const struct smtp_client_options *options, const struct smtp_client_events *events, struct smtp_client **out);
 void smtp_client_destroy(struct smtp_client **client);
 
+/* Between two messages, and the server has not hung up. */
+bool smtp_client_is_ready(const struct smtp_client *client);
 /* Only when ready. */
 void smtp_client_send(struct smtp_client *client, struct attempt *attempt);
 /* Say QUIT (when ready); ended follows. */

@@ -1,0 +1,126 @@
+#include "feed.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "committed_notice.h"
+#include "ipc.h"
+#include "log.h"
+
+#define WORKERS_MAX 256u
+#define POLL_AGAIN_MS 300u /* journal_poll believes the second look */
+
+struct worker {
+	struct feed *feed;
+	struct worker *next;
+	struct ipc_channel *channel;
+};
+
+struct feed {
+	struct loop *loop;
+	struct journal *journal;
+	int fd;
+	struct loop_io *io;
+	struct loop_timer *poll_timer;
+	struct worker *workers;
+	unsigned count;
+};
+
+static void worker_close(struct worker *w)
+{
+	struct feed *feed = w->feed;
+	struct worker **link = &feed->workers;
+	while (*link != w)
+		link = &(*link)->next;
+	*link = w->next;
+	feed->count--;
+	ipc_channel_destroy(&w->channel);
+	free(w);
+	/* It may have died, and its segment with it. */
+	journal_poll(feed->journal);
+	loop_timer_start(feed->poll_timer, POLL_AGAIN_MS);
+}
+
+static void notice(void *ctx, struct ipc_message *msg)
+{
+	struct worker *w = ctx;
+	int err = ERR_PROTO;
+	if (msg->type == NOTICE_COMMITTED && msg->len == sizeof(struct spool_committed) && msg->fd_count == 0)
+		err = journal_notice(w->feed->journal, msg->payload);
+	if (err != ERR_PROTO)
+		return;
+	log_event(LOG_LEVEL_ERR, "notice", "a worker said what makes no sense (type %u, %zu bytes): its connection is closed", msg->type, msg->len);
+	worker_close(w);
+}
+
+static void closed(void *ctx, int err)
+{
+	(void)err;
+	worker_close(ctx);
+}
+
+static void accept_worker(void *ctx, unsigned events)
+{
+	struct feed *feed = ctx;
+	(void)events;
+	int fd = accept4(feed->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return;
+	struct worker *w = feed->count < WORKERS_MAX ? calloc(1, sizeof *w) : NULL;
+	if (!w || ipc_channel_create(feed->loop, fd, notice, closed, w, &w->channel) != 0) {
+		free(w);
+		(void)close(fd);
+		return;
+	}
+	w->feed = feed;
+	w->next = feed->workers;
+	feed->workers = w;
+	feed->count++;
+	log_event(LOG_LEVEL_DEBUG, "worker-here", "%u connected", feed->count);
+}
+
+static void poll_again(void *ctx)
+{
+	struct feed *feed = ctx;
+	journal_poll(feed->journal);
+}
+
+int feed_create(struct loop *loop, int listen_fd, struct journal *journal, struct feed **out)
+{
+	struct feed *feed = calloc(1, sizeof *feed);
+	if (!feed)
+		return ERR_NOMEM;
+	*feed = (struct feed){ .loop = loop, .journal = journal, .fd = listen_fd };
+	int err = loop_timer_create(loop, poll_again, feed, &feed->poll_timer);
+	if (!err)
+		err = loop_io_create(loop, listen_fd, accept_worker, feed, &feed->io);
+	if (!err)
+		err = loop_io_want(feed->io, LOOP_READ);
+	if (err) {
+		loop_io_destroy(&feed->io);
+		loop_timer_destroy(&feed->poll_timer);
+		free(feed);
+		return err;
+	}
+	*out = feed;
+	return 0;
+}
+
+void feed_destroy(struct feed **feed)
+{
+	struct feed *f = *feed;
+	if (!f)
+		return;
+	while (f->workers) {
+		struct worker *w = f->workers;
+		f->workers = w->next;
+		ipc_channel_destroy(&w->channel);
+		free(w);
+	}
+	loop_timer_destroy(&f->poll_timer);
+	loop_io_destroy(&f->io);
+	(void)close(f->fd);
+	free(f);
+	*feed = NULL;
+}

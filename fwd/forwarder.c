@@ -1,0 +1,309 @@
+#include "forwarder.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "feed.h"
+#include "fwd_control.h"
+#include "log.h"
+#include "scheduler.h"
+#include "settle.h"
+
+#define STOP_MS 10000u
+#define STOP_CHECK_MS 20u
+
+/* Everything that lives as long as the loop. */
+struct running {
+	struct forwarder f;
+	struct loop_signal *term, *intr, *hup, *chld;
+	struct loop_timer *poll_timer, *stop_timer;
+	uint64_t stop_at_ms;
+	bool is_quiet;
+};
+
+/* ---- messages that are new to us */
+
+static int64_t accepted_time(const struct spool_record *record, const struct spool_envelope *envelope)
+{
+	return envelope->time > 0 ? envelope->time : (int64_t)(spool_id_time_ms(&record->id) / 1000);
+}
+
+static uint32_t count_to_do(const enum spool_outcome *outcomes, size_t count)
+{
+	uint32_t left = 0;
+	for (size_t i = 0; i < count; i++)
+		left += !outcomes || outcomes[i] == SPOOL_OUTCOME_NONE || outcomes[i] == SPOOL_OUTCOME_DEFERRED;
+	return left;
+}
+
+static bool add_from_journal(void *ctx, struct segment *segment, uint64_t offset, const struct spool_record *record,
+                             const struct spool_envelope *envelope, const enum spool_outcome *outcomes)
+{
+	struct forwarder *f = ctx;
+	struct fwd_message *m;
+	size_t count = envelope->recipient_count;
+	uint32_t left = count_to_do(outcomes, count);
+	int err = fwd_table_add(&f->messages, &record->id, &m);
+	if (err) {
+		if (err == ERR_BUSY) /* a crash came between its file in queue/ and this acknowledgement */
+			journal_note(f->journal, segment, offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_QUEUED);
+		else
+			log_event(LOG_LEVEL_ERR, "no-memory", "%s is left for the next start", record->id.text);
+		return false;
+	}
+	if (left < count) {
+		m->outcomes = malloc(count * sizeof *m->outcomes);
+		if (m->outcomes) {
+			memcpy(m->outcomes, outcomes, count * sizeof *m->outcomes);
+			m->outcome_count = (uint32_t)count;
+		}
+	}
+	m->segment = segment;
+	m->offset = offset;
+	m->length = spool_record_length(record);
+	m->is_large = spool_record_is_large(record);
+	m->size_bytes = record->body_len;
+	m->recipients = left;
+	m->accepted_time = accepted_time(record, envelope);
+	f->stats.received++;
+	(void)scheduler_add(f->scheduler, m, envelope);
+	return true;
+}
+
+/* ---- recovery */
+
+/* The file in queue/ knows more than the journal's record of the same message. */
+static int add_from_file(struct forwarder *f, const struct spool_found *found)
+{
+	struct fwd_message *m = fwd_table_find(&f->messages, &found->record->id);
+	if (m) {
+		scheduler_take(f->scheduler, m);
+		journal_settle(f->journal, m->segment, m->offset, SPOOL_OUTCOME_QUEUED, NULL);
+		m->segment = NULL;
+		free(m->outcomes);
+		m->outcomes = NULL;
+	} else if (fwd_table_add(&f->messages, &found->record->id, &m) != 0) {
+		return ERR_NOMEM;
+	}
+	m->is_large = spool_record_is_large(found->record);
+	m->size_bytes = found->record->body_len;
+	m->accepted_time = accepted_time(found->record, found->envelope);
+	m->recipients = found->item->pending;
+	m->attempts = found->item->attempts < UINT16_MAX ? (uint16_t)found->item->attempts : UINT16_MAX;
+	m->is_warned = found->item->is_warned;
+	m->next_time = found->item->next_time;
+	if (found->place == SPOOL_IN_HOLD)
+		m->state = FWD_HELD;
+	else
+		(void)scheduler_add(f->scheduler, m, found->envelope);
+	return 0;
+}
+
+static int recovered_message(void *ctx, const struct spool_found *found)
+{
+	struct forwarder *f = ctx;
+	if (!found->segment)
+		return add_from_file(f, found);
+	struct segment *segment = journal_adopt(f->journal, found->segment);
+	if (segment && add_from_journal(f, segment, found->offset, found->record, found->envelope, found->outcomes))
+		segment->unsettled++;
+	return 0;
+}
+
+static void recovered_broken(void *ctx, const struct spool_broken *broken)
+{
+	struct forwarder *f = ctx;
+	char name[128] = "";
+	int err = 0;
+	if (broken->is_void)
+		return;
+	bool is_file = strcmp(broken->place, "queue") == 0 || strcmp(broken->place, "hold") == 0;
+	if (is_file) {
+		err = spool_queue_to_bad(&f->in.dirs, broken->place[0] == 'h' ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE, broken->name);
+		(void)snprintf(name, sizeof name, "%s", broken->name);
+	} else if (broken->fd >= 0) {
+		(void)snprintf(name, sizeof name, "%s.%" PRIu64, broken->name, broken->offset);
+		err = spool_bad_save(&f->in.dirs, name, broken->fd, broken->offset, broken->length);
+	}
+	f->stats.bad += !broken->is_torn;
+	log_event(broken->is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery",
+		  "%s/%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", broken->place, broken->name, broken->length, broken->offset,
+		  broken->is_torn ? " (never promised to anybody)" : "", err ? "could not be saved in" : "saved in", name);
+}
+
+static int recovered_segment(void *ctx, const struct spool_segment_info *info)
+{
+	struct forwarder *f = ctx;
+	journal_adopted(f->journal, info);
+	return 0;
+}
+
+static int recover(struct forwarder *f, struct reason *why)
+{
+	const struct spool_recovery_events events = { recovered_message, recovered_broken, recovered_segment, f };
+	int err = spool_recover(&f->in.dirs, &events, why);
+	if (!err)
+		log_event(LOG_LEVEL_INFO, "recovered", "%zu messages in %zu segments and queue/", f->messages.count, journal_segment_count(f->journal));
+	return err;
+}
+
+/* ---- signals and timers */
+
+static void check_stopped(void *ctx)
+{
+	struct running *r = ctx;
+	struct forwarder *f = &r->f;
+	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal);
+	if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms)
+		loop_stop(f->loop);
+	else
+		loop_timer_start(r->stop_timer, STOP_CHECK_MS);
+}
+
+static void stop(void *ctx, int signum)
+{
+	struct running *r = ctx;
+	if (r->f.is_stopping)
+		return;
+	log_event(LOG_LEVEL_INFO, "stopping", "signal %d: attempts under way may take %u s", signum, STOP_MS / 1000);
+	r->f.is_stopping = true;
+	feed_destroy(&r->f.feed);
+	scheduler_stop(r->f.scheduler);
+	r->stop_at_ms = loop_now_ms(r->f.loop) + STOP_MS;
+	check_stopped(r);
+}
+
+/* What was opened before the privileges went (spool, sockets, user) stays; the rest counts from now on. */
+static void reload(void *ctx, int signum)
+{
+	struct running *r = ctx;
+	struct forwarder *f = &r->f;
+	struct reason why;
+	struct conf *conf;
+	(void)signum;
+	if (!f->in.conf_path || !f->in.conf_path[0])
+		return;
+	conf = malloc(sizeof *conf);
+	if (!conf || conf_read(f->in.conf_path, conf, &why) != 0) {
+		log_event(LOG_LEVEL_ERR, "reload", "the old configuration stays: %s", conf ? why.text : "no memory");
+		free(conf);
+		return;
+	}
+	f->in.conf = *conf;
+	free(conf);
+	f->conf_generation++;
+	log_setup("posternfwd", log_form(), (enum log_level)f->in.conf.log_level);
+	log_event(LOG_LEVEL_INFO, "reload", "%s is in force", f->in.conf_path);
+}
+
+static void child_ended(void *ctx, int signum)
+{
+	struct running *r = ctx;
+	int status;
+	pid_t pid;
+	(void)signum;
+	/* Sockets process and logger are children too; their pipes tell of them. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		(void)scheduler_child_exited(r->f.scheduler, pid, status);
+}
+
+static void poll_due(void *ctx)
+{
+	struct running *r = ctx;
+	if (r->f.is_stopping)
+		return;
+	journal_poll(r->f.journal);
+	loop_timer_start(r->poll_timer, r->f.in.poll_ms);
+}
+
+/* ---- life */
+
+static int build(struct running *r, struct reason *why)
+{
+	struct forwarder *f = &r->f;
+	struct journal_events events = { add_from_journal, f };
+	int err = loop_create(&f->loop);
+	if (!err)
+		err = broker_create(f->loop, f->in.broker_fd, &f->broker);
+	if (!err)
+		err = journal_create(f->loop, &f->in.dirs, &events, &f->journal);
+	if (!err)
+		err = scheduler_create(f, &f->scheduler);
+	if (!err)
+		err = settle_create(f, &f->settle);
+	if (!err)
+		err = loop_signal_create(f->loop, SIGTERM, stop, r, &r->term);
+	if (!err)
+		err = loop_signal_create(f->loop, SIGINT, stop, r, &r->intr);
+	if (!err)
+		err = loop_signal_create(f->loop, SIGHUP, reload, r, &r->hup);
+	if (!err)
+		err = loop_signal_create(f->loop, SIGCHLD, child_ended, r, &r->chld);
+	if (!err)
+		err = loop_timer_create(f->loop, poll_due, r, &r->poll_timer);
+	if (!err)
+		err = loop_timer_create(f->loop, check_stopped, r, &r->stop_timer);
+	return err ? reason_set(why, err, "event loop: %s", err_name(err)) : 0;
+}
+
+static int open_doors(struct running *r, struct reason *why)
+{
+	struct forwarder *f = &r->f;
+	int err = feed_create(f->loop, f->in.notice_fd, f->journal, &f->feed);
+	if (!err)
+		err = control_server_create(f->loop, f->in.control_fd, fwd_control_ask, f, &f->control);
+	return err ? reason_set(why, err, "sockets: %s", err_name(err)) : 0;
+}
+
+static void tear_down(struct running *r)
+{
+	struct forwarder *f = &r->f;
+	control_server_destroy(&f->control);
+	feed_destroy(&f->feed);
+	scheduler_destroy(&f->scheduler);
+	settle_destroy(&f->settle);
+	journal_destroy(&f->journal);
+	broker_destroy(&f->broker);
+	loop_signal_destroy(&r->term);
+	loop_signal_destroy(&r->intr);
+	loop_signal_destroy(&r->hup);
+	loop_signal_destroy(&r->chld);
+	loop_timer_destroy(&r->poll_timer);
+	loop_timer_destroy(&r->stop_timer);
+	loop_destroy(&f->loop);
+	fwd_table_free(&f->messages);
+}
+
+int forwarder_run(const struct forwarder_inputs *inputs, struct reason *why)
+{
+	struct running *r = calloc(1, sizeof *r);
+	if (!r)
+		return reason_set(why, ERR_NOMEM, "no memory");
+	struct forwarder *f = &r->f;
+	f->in = *inputs;
+	f->started_time = loop_wall_time();
+	spool_id_source_init(&f->ids, SPOOL_ID_WORKER_FWD);
+	int err = build(r, why);
+	if (!err)
+		err = recover(f, why);
+	if (!err)
+		err = open_doors(r, why);
+	if (err)
+		return err; /* the process ends: there is nothing to give back */
+	loop_timer_start(r->poll_timer, f->in.poll_ms);
+	log_event(LOG_LEVEL_INFO, "started", "posternfwd " POSTERN_VERSION ", spool %s", f->in.conf.spool);
+	loop_run(f->loop);
+	log_event(LOG_LEVEL_INFO, "stopped", "%zu messages wait for the next start%s", f->messages.count,
+		  r->is_quiet ? "" : "; some attempts did not end in time: their mail may go out twice");
+	if (r->is_quiet) {
+		tear_down(r);
+		free(r);
+	}
+	return 0;
+}

@@ -1,0 +1,272 @@
+#include "journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "journal_parts.h"
+#include "log.h"
+
+#define SCAN_BUDGET 256 /* records a turn of the loop */
+
+struct segment *journal_find(struct journal *j, const char *name)
+{
+	struct segment *s = j->segments;
+	while (s && strcmp(s->name.text, name) != 0)
+		s = s->next;
+	return s;
+}
+
+struct segment *journal_new_segment(struct journal *j, const struct spool_segment_name *name)
+{
+	struct segment *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	s->name = *name;
+	s->journal = j;
+	s->fd = s->acks.fd = -1;
+	s->next = j->segments;
+	j->segments = s;
+	j->segment_count++;
+	return s;
+}
+
+void journal_drop_segment(struct segment *segment)
+{
+	struct segment **link = &segment->journal->segments;
+	while (*link != segment)
+		link = &(*link)->next;
+	*link = segment->next;
+	segment->journal->segment_count--;
+	spool_reader_free(&segment->reader);
+	spool_ack_set_free(&segment->known);
+	spool_ack_close(&segment->acks);
+	buf_free(&segment->large);
+	buf_free(&segment->large_flight);
+	if (segment->fd >= 0)
+		(void)close(segment->fd);
+	free(segment);
+}
+
+/* ---- reading */
+
+/* Kept for an administrator.  Blocks the loop for once: a disk that damages records is the bigger worry. */
+static void save_broken(struct segment *s, const struct spool_entry *entry, bool is_torn)
+{
+	char name[SPOOL_SEGMENT_NAME_CAP + 24];
+	(void)snprintf(name, sizeof name, "%s.%" PRIu64, s->name.text, entry->offset);
+	int err = spool_bad_save(s->journal->dirs, name, s->fd, entry->offset, entry->length);
+	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, is_torn ? "journal-torn" : "journal-damaged",
+		  "%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", s->name.text, entry->length, entry->offset,
+		  is_torn ? " (a writer died before it had promised anything)" : "", err ? "they could not be saved in" : "saved in", name);
+}
+
+/* Which recipients an earlier run has settled.  NULL in *out: none.  False: all of them. */
+static bool recall(struct segment *s, uint64_t offset, const struct spool_envelope *e, struct arena *arena, const enum spool_outcome **out)
+{
+	*out = NULL;
+	if (s->known.count == 0)
+		return true;
+	enum spool_outcome *outcomes = arena_alloc(arena, e->recipient_count * sizeof *outcomes);
+	size_t settled = 0;
+	for (size_t i = 0; outcomes && i < e->recipient_count; i++) {
+		outcomes[i] = spool_ack_get(&s->known, offset, (uint32_t)i);
+		settled += outcomes[i] != SPOOL_OUTCOME_NONE && outcomes[i] != SPOOL_OUTCOME_DEFERRED;
+	}
+	if (settled > 0)
+		*out = outcomes;
+	return settled < e->recipient_count;
+}
+
+static void hand_out(struct segment *s, const struct spool_entry *entry)
+{
+	struct journal *j = s->journal;
+	struct arena arena = { NULL, 0 };
+	struct spool_envelope envelope;
+	const enum spool_outcome *outcomes;
+	int err = spool_envelope_decode(entry->envelope, &arena, &envelope);
+	if (err)
+		save_broken(s, entry, false);
+	else if (recall(s, entry->offset, &envelope, &arena, &outcomes) &&
+		 j->events.message(j->events.ctx, s, entry->offset, &entry->record, &envelope, outcomes))
+		s->unsettled++;
+	arena_free(&arena);
+}
+
+/* True: the budget is used up and there is more. */
+static bool scan(struct segment *s, unsigned *budget)
+{
+	spool_reader_extend(&s->reader, s->committed);
+	while (*budget > 0) {
+		struct spool_entry entry;
+		enum spool_read read = spool_reader_next(&s->reader, &entry);
+		(*budget)--;
+		switch (read) {
+		case SPOOL_READ_RECORD: hand_out(s, &entry); break;
+		case SPOOL_READ_CORRUPT: save_broken(s, &entry, false); break;
+		case SPOOL_READ_TORN:
+			save_broken(s, &entry, s->is_orphan);
+			return false;
+		case SPOOL_READ_END: return false;
+		case SPOOL_READ_ERROR:
+			log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): tried again later", s->name.text,
+				  s->reader.offset, err_name(entry.err));
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool has_more(const struct segment *s)
+{
+	return s->fd >= 0 && !s->is_recycling && s->reader.offset < s->committed;
+}
+
+static void scan_all(void *ctx)
+{
+	struct journal *j = ctx;
+	unsigned budget = SCAN_BUDGET;
+	bool is_more = false;
+	for (struct segment *s = j->segments, *next; s && !is_more; s = next) {
+		next = s->next;
+		if (!has_more(s))
+			continue;
+		is_more = scan(s, &budget);
+		segment_recycle_if_done(s);
+	}
+	if (is_more)
+		loop_task_post(j->loop, &j->scan_task);
+}
+
+void journal_scan_soon(struct journal *j)
+{
+	loop_task_post(j->loop, &j->scan_task);
+}
+
+/* ---- what is told from outside */
+
+int journal_notice(struct journal *journal, const struct spool_committed *what)
+{
+	struct spool_segment_name name;
+	size_t len = strnlen(what->segment.text, sizeof what->segment.text);
+	if (spool_segment_name_parse((struct span){ what->segment.text, len }, &name, NULL, NULL) != 0)
+		return ERR_PROTO;
+	struct segment *s = journal_find(journal, name.text);
+	if (!s) {
+		s = journal_new_segment(journal, &name);
+		if (!s)
+			return ERR_NOMEM;
+	}
+	if (s->fd < 0 && !s->is_opening)
+		segment_open_soon(s);
+	if (s->is_sealed)
+		return 0;
+	if (what->offset > s->committed)
+		s->committed = what->offset;
+	s->is_sealed = what->is_sealed || what->is_void;
+	if (what->is_void) {
+		s->is_void = true;
+		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted", name.text, what->offset);
+		if (s->fd >= 0)
+			journal_note(journal, s, s->committed, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID);
+	}
+	if (has_more(s))
+		journal_scan_soon(journal);
+	else if (s->is_sealed)
+		segment_recycle_if_done(s);
+	return 0;
+}
+
+struct segment *journal_adopt(struct journal *journal, const char *name)
+{
+	struct spool_segment_name parsed;
+	struct segment *s = journal_find(journal, name);
+	if (s)
+		return s;
+	if (spool_segment_name_parse(span_of(name), &parsed, NULL, NULL) != 0)
+		return NULL;
+	uint64_t size;
+	bool is_sealed;
+	s = journal_new_segment(journal, &parsed);
+	int err = s ? segment_open_now(s, &size, &is_sealed) : ERR_NOMEM;
+	if (!err) {
+		/* Recovery goes through it in this very moment, all of it. */
+		s->committed = s->reader.offset = size;
+		s->is_sealed = true;
+		return s;
+	}
+	log_event(LOG_LEVEL_ERR, "journal-open", "%s: %s", name, err_name(err));
+	if (s)
+		journal_drop_segment(s);
+	return NULL;
+}
+
+void journal_adopted(struct journal *journal, const struct spool_segment_info *info)
+{
+	struct segment *s = info->is_live ? NULL : journal_adopt(journal, info->name);
+	if (s)
+		segment_recycle_if_done(s);
+}
+
+/* ---- what has become of records */
+
+void journal_note(struct journal *journal, struct segment *segment, uint64_t offset, uint32_t recipient, enum spool_outcome outcome)
+{
+	/* Without memory nothing is noted: then the message may go out twice, which is the lesser evil. */
+	if (spool_ack_add(&segment->acks, offset, recipient, outcome) != 0)
+		log_event(LOG_LEVEL_ERR, "ack-lost", "%s: no memory to note what became of the record at %" PRIu64, segment->name.text, offset);
+	journal_flush_soon(journal);
+}
+
+void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome, const struct spool_id *large)
+{
+	if (large)
+		(void)buf_append(&segment->large, large, sizeof *large);
+	segment->unsettled--;
+	journal_note(journal, segment, offset, SPOOL_ACK_ALL, outcome);
+}
+
+/* ---- life */
+
+int journal_create(struct loop *loop, const struct spool_dirs *dirs, const struct journal_events *events, struct journal **out)
+{
+	struct journal *j = calloc(1, sizeof *j);
+	if (!j)
+		return ERR_NOMEM;
+	j->loop = loop;
+	j->dirs = dirs;
+	j->events = *events;
+	j->scan_task = (struct loop_task){ .fn = scan_all, .ctx = j };
+	int err = loop_timer_create(loop, journal_flush_due, j, &j->flush_timer);
+	if (err) {
+		free(j);
+		return err;
+	}
+	*out = j;
+	return 0;
+}
+
+void journal_destroy(struct journal **journal)
+{
+	struct journal *j = *journal;
+	if (!j)
+		return;
+	loop_task_cancel(&j->scan_task);
+	loop_timer_destroy(&j->flush_timer);
+	while (j->segments)
+		journal_drop_segment(j->segments);
+	free(j);
+	*journal = NULL;
+}
+
+bool journal_is_quiet(const struct journal *journal)
+{
+	return journal->jobs == 0 && !journal->is_dirty;
+}
+
+size_t journal_segment_count(const struct journal *journal)
+{
+	return journal->segment_count;
+}

@@ -1,0 +1,40 @@
+/* journal_parts.h - what journal.c (segments, notices, reading) and journal_jobs.c (opening, acknowledging, recycling, looking around)
+ * share.  Only for them.
+ */
+#ifndef POSTERN_JOURNAL_PARTS_H
+#define POSTERN_JOURNAL_PARTS_H
+
+#include "journal.h"
+
+#define JOURNAL_FLUSH_MAX 32 /* segments in one job */
+
+struct journal {
+	struct loop *loop;
+	const struct spool_dirs *dirs;
+	struct journal_events events;
+	struct segment *segments;
+	size_t segment_count;
+	struct loop_task scan_task;
+	struct loop_timer *flush_timer;
+	unsigned jobs;          /* under way, of every kind */
+	bool is_flushing, is_polling;
+	bool is_dirty;          /* something is noted that no job has taken */
+	bool is_complaining;    /* acknowledgements can't be written: said once */
+	struct segment *flight[JOURNAL_FLUSH_MAX];
+	size_t flight_count;
+};
+
+/* journal.c */
+struct segment *journal_find(struct journal *j, const char *name);
+struct segment *journal_new_segment(struct journal *j, const struct spool_segment_name *name);
+void journal_drop_segment(struct segment *segment);
+void journal_scan_soon(struct journal *j);
+
+/* journal_jobs.c */
+int segment_open_now(struct segment *segment, uint64_t *size_out, bool *is_sealed_out); /* blocks */
+void segment_open_soon(struct segment *segment);
+void segment_recycle_if_done(struct segment *segment);
+void journal_flush_soon(struct journal *j);
+void journal_flush_due(void *ctx); /* the timer's */
+
+#endif

@@ -1,0 +1,69 @@
+#include "route.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool route_is_own(const struct spool_id *id)
+{
+	return spool_id_worker(id) == SPOOL_ID_WORKER_FWD;
+}
+
+static const struct conf_listen *find_listen(const struct conf *conf, struct span name)
+{
+	char iface[sizeof conf->listen[0].iface];
+	const struct conf_listen *found = NULL;
+	if (span_to_cstr(name, iface, sizeof iface) == 0)
+		found = conf_find_listen(conf, iface);
+	return found || conf->listen_count == 0 ? found : &conf->listen[0];
+}
+
+int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out)
+{
+	const struct conf_listen *listen = route_is_own(id) ? NULL : find_listen(conf, envelope->listener);
+	struct route route;
+	memset(&route, 0, sizeof route);
+	route.spec = listen ? listen->forward : conf->bounce_via;
+	route.identity = listen ? (enum forward_identity)listen->identity : IDENTITY_NONE;
+	if (route.spec.kind == FORWARD_ORIGINAL) {
+		if (envelope->dst.addr.family == ADDR_NONE || envelope->dst.port == 0)
+			return ERR_INVAL;
+		route.original = envelope->dst;
+	}
+	/* A program or a unix socket can't be spoken to from somewhere else. */
+	if (route.identity == IDENTITY_SPOOF && route.spec.kind != FORWARD_SENDMAIL && route.spec.kind != FORWARD_LMTP_UNIX)
+		route.spoofed = envelope->client.addr;
+	*out = route;
+	return 0;
+}
+
+const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP])
+{
+	char spec[FORWARD_SPEC_TEXT_CAP], endpoint[ENDPOINT_TEXT_CAP], addr[ADDR_TEXT_CAP];
+	const char *where = spec;
+	if (route->spec.kind == FORWARD_ORIGINAL)
+		where = endpoint_format(&route->original, endpoint);
+	else
+		(void)forward_spec_format(&route->spec, spec);
+	bool is_spoofed = route->spoofed.family != ADDR_NONE;
+	/* xforward changes what is said on the connection, so it must not share one with a listener that does not want it. */
+	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s", where, is_spoofed ? " from " : "", is_spoofed ? addr_format(&route->spoofed, addr) : "",
+		       route->identity == IDENTITY_XFORWARD ? " xforward" : "");
+	return key;
+}
+
+bool route_uses_programs(const struct conf *conf)
+{
+	bool uses = conf->bounce_via.kind == FORWARD_SENDMAIL;
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		uses = uses || conf->listen[i].forward.kind == FORWARD_SENDMAIL;
+	return uses;
+}
+
+bool route_uses_spoof(const struct conf *conf)
+{
+	for (uint64_t i = 0; i < conf->listen_count; i++) {
+		if (conf->listen[i].identity == IDENTITY_SPOOF)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,253 @@
+#include "scheduler.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "scheduler_parts.h"
+#include "settle.h"
+
+#define CONNECTIONS_MAX 1000u
+#define DUE_CHECK_MS 30000u /* the wall clock may jump */
+#define DUE_BUDGET 256u
+
+/* ---- routes */
+
+static int set_route(struct scheduler *s, struct fwd_message *m, const struct spool_envelope *envelope)
+{
+	struct route route;
+	struct destination *d;
+	int err = route_choose(&s->f->in.conf, &m->id, envelope, &route);
+	if (!err)
+		err = destination_get(s, &route, &d);
+	if (err)
+		return err;
+	m->route_generation = s->f->conf_generation;
+	d->remembered++;
+	scheduler_forget(s, m);
+	m->destination = d;
+	return 0;
+}
+
+void scheduler_forget(struct scheduler *s, struct fwd_message *m)
+{
+	(void)s;
+	if (!m->destination)
+		return;
+	if (--m->destination->remembered == 0)
+		destination_kick(m->destination);
+	m->destination = NULL;
+}
+
+bool scheduler_reroutes(struct scheduler *s, struct fwd_message *m, const struct spool_envelope *envelope)
+{
+	struct destination *before = m->destination;
+	if (set_route(s, m, envelope) != 0 || m->destination == before)
+		return false;
+	destination_append(m->destination, m, false);
+	return true;
+}
+
+/* ---- times */
+
+static void arm(struct scheduler *s)
+{
+	const struct fwd_message *first = due_heap_first(&s->due);
+	if (!first)
+		return;
+	int64_t in_s = first->next_time - loop_wall_time();
+	uint64_t ms = in_s <= 0 ? 0 : (uint64_t)in_s < DUE_CHECK_MS / 1000 ? (uint64_t)in_s * 1000 : DUE_CHECK_MS;
+	/* A start that moves the timer later would be wrong for one that is due before. */
+	loop_timer_stop(s->due_timer);
+	loop_timer_start(s->due_timer, ms);
+}
+
+static void due(void *ctx)
+{
+	struct scheduler *s = ctx;
+	int64_t now = loop_wall_time();
+	struct fwd_message *m;
+	for (unsigned budget = DUE_BUDGET; budget > 0 && (m = due_heap_first(&s->due)) != NULL && m->next_time <= now; budget--) {
+		due_heap_remove(&s->due, m);
+		scheduler_ready(s, m);
+	}
+	arm(s);
+}
+
+void scheduler_wait(struct scheduler *s, struct fwd_message *m)
+{
+	if (due_heap_add(&s->due, m) != 0) {
+		/* Rather too early than never. */
+		scheduler_ready(s, m);
+		return;
+	}
+	m->state = FWD_WAITING;
+	if (m->heap_index == 0)
+		arm(s);
+}
+
+/* No destination: no route was found when it was last looked for, and the configuration may have changed. */
+static void find_route(struct scheduler *s, struct fwd_message *m)
+{
+	struct attempt *a;
+	int err = attempt_load(&s->f->in.dirs, m, &a);
+	if (err && err != ERR_EOF) {
+		scheduler_load_failed(s, m, err);
+		return;
+	}
+	(void)scheduler_add(s, m, &a->envelope);
+	attempt_destroy(&a);
+}
+
+void scheduler_ready(struct scheduler *s, struct fwd_message *m)
+{
+	m->next_time = loop_wall_time();
+	if (m->destination)
+		destination_append(m->destination, m, false);
+	else
+		find_route(s, m);
+}
+
+int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool_envelope *envelope)
+{
+	int64_t now = loop_wall_time();
+	int err = set_route(s, m, envelope);
+	if (err) {
+		log_event(LOG_LEVEL_ERR, "no-route", "%s: %s; looked for again in %" PRIu64 " s", m->id.text,
+			  err == ERR_INVAL ? "forward = original, but the message was not diverted: it has no original destination" : err_name(err),
+			  s->f->in.conf.retry_max_s);
+		m->next_time = now + (int64_t)s->f->in.conf.retry_max_s;
+	}
+	if (m->next_time > now) {
+		scheduler_wait(s, m);
+	} else {
+		m->next_time = now;
+		destination_append(m->destination, m, false);
+	}
+	return err;
+}
+
+void scheduler_take(struct scheduler *s, struct fwd_message *m)
+{
+	if (m->state == FWD_WAITING)
+		due_heap_remove(&s->due, m);
+	else if (m->state == FWD_READY)
+		destination_take(m->destination, m);
+}
+
+void scheduler_retry(struct scheduler *s, struct fwd_message *m)
+{
+	scheduler_take(s, m);
+	if (m->destination)
+		m->destination->retry_at_ms = 0;
+	scheduler_ready(s, m);
+}
+
+void scheduler_load_failed(struct scheduler *s, struct fwd_message *m, int err)
+{
+	struct forwarder *f = s->f;
+	bool is_bad = err == ERR_CORRUPT || err == ERR_NOTFOUND || err == ERR_TOOLONG;
+	log_event(LOG_LEVEL_ERR, "unreadable", "%s: can't read it from %s (%s): %s", m->id.text, m->segment ? m->segment->name.text : "queue/",
+		  err_name(err), is_bad ? "moved to bad/" : "tried again later");
+	if (!is_bad) {
+		m->next_time = loop_wall_time() + (int64_t)f->in.conf.retry_min_s;
+		scheduler_wait(s, m);
+		return;
+	}
+	f->stats.bad++;
+	if (m->segment) {
+		(void)spool_bad_save(&f->in.dirs, m->id.text, m->segment->fd, m->offset, m->length);
+		journal_settle(f->journal, m->segment, m->offset, SPOOL_OUTCOME_BAD, NULL);
+	} else {
+		(void)spool_queue_to_bad(&f->in.dirs, fwd_message_place(m), m->id.text);
+	}
+	scheduler_forget(s, m);
+	fwd_table_remove(&f->messages, m);
+}
+
+/* ---- life */
+
+bool scheduler_child_exited(struct scheduler *s, pid_t pid, int status)
+{
+	for (struct connection *c = s->connections; c; c = c->next) {
+		if (c->pipe && sendmail_pipe_pid(c->pipe) == pid) {
+			sendmail_pipe_exited(c->pipe, status);
+			return true;
+		}
+	}
+	return false;
+}
+
+void scheduler_stop(struct scheduler *s)
+{
+	s->is_stopping = true;
+	for (struct connection *c = s->connections, *next; c; c = next) {
+		next = c->next;
+		if (c->is_idle)
+			smtp_client_quit(c->client);
+	}
+}
+
+bool scheduler_is_quiet(const struct scheduler *s)
+{
+	return s->active == 0;
+}
+
+void scheduler_figures(const struct scheduler *s, struct scheduler_figures *out)
+{
+	*out = (struct scheduler_figures){
+		.ready = s->figures_ready,
+		.waiting = s->due.count,
+		.active = s->active,
+		.destinations = s->destination_count,
+		.connections = s->connection_count,
+		.idle_connections = s->figures_idle,
+		.children = s->child_count,
+	};
+	for (size_t i = 0; i < s->room; i++) {
+		for (const struct destination *d = s->slots[i]; d; d = d->hash_next)
+			out->destinations_down += d->failures > 0;
+	}
+}
+
+int scheduler_create(struct forwarder *f, struct scheduler **out)
+{
+	struct scheduler *s = calloc(1, sizeof *s);
+	if (!s)
+		return ERR_NOMEM;
+	s->f = f;
+	s->starved_tail = &s->starved_head;
+	s->connection_max = CONNECTIONS_MAX;
+	if (local_addrs_read(&s->local) != 0)
+		log_event(LOG_LEVEL_WARN, "local-addresses", "can't read the addresses of this host");
+	int err = loop_timer_create(f->loop, due, s, &s->due_timer);
+	if (err)
+		free(s);
+	else
+		*out = s;
+	return err;
+}
+
+void scheduler_destroy(struct scheduler **scheduler)
+{
+	struct scheduler *s = *scheduler;
+	if (!s)
+		return;
+	s->is_stopping = true;
+	while (s->connections) {
+		struct connection *c = s->connections;
+		attempt_destroy(&c->attempt);
+		connection_close(&c);
+	}
+	for (size_t i = 0; i < s->room; i++) {
+		while (s->slots[i])
+			destination_free(s->slots[i]);
+	}
+	loop_timer_destroy(&s->due_timer);
+	due_heap_free(&s->due);
+	free(s->slots);
+	free(s);
+	*scheduler = NULL;
+}

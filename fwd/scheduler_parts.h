@@ -1,0 +1,89 @@
+/* scheduler_parts.h - what scheduler.c (messages and times), destination.c (lines and back-off) and connection.c (attempts) share.
+ * Only for them.
+ */
+#ifndef POSTERN_SCHEDULER_PARTS_H
+#define POSTERN_SCHEDULER_PARTS_H
+
+#include "attempt.h"
+#include "dial.h"
+#include "local_addrs.h"
+#include "route.h"
+#include "scheduler.h"
+#include "sendmail_pipe.h"
+#include "smtp_client.h"
+
+struct connection;
+
+struct destination {
+	struct scheduler *scheduler;
+	struct destination *hash_next;
+	char *key;
+	struct route route;
+	struct fwd_message *head, *tail; /* ready, oldest first */
+	size_t ready;
+	size_t remembered;               /* messages that point here */
+	struct connection *idle;
+	unsigned connections, dialing;   /* dialing: of those, not yet ready for the first time */
+	unsigned window;                 /* connections it may have now */
+	unsigned failures;               /* in a row; 0: it is up, or nobody knows */
+	uint64_t retry_at_ms;            /* no connection before */
+	char error[200];
+	struct loop_timer *retry_timer;  /* made with the first failure */
+	struct loop_task kick_task, defer_task;
+	bool defers_first;               /* the next to be deferred is the one the failed connection was for */
+	bool is_starved;                 /* waits for a connection of the whole process */
+	struct destination *starved_next;
+};
+
+/* One connection, or one call of a program. */
+struct connection {
+	struct destination *destination;
+	struct connection *prev, *next;           /* of all */
+	struct connection *idle_prev, *idle_next; /* of its destination */
+	bool is_idle;
+	bool was_ready;
+	struct dial *dial;
+	struct smtp_client *client;
+	struct sendmail_pipe *pipe;
+	struct attempt *attempt;
+	struct load *load;
+};
+
+struct scheduler {
+	struct forwarder *f;
+	struct destination **slots; /* by key */
+	size_t room, destination_count;
+	struct due_heap due;
+	struct loop_timer *due_timer;
+	struct connection *connections;
+	unsigned connection_count, connection_max, child_count;
+	unsigned active;            /* messages that are tried at the moment */
+	struct destination *starved_head, **starved_tail;
+	struct local_addrs local;
+	uint64_t figures_idle, figures_ready;
+	bool is_stopping;
+};
+
+/* destination.c */
+int destination_get(struct scheduler *s, const struct route *route, struct destination **out);
+void destination_append(struct destination *d, struct fwd_message *m, bool in_front);
+void destination_take(struct destination *d, struct fwd_message *m);
+void destination_kick(struct destination *d);   /* on the next turn: start what can be started, free it when nobody needs it */
+void destination_works(struct destination *d);
+void destination_failed(struct destination *d, const char *why);
+void destination_free(struct destination *d);
+
+/* connection.c */
+int connection_open(struct destination *d);
+void connection_give(struct connection *c);      /* the first in line */
+void connection_close(struct connection **c);
+void connection_wake_starved(struct scheduler *s);
+
+/* scheduler.c */
+void scheduler_ready(struct scheduler *s, struct fwd_message *m);
+/* The message can't be read; takes care of it. */
+void scheduler_load_failed(struct scheduler *s, struct fwd_message *m, int err);
+/* After a reload: true if it goes elsewhere now (then it is in line there). */
+bool scheduler_reroutes(struct scheduler *s, struct fwd_message *m, const struct spool_envelope *envelope);
+
+#endif
