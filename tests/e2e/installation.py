@@ -265,8 +265,8 @@ class Installation:
     # ---- what they say
 
     def log(self, program="posternd"):
-        path = self.logs.get(program)
-        return path.read_text(errors="replace") if path and path.exists() else ""
+        path = self.dir / f"{program}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def wait_log(self, pattern, program="posternd", limit_s=20):
         wait_until(lambda: re.search(pattern, self.log(program)), f"{pattern!r} in the log of {program}", limit_s=limit_s)
