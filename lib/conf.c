@@ -10,7 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD };
+#include "buf.h"
+#include "smtp_domain.h"
+
+#define FILE_CAP (1u << 20)
+/* What we put behind the file: libconfuse takes a section that is never closed for a whole one, but in there it knows no such option. */
+#define END_OPTION "end-of-configuration"
+
+enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD };
 
 struct choice {
 	const char *name;
@@ -48,7 +55,7 @@ static const struct choice identity_names[] = {
 #define GI (1024ull * MI)
 
 static const struct option options[] = {
-	{ "hostname", KIND_TEXT, FIELD(struct conf, hostname), NULL, 0, 0, NULL },
+	{ "hostname", KIND_HOST, FIELD(struct conf, hostname), NULL, 0, 0, NULL },
 	{ "spool", KIND_PATH, FIELD(struct conf, spool), "/var/spool/postern", 0, 0, NULL },
 	{ "rules", KIND_PATH, FIELD(struct conf, rules), POSTERN_SYSCONFDIR "/postern/rules", 0, 0, NULL },
 	{ "pid-file", KIND_PATH, FIELD(struct conf, pid_file), "/run/posternd.pid", 0, 0, NULL },
@@ -103,8 +110,9 @@ static const struct option listen_options[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* libconfuse's error callback has no context argument: the reason of the parse that is under way. */
+/* libconfuse's error callback has no context argument: the parse that is under way. */
 static struct reason *parse_reason;
+static const char *parse_path;
 
 __attribute__((format(printf, 2, 0))) static void keep_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
@@ -112,7 +120,8 @@ __attribute__((format(printf, 2, 0))) static void keep_error(cfg_t *cfg, const c
 	(void)vsnprintf(text, sizeof text, fmt, ap);
 	/* The first error is the cause; later ones follow from it. */
 	if (parse_reason && !parse_reason->text[0])
-		reason_set(parse_reason, ERR_SYNTAX, "%s:%d: %s", cfg && cfg->filename ? cfg->filename : "?", cfg ? cfg->line : 0, text);
+		reason_set(parse_reason, ERR_SYNTAX, "%s:%d: %s", parse_path, cfg ? cfg->line : 0,
+			   strstr(text, END_OPTION) ? "the last section is not closed: expected }" : text);
 }
 
 static int parse_scaled(struct span text, const char *units, const uint64_t *factors, uint64_t *out)
@@ -166,6 +175,12 @@ static int set_choice(const struct option *opt, const char *text, uint64_t *out,
 	return reason_set(why, ERR_INVAL, "%s = '%s': expected one of %s", opt->name, text, names);
 }
 
+bool conf_is_hostname(struct span name)
+{
+	struct addr literal;
+	return smtp_domain_is_valid(name, false) || smtp_literal_parse(name, &literal) == 0;
+}
+
 /* Check one value; on success write it to its place in base (which may be NULL: only check). */
 static int set_option(const struct option *opt, const char *text, void *base, struct reason *why)
 {
@@ -179,6 +194,10 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 	case KIND_PATH:
 		if (text[0] != '/')
 			return reason_set(why, ERR_INVAL, "%s = '%s': expected a path that begins with /", opt->name, text);
+		__attribute__((fallthrough));
+	case KIND_HOST:
+		if (opt->kind == KIND_HOST && !conf_is_hostname(span_of(text)))
+			return reason_set(why, ERR_INVAL, "%s = '%s': expected a host name such as mail.example.com", opt->name, text);
 		__attribute__((fallthrough));
 	case KIND_TEXT:
 		if (len >= opt->cap)
@@ -339,30 +358,64 @@ static void fill_opts(cfg_opt_t *to, const struct option *from, size_t count)
 	}
 }
 
-int conf_read(const char *path, struct conf *out, struct reason *why)
+/* The whole file as text, with the end option behind it. */
+static int read_file(const char *path, struct buf *out, struct reason *why)
 {
-	cfg_opt_t listen_opts[COUNT(listen_options) + 1] = { CFG_END() };
-	cfg_opt_t opts[COUNT(options) + 2] = { CFG_END() };
-	cfg_opt_t section = CFG_SEC("listen", listen_opts, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
-	cfg_opt_t end = CFG_END();
-	struct reason first = { "" };
-	struct conf conf;
 	struct stat st;
-
-	/* libconfuse would wait for ever on a FIFO and read a directory as an empty file. */
+	/* A FIFO would be waited for for ever, and a directory read as an empty file. */
 	if (stat(path, &st) != 0)
 		return reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return reason_set(why, ERR_INVAL, "%s: not a regular file", path);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+	char chunk[4096];
+	size_t n;
+	int err = 0;
+	while (!err && (n = fread(chunk, 1, sizeof chunk, file)) > 0)
+		err = buf_append(out, chunk, n);
+	if (err)
+		reason_set(why, err, "%s: larger than any configuration", path);
+	else if (ferror(file))
+		err = reason_set(why, ERR_IO, "%s: cannot be read", path);
+	else if (memchr(buf_span(out).ptr ? buf_span(out).ptr : "", '\0', out->len))
+		err = reason_set(why, ERR_SYNTAX, "%s: a NUL byte in it: not a text file", path);
+	(void)fclose(file);
+	if (!err && out->len && out->data[out->len - 1] != '\n')
+		err = buf_append(out, "\n", 1);
+	/* With its NUL: cfg_parse_buf() wants a string. */
+	return err ? err : buf_append(out, END_OPTION " = here\n", sizeof END_OPTION " = here\n");
+}
+
+int conf_read(const char *path, struct conf *out, struct reason *why)
+{
+	cfg_opt_t listen_opts[COUNT(listen_options) + 1] = { CFG_END() };
+	cfg_opt_t opts[COUNT(options) + 3] = { CFG_END() };
+	cfg_opt_t behind = CFG_STR(END_OPTION, NULL, CFGF_NONE);
+	cfg_opt_t section = CFG_SEC("listen", listen_opts, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+	cfg_opt_t end = CFG_END();
+	struct reason first = { "" };
+	struct conf conf;
+	struct buf text = { .cap = FILE_CAP };
+
+	int err = read_file(path, &text, why);
+	if (err) {
+		buf_free(&text);
+		return err;
+	}
 	fill_opts(listen_opts, listen_options, COUNT(listen_options));
 	listen_opts[COUNT(listen_options)] = end;
 	fill_opts(opts, options, COUNT(options));
 	opts[COUNT(options)] = section;
-	opts[COUNT(options) + 1] = end;
+	opts[COUNT(options) + 1] = behind;
+	opts[COUNT(options) + 2] = end;
 
 	cfg_t *cfg = cfg_init(opts, CFGF_NONE);
-	if (!cfg)
+	if (!cfg) {
+		buf_free(&text);
 		return reason_set(why, ERR_NOMEM, "%s: no memory", path);
+	}
 	(void)cfg_set_error_function(cfg, keep_error);
 	for (size_t i = 0; i < COUNT(options); i++)
 		(void)cfg_set_validate_func(cfg, options[i].name, validate);
@@ -373,13 +426,12 @@ int conf_read(const char *path, struct conf *out, struct reason *why)
 	}
 	conf_defaults(&conf);
 	parse_reason = &first;
-	int status = cfg_parse(cfg, path);
+	parse_path = path;
+	int status = cfg_parse_buf(cfg, text.data);
 	parse_reason = NULL;
-	int err;
-	if (status == CFG_FILE_ERROR)
-		err = reason_set(why, ERR_IO, "%s: cannot be read", path);
-	else if (status != CFG_SUCCESS)
-		err = reason_set(why, ERR_SYNTAX, "%s", first.text[0] ? first.text : "cannot be parsed");
+	buf_free(&text);
+	if (status != CFG_SUCCESS)
+		err = reason_set(why, ERR_SYNTAX, "%s%s", first.text[0] ? "" : path, first.text[0] ? first.text : ": cannot be parsed");
 	else
 		err = take_values(cfg, path, &conf, why);
 	(void)cfg_free(cfg);

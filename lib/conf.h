@@ -85,6 +85,9 @@ const struct conf_listen *conf_find_listen(const struct conf *conf, const char *
 const char *conf_listen_mode_name(uint64_t mode);
 const char *conf_identity_name(uint64_t identity);
 
+/* A domain or an address literal: fit for a greeting and a Received field. */
+bool conf_is_hostname(struct span name);
+
 /* "5d", "4h", "30m", "60s", "60": seconds.  "10M", "64K", "1G", "1000": bytes. */
 int conf_parse_duration(struct span text, uint64_t *seconds_out);
 int conf_parse_size(struct span text, uint64_t *bytes_out);
