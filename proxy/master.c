@@ -123,7 +123,9 @@ static int detach(struct master *m, struct reason *why)
 	if (m->options.foreground)
 		return 0;
 	int err = daemon_detach(why);
-	log_setup("posternd", log_form(), log_level()); /* another pid */
+	/* Another pid; and from here on the logger reads what we write. */
+	log_setup("posternd", LOG_FORM_PRIORITY, log_level());
+	m->supply.setup.log_form = log_form();
 	if (!err)
 		err = daemon_pid_file_write(m->pid_fd);
 	return err;
@@ -464,8 +466,7 @@ int master_run(const struct options *options)
 	m.worker_count = options->conf.workers ? (size_t)options->conf.workers : processors > 0 ? (size_t)processors : 1;
 	if (m.worker_count > LISTENER_MEMBERS_MAX)
 		m.worker_count = LISTENER_MEMBERS_MAX;
-	log_setup("posternd", options->foreground && !getenv("JOURNAL_STREAM") ? LOG_FORM_TERMINAL : LOG_FORM_PRIORITY,
-		  (enum log_level)options->conf.log_level);
+	log_setup("posternd", getenv("JOURNAL_STREAM") ? LOG_FORM_PRIORITY : LOG_FORM_TERMINAL, (enum log_level)options->conf.log_level);
 	if (options->check_only)
 		return check_only(options);
 	(void)priv_raise_file_limit();
@@ -476,12 +477,12 @@ int master_run(const struct options *options)
 			daemon_pid_file_remove(options->conf.pid_file, m.pid_fd);
 		return complain(&why);
 	}
+	int err = 0;
 	if (!options->foreground) {
 		terminal_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-		if (daemon_logger_start("posternd", &m.logger_pipe, &m.logger_pid, &why) != 0)
-			return complain(&why);
+		err = daemon_logger_start("posternd", &m.logger_pipe, &m.logger_pid, &why);
 	}
-	if (start_loop(&m, &why) != 0) {
+	if (err || start_loop(&m, &why) != 0) {
 		(void)complain(&why);
 		m.exit_status = 1;
 	} else {

@@ -69,6 +69,10 @@ static enum options_result seed_to_conf(const struct seed_options *seed, struct 
 		return complain("-c, -d and -u are needed (or -f CONF); see posternd -h");
 	if (seed->chroot_dir[0] != '/')
 		return complain("-c '%s': expected a path that begins with /", seed->chroot_dir);
+	if (seed->pid_file && seed->pid_file[0] != '/')
+		return complain("-i '%s': expected a path that begins with /", seed->pid_file);
+	if (seed->name && !conf_is_hostname(span_of(seed->name)))
+		return complain("-m '%s': expected a host name such as mail.example.com", seed->name);
 	if (!seed->daemon && !out->foreground && !out->check_only)
 		return complain("-D is missing: there is no inetd mode; -D runs as a daemon, -F in the foreground");
 	conf_defaults(conf);
@@ -165,7 +169,9 @@ enum options_result options_read(int argc, char **argv, struct options *out)
 	out->foreground = true;
 	if (copy(out->conf_path, sizeof out->conf_path, "-f", conf_path) != OPTIONS_RUN)
 		return OPTIONS_USAGE;
-	if (conf_read(conf_path, &out->conf, &why))
-		return complain("%s", why.text);
+	if (conf_read(conf_path, &out->conf, &why)) {
+		(void)complain("%s", why.text);
+		return OPTIONS_FAILED;
+	}
 	return OPTIONS_RUN;
 }

@@ -8,7 +8,7 @@
 #include "conf.h"
 #include "err.h"
 
-enum options_result { OPTIONS_RUN, OPTIONS_EXIT_OK, OPTIONS_USAGE };
+enum options_result { OPTIONS_RUN, OPTIONS_EXIT_OK, OPTIONS_USAGE, OPTIONS_FAILED };
 
 struct options {
 	struct conf conf;
@@ -17,7 +17,8 @@ struct options {
 	bool check_only; /* -n: read configuration and rules, say what is wrong, exit */
 };
 
-/* Reads the command line and, with -f, the file.  OPTIONS_USAGE: something is wrong; it has been said on standard error, exit 2. */
+/* Reads the command line and, with -f, the file.  OPTIONS_USAGE: the command line is wrong, exit 2; OPTIONS_FAILED:
+ * the file is, exit 1.  Either has been said on standard error. */
 enum options_result options_read(int argc, char **argv, struct options *out);
 
 #endif

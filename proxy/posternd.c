@@ -19,6 +19,7 @@ int main(int argc, char **argv)
 	switch (options_read(argc, argv, &options)) {
 	case OPTIONS_EXIT_OK: return 0;
 	case OPTIONS_USAGE: return 2;
+	case OPTIONS_FAILED: return 1;
 	case OPTIONS_RUN: break;
 	}
 	return master_run(&options);

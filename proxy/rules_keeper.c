@@ -22,6 +22,8 @@ int rules_keeper_load(const struct conf *conf, int *fd_out, struct reason *why)
 	struct rules_diags diags = { 0 };
 	struct rules *rules = NULL;
 	int err = rules_source_read(conf->rules, &source, why);
+	if (err == ERR_NOTFOUND)
+		return reason_set(why, err, "there is no rule file %s: create it (rules.sample shows how) or name another", conf->rules);
 	if (err)
 		return reason_prefix(why, err, "rule file");
 	err = rules_compile(source, &options, &diags, &rules);

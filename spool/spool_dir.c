@@ -66,7 +66,8 @@ static int check(int fd, const struct wanted *want, struct reason *why)
 	if (fstat(fd, &st) != 0)
 		return reason_set(why, ERR_IO, "%s", errno_text());
 	if (st.st_uid != want->uid && st.st_uid != want->other_uid)
-		return reason_set(why, ERR_PERM, "owned by uid %u, expected %u", (unsigned)st.st_uid, (unsigned)want->uid);
+		return reason_set(why, ERR_PERM, "owned by uid %u, expected %u: chown it or name another spool", (unsigned)st.st_uid,
+				  (unsigned)want->uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
 		return reason_set(why, ERR_PERM, "mode %04o lets others write; expected %04o", (unsigned)st.st_mode & 07777, (unsigned)want->mode);
 	return 0;
