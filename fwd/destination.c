@@ -220,6 +220,9 @@ void destination_failed(struct destination *d, const char *why)
 {
 	struct scheduler *s = d->scheduler;
 	const struct conf *conf = &s->f->in.conf;
+	/* Connections that were opened together fail together: that is one failure. */
+	if (d->failures > 0 && loop_now_ms(s->f->loop) < d->retry_at_ms)
+		return;
 	d->failures++;
 	d->window = 1;
 	(void)snprintf(d->error, sizeof d->error, "%s", why);

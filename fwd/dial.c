@@ -179,7 +179,8 @@ static void try_unix(struct dial *d)
 static void name_remote(struct dial *d, const struct endpoint *to)
 {
 	char text[ENDPOINT_TEXT_CAP], addr[ADDR_TEXT_CAP];
-	if (d->route.spec.kind == FORWARD_ORIGINAL)
+	struct addr literal;
+	if (d->route.spec.kind == FORWARD_ORIGINAL || addr_parse(span_of(d->route.spec.host), &literal) == 0)
 		(void)snprintf(d->result.remote, sizeof d->result.remote, "%s", endpoint_format(to, text));
 	else
 		(void)snprintf(d->result.remote, sizeof d->result.remote, "%s[%s]:%u", d->route.spec.host, addr_format(&to->addr, addr), to->port);

@@ -199,6 +199,7 @@ static void reload(void *ctx, int signum)
 	free(conf);
 	f->conf_generation++;
 	log_setup("posternfwd", log_form(), (enum log_level)f->in.conf.log_level);
+	scheduler_reload(f->scheduler);
 	log_event(LOG_LEVEL_INFO, "reload", "%s is in force", f->in.conf_path);
 }
 

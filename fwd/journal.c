@@ -121,7 +121,7 @@ static bool scan(struct segment *s, unsigned *budget)
 
 static bool has_more(const struct segment *s)
 {
-	return s->fd >= 0 && !s->is_recycling && s->reader.offset < s->committed;
+	return segment_is_open(s) && !s->is_recycling && s->reader.offset < s->committed;
 }
 
 static void scan_all(void *ctx)
@@ -169,7 +169,7 @@ int journal_notice(struct journal *journal, const struct spool_committed *what)
 	if (what->is_void) {
 		s->is_void = true;
 		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted", name.text, what->offset);
-		if (s->fd >= 0)
+		if (segment_is_open(s))
 			journal_note(journal, s, s->committed, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID);
 	}
 	if (has_more(s))

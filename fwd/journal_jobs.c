@@ -93,7 +93,7 @@ static void recycle_done(void *ctx)
 void segment_recycle_if_done(struct segment *segment)
 {
 	struct segment *s = segment;
-	if (s->fd < 0 || !s->is_sealed || s->unsettled > 0 || s->reader.offset < s->committed || s->is_opening || s->is_flushing || s->is_recycling ||
+	if (!segment_is_open(s) || !s->is_sealed || s->unsettled > 0 || s->reader.offset < s->committed || s->is_flushing || s->is_recycling ||
 	    s->large.len > 0 || spool_ack_has_pending(&s->acks))
 		return;
 	s->is_recycling = true;
@@ -157,7 +157,7 @@ void journal_flush_due(void *ctx)
 	j->flight_count = 0;
 	j->is_dirty = false;
 	for (struct segment *s = j->segments; s; s = s->next) {
-		if (s->acks.fd < 0 || !spool_ack_has_pending(&s->acks))
+		if (!segment_is_open(s) || !spool_ack_has_pending(&s->acks))
 			continue;
 		if (j->flight_count == JOURNAL_FLUSH_MAX) {
 			j->is_dirty = true;
@@ -244,12 +244,12 @@ static void take_over(struct journal *j, const struct sealed *found)
 	struct segment *s = journal_find(j, found->name.text);
 	if (!s)
 		s = journal_new_segment(j, &found->name);
-	if (!s || s->is_sealed || s->is_opening)
+	if (!s || s->is_sealed)
 		return;
-	if (!s->was_sealed) {
-		s->was_sealed = true;
+	bool was_sealed = s->was_sealed;
+	s->was_sealed = true;
+	if (!was_sealed || s->is_opening)
 		return;
-	}
 	s->is_sealed = s->is_orphan = true;
 	if (s->fd < 0) {
 		segment_open_soon(s);

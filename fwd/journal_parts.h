@@ -24,6 +24,12 @@ struct journal {
 	size_t flight_count;
 };
 
+/* While the opening job runs, descriptors and reader are the job's. */
+static inline bool segment_is_open(const struct segment *s)
+{
+	return !s->is_opening && s->fd >= 0;
+}
+
 /* journal.c */
 struct segment *journal_find(struct journal *j, const char *name);
 struct segment *journal_new_segment(struct journal *j, const struct spool_segment_name *name);

@@ -88,7 +88,7 @@ void scheduler_wait(struct scheduler *s, struct fwd_message *m)
 		arm(s);
 }
 
-/* No destination: no route was found when it was last looked for, and the configuration may have changed. */
+/* No route was found when it was last looked for, or the configuration has changed since. */
 static void find_route(struct scheduler *s, struct fwd_message *m)
 {
 	struct attempt *a;
@@ -104,7 +104,7 @@ static void find_route(struct scheduler *s, struct fwd_message *m)
 void scheduler_ready(struct scheduler *s, struct fwd_message *m)
 {
 	m->next_time = loop_wall_time();
-	if (m->destination)
+	if (m->destination && m->route_generation == s->f->conf_generation)
 		destination_append(m->destination, m, false);
 	else
 		find_route(s, m);
@@ -178,6 +178,26 @@ bool scheduler_child_exited(struct scheduler *s, pid_t pid, int status)
 		}
 	}
 	return false;
+}
+
+/* All that are in line go through the heap, which finds their routes anew a few a turn; those that wait do so when they are due. */
+void scheduler_reload(struct scheduler *s)
+{
+	struct fwd_table *messages = &s->f->messages;
+	(void)local_addrs_read(&s->local);
+	for (size_t i = 0; i < messages->room; i++) {
+		for (struct fwd_message *m = messages->slots[i]; m; m = m->hash_next) {
+			if (m->state != FWD_READY)
+				continue;
+			scheduler_take(s, m);
+			m->next_time = loop_wall_time();
+			if (due_heap_add(&s->due, m) == 0)
+				m->state = FWD_WAITING;
+			else
+				destination_append(m->destination, m, false);
+		}
+	}
+	arm(s);
 }
 
 void scheduler_stop(struct scheduler *s)

@@ -33,6 +33,9 @@ void scheduler_forget(struct scheduler *s, struct fwd_message *m);
 /* SIGCHLD: true if the pid was a child of ours. */
 bool scheduler_child_exited(struct scheduler *s, pid_t pid, int status);
 
+/* A new configuration is in force: routes are chosen anew. */
+void scheduler_reload(struct scheduler *s);
+
 /* Start nothing any more; quiet once no attempt runs. */
 void scheduler_stop(struct scheduler *s);
 bool scheduler_is_quiet(const struct scheduler *s);
