@@ -72,8 +72,10 @@ static void print_spool(const json_t *spool)
 	(void)printf("  free space   %s (refuses below %s)\n",
 		     cli_text_size((unsigned long long)cli_record_number(spool, "free_bytes"), free_space),
 		     cli_text_size((unsigned long long)cli_record_number(spool, "min_free_bytes"), limit));
-	(void)printf("  free inodes  %lld (refuses below %lld)\n", cli_record_number(spool, "free_inodes"),
-		     cli_record_number(spool, "min_free_inodes"));
+	/* A file system that does not count its inodes has "more than a number can say". */
+	if (json_is_integer(json_object_get(spool, "free_inodes")))
+		(void)printf("  free inodes  %lld (refuses below %lld)\n", cli_record_number(spool, "free_inodes"),
+			     cli_record_number(spool, "min_free_inodes"));
 }
 
 static void print_daemon(const json_t *status)
