@@ -120,6 +120,7 @@ class Recorder:
 
     def __enter__(self):
         self.path = pathlib.Path(self.lab.state) / f"recorder-{self.address.replace(':', '_')}-{self.port}.jsonl"
+        self.path.unlink(missing_ok=True)
         self.proc = self.lab.popen(self.ns, [PYTHON, str(HERE / "recording_server.py"), self.address, str(self.port), str(self.path), *self.args])
         self.lab.wait_listening(self.ns, self.port, proc=self.proc, address=self.address)
         return self
@@ -132,7 +133,8 @@ class Recorder:
         if not self.path.exists():
             return []
         found = []
-        for line in self.path.read_text().splitlines():
+        # What is behind the last line end is still being written.
+        for line in self.path.read_text().split("\n")[:-1]:
             message = json.loads(line)
             message["wire"] = message["wire"].encode("latin-1")
             found.append(message)
@@ -161,9 +163,9 @@ def make_reachable(directory):
 
 
 class Installation:
-    """options: further lines of postern.conf as a dict; listen: options of the listen section as a dict."""
+    """options: further lines of postern.conf as a dict; listen: options of the listen section as a dict; more_listen: {interface: options}."""
 
-    def __init__(self, lab, directory, rules="allow:ALL:ALL:ALL\n", iface="wan", listen=None, options=None, ns="fw"):
+    def __init__(self, lab, directory, rules="allow:ALL:ALL:ALL\n", iface="wan", listen=None, options=None, ns="fw", more_listen=None):
         self.lab, self.ns, self.iface = lab, ns, iface
         self.dir = pathlib.Path(directory)
         make_reachable(self.dir)
@@ -181,7 +183,7 @@ class Installation:
             "min-free-inodes": 0,
         }
         self.options.update(options or {})
-        self.listen = listen or {}
+        self.listen, self.more_listen = listen or {}, more_listen or {}
         self.rules_path.write_text(rules)
         self.write_conf()
         self.daemon = self.forwarder = None
@@ -189,7 +191,8 @@ class Installation:
 
     def write_conf(self):
         lines = [f'{key} = "{value}"' for key, value in self.options.items()]
-        lines += [f'listen "{self.iface}" {{', *(f'    {key} = "{value}"' for key, value in self.listen.items()), "}"]
+        for iface, options in [(self.iface, self.listen), *self.more_listen.items()]:
+            lines += [f'listen "{iface}" {{', *(f'    {key} = "{value}"' for key, value in options.items()), "}"]
         self.conf_path.write_text("\n".join(lines) + "\n")
 
     # ---- processes
