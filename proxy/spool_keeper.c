@@ -44,6 +44,10 @@ int spool_keeper_open(const char *path, const struct priv_user *owner, size_t wo
 		err = spool_dir_prepare(path, owner->uid, owner->gid, why);
 	if (!err)
 		err = spool_dirs_open(path, &k->dirs, why);
+	if (!err) {
+		spool_dir_remove_unnamed(k->dirs.journal);
+		spool_dir_remove_unnamed(k->dirs.large);
+	}
 	if (!err && (err = spool_segment_next_number(&k->dirs, &k->next_number)) != 0)
 		reason_set(why, err, "%s/journal: cannot be read (%s)", path, err_name(err));
 	for (; !err && k->workers < workers; k->workers++) {

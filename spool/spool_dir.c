@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -98,8 +99,7 @@ static int prepare_one(int parent, const struct wanted *want, int *fd_out, struc
 	return 0;
 }
 
-/* Files that a former master had created and not yet named when it died. */
-static void remove_unnamed(int dirfd)
+void spool_dir_remove_unnamed(int dirfd)
 {
 	struct dir_list list;
 	if (dir_list_read(dirfd, &list) != 0)
@@ -117,7 +117,6 @@ static int prepare_below(int root, const char *path, const struct wanted *want, 
 	int err = prepare_one(root, want, &fd, why);
 	if (err)
 		return reason_prefix(why, err, "%s/%s", path, want->name);
-	remove_unnamed(fd);
 	close(fd);
 	return 0;
 }
@@ -130,6 +129,9 @@ int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why
 	int err = prepare_one(AT_FDCWD, &root_dir, &root, why);
 	if (err)
 		return reason_prefix(why, err, "%s", path);
+	/* posternd and posternfwd often start in the same moment: what one has made and not yet given away, the other would refuse. */
+	if (flock(root, LOCK_EX) != 0)
+		err = reason_set(why, err_from_errno(errno), "%s: can't lock: %s", path, errno_text());
 	for (size_t i = 0; i < SUBDIR_COUNT && !err; i++) {
 		struct wanted want = { subdirs[i].name, 0700, uid, uid, gid };
 		err = prepare_below(root, path, &want, why);

@@ -30,6 +30,9 @@ struct spool_dirs {
  * As root, or as uid itself; by the one master, before any writer runs (it removes files that a former one had not finished creating).  ERR_PERM, ERR_NOTFOUND, ERR_NOSPACE, ERR_IO with the reason "/spool/queue: owned by uid 1000, expected 998". */
 int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why);
 
+/* Remove the files that a former master had created in journal/ or large/ and not yet named when it died.  Only for the one master. */
+void spool_dir_remove_unnamed(int dirfd);
+
 /* Open all of them.  ERR_NOTFOUND or ERR_PERM with a reason. */
 int spool_dirs_open(const char *path, struct spool_dirs *out, struct reason *why);
 void spool_dirs_close(struct spool_dirs *dirs);

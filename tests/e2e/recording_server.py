@@ -28,12 +28,12 @@ def read_line(stream):
 
 def read_data(stream):
     """Everything up to and with the final dot line: only CRLF.CRLF ends it."""
-    wire, previous = b"", b"\r\n"
+    wire, previous = [], b"\r\n"
     while True:
         line = read_line(stream)
-        wire += line
+        wire.append(line)
         if line == b".\r\n" and previous.endswith(b"\r\n"):
-            return wire
+            return b"".join(wire)
         previous = line
 
 
