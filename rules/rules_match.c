@@ -32,7 +32,7 @@ static enum tri unknown_because(struct match *m, const struct pattern *pattern, 
 	m->unknown = pattern;
 	if (key)
 		(void)facts_label(key, label);
-	(void)snprintf(m->why, sizeof m->why, "%s%s%.*s", label, key ? ": " : "", SPAN_FMT(span_sub(why, 0, 120)));
+	(void)snprintf(m->why, sizeof m->why, "%.120s%s%.*s", label, key ? ": " : "", SPAN_FMT(span_sub(why, 0, 120)));
 	return TRI_UNKNOWN;
 }
 
