@@ -39,7 +39,7 @@ endif
 PKG := $(shell command -v pkg-config)
 pkg_cflags = $(shell $(PKG) --cflags $(1) 2>/dev/null)
 pkg_libs = $(shell $(PKG) --libs $(1) 2>/dev/null)
-LIBS := $(call pkg_libs,libuv libpcre2-8 libconfuse libseccomp) -lpthread
+LIBS := $(call pkg_libs,libuv libpcre2-8 libconfuse libseccomp libcares) -lpthread
 CLI_LIBS := $(call pkg_libs,jansson)
 
 BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"' -DPOSTERN_SYSCONFDIR='"$(SYSCONFDIR)"' $(OPT) $(WARN) $(HARDEN) $(CFLAGS)

@@ -11,13 +11,14 @@
 #include <unistd.h>
 
 #include "buf.h"
+#include "name_servers.h"
 #include "smtp_domain.h"
 
 #define FILE_CAP (1u << 20)
 /* What we put behind the file: libconfuse takes a section that is never closed for a whole one, but in there it knows no such option. */
 #define END_OPTION "end-of-configuration"
 
-enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD };
+enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS };
 
 struct choice {
 	const char *name;
@@ -38,6 +39,7 @@ static const struct choice log_levels[] = { { "err", 3 }, { "warn", 4 }, { "info
 static const struct choice bare_lf_names[] = { { "reject", BARE_LF_REJECT }, { "normalize", BARE_LF_NORMALIZE }, { NULL, 0 } };
 static const struct choice no_match_names[] = { { "noto", NO_MATCH_NOTO }, { "allow", NO_MATCH_ALLOW }, { NULL, 0 } };
 static const struct choice on_unknown_names[] = { { "tempfail", ON_UNKNOWN_TEMPFAIL }, { "skip", ON_UNKNOWN_SKIP }, { NULL, 0 } };
+static const struct choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
 static const struct choice mode_names[] = {
 	{ "redirect", LISTEN_REDIRECT }, { "tproxy", LISTEN_TPROXY }, { "direct", LISTEN_DIRECT }, { NULL, 0 }
 };
@@ -82,6 +84,12 @@ static const struct option options[] = {
 	{ "on-unknown", KIND_CHOICE, FIELD(struct conf, on_unknown), "tempfail", 0, 0, on_unknown_names },
 	{ "deny-delay", KIND_DURATION, FIELD(struct conf, deny_delay_s), "60s", 0, HOUR, NULL },
 	{ "noto-delay", KIND_DURATION, FIELD(struct conf, noto_delay_s), "60s", 0, HOUR, NULL },
+
+	{ "resolver", KIND_SERVERS, FIELD(struct conf, resolver), "", 0, 0, NULL },
+	{ "dns-deadline", KIND_DURATION, FIELD(struct conf, dns_deadline_s), "15s", 1, 5 * MINUTE, NULL },
+	{ "ident-timeout", KIND_DURATION, FIELD(struct conf, ident_timeout_s), "10s", 0, 5 * MINUTE, NULL },
+	{ "list-check", KIND_DURATION, FIELD(struct conf, list_check_s), "1h", 0, 30 * DAY, NULL },
+	{ "check-sender-domain", KIND_CHOICE, FIELD(struct conf, check_sender_domain), "no", 0, 0, yes_no_names },
 
 	{ "min-free-space", KIND_SIZE, FIELD(struct conf, min_free_bytes), "64M", 0, 1024 * GI, NULL },
 	{ "min-free-inodes", KIND_COUNT, FIELD(struct conf, min_free_inodes), "1000", 0, 1000000000, NULL },
@@ -188,11 +196,17 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 		uint64_t number;
 		struct forward_spec forward;
 	} value = { 0 };
+	struct name_servers servers;
 	size_t len = strlen(text);
 	int err = 0;
 	switch (opt->kind) {
+	case KIND_SERVERS:
+		err = text[0] ? name_servers_parse(span_of(text), &servers, why) : 0;
+		if (err)
+			return reason_prefix(why, err, "%s", opt->name);
+		__attribute__((fallthrough));
 	case KIND_PATH:
-		if (text[0] != '/')
+		if (opt->kind == KIND_PATH && text[0] != '/')
 			return reason_set(why, ERR_INVAL, "%s = '%s': expected a path that begins with /", opt->name, text);
 		__attribute__((fallthrough));
 	case KIND_HOST:

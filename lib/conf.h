@@ -60,6 +60,11 @@ struct conf {
 	uint64_t on_unknown; /* enum on_unknown */
 	uint64_t deny_delay_s, noto_delay_s;
 
+	/* facts */
+	char resolver[CONF_PATH_CAP]; /* name_servers.h; empty: those of resolv.conf; "none": nobody is asked */
+	uint64_t dns_deadline_s, ident_timeout_s, list_check_s;
+	uint64_t check_sender_domain; /* bool */
+
 	/* spool */
 	uint64_t min_free_bytes, min_free_inodes, segment_bytes;
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -116,11 +117,25 @@ int priv_drop(const struct priv_plan *plan, struct reason *why)
 	return 0;
 }
 
+/* A session worker asks DNS servers and ident itself: a process between would see every question, and one turn of the loop more would pass for
+ * each.  So it may make Internet sockets, and only these: no unix sockets (the control sockets of our own and other daemons), no
+ * netlink, no packets; and none that listen.  Which addresses it connects to can't be seen from here: they stand behind a pointer.  A
+ * socketpair could be connected to a unix path, so there is none either.  libseccomp compares an argument once a rule, hence three. */
+static int forbid_other_sockets(scmp_filter_ctx filter)
+{
+	int failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_LT, AF_INET));
+	if (failed == 0)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_INET6));
+	for (unsigned family = AF_INET + 1; family < AF_INET6 && failed == 0; family++)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
+	return failed;
+}
+
 int priv_forbid_opening(struct reason *why)
 {
 	static const int forbidden[] = {
-		SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(creat), SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(socket),
-		SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(listen), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
+		SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(creat), SCMP_SYS(execve), SCMP_SYS(execveat),
+		SCMP_SYS(socketpair), SCMP_SYS(bind), SCMP_SYS(listen), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
 		SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(chroot), SCMP_SYS(unshare), SCMP_SYS(setns),
 		SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(io_uring_setup), SCMP_SYS(keyctl), SCMP_SYS(add_key), SCMP_SYS(request_key),
 		SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(symlink), SCMP_SYS(symlinkat), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
@@ -136,6 +151,8 @@ int priv_forbid_opening(struct reason *why)
 	int failed = 0;
 	for (size_t i = 0; i < sizeof forbidden / sizeof forbidden[0] && failed == 0; i++)
 		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), forbidden[i], 0);
+	if (failed == 0)
+		failed = forbid_other_sockets(filter);
 	if (failed == 0)
 		failed = seccomp_load(filter);
 	seccomp_release(filter);

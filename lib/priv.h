@@ -32,7 +32,8 @@ struct priv_plan {
  * and sets no-new-privileges (bounding set and no-new-privileges not with runs_setid_programs).  On failure the process must exit: it may be half way. */
 int priv_drop(const struct priv_plan *plan, struct reason *why);
 
-/* The system call filter of a role that works only with descriptors it was given: no open, no exec, no new sockets, no ptrace.
+/* The system call filter of a role that works only with descriptors it was given: no open, no exec, no new sockets but
+ * Internet ones that connect (DNS, ident), no ptrace.
  * A forbidden call fails with EPERM.  After priv_drop. */
 int priv_forbid_opening(struct reason *why);
 

@@ -29,6 +29,11 @@
 	X(SPOOL_FAILURES, "spool_failures", 0) \
 	X(SYNCS, "spool_syncs", 0) \
 	X(SYNC_US, "spool_sync_us", 0) \
+	X(DNS_QUERIES, "dns_queries", 0) \
+	X(DNS_HITS, "dns_cache_hits", 0) \
+	X(DNS_FAILURES, "dns_failures", 0) \
+	X(FACTS_FAILED, "facts_failed", 0) \
+	X(LIST_ERRORS, "list_errors", 0) \
 	X(LOG_LOST, "log_lines_lost", 0)
 
 enum counter {

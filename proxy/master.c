@@ -79,7 +79,7 @@ static int fill_supply(struct master *m, struct reason *why)
 		return reason_set(why, err, "the addresses of this host cannot be read (%s)", err_name(err));
 	if (setup->conf.local_addrs.is_cut)
 		log_event(LOG_LEVEL_WARN, "local-addrs", "more than %d addresses on this host: the loop guard knows only the first", LOCAL_ADDRS_MAX);
-	return 0;
+	return name_servers_find(conf->resolver, &setup->conf.name_servers, why);
 }
 
 static int lookup_users(struct master *m, struct reason *why)
@@ -347,10 +347,13 @@ static void reload(struct master *m)
 {
 	struct conf conf = m->options.conf;
 	struct reason why = { "" };
+	struct name_servers name_servers;
 	int rules_fd = -1;
 	int err = m->options.conf_path[0] ? conf_read(m->options.conf_path, &conf, &why) : 0;
 	if (!err && unchangeable(&m->options.conf, &conf))
 		err = reason_set(&why, ERR_INVAL, "%s: a change of %s needs a restart", m->options.conf_path, unchangeable(&m->options.conf, &conf));
+	if (!err)
+		err = name_servers_find(conf.resolver, &name_servers, &why);
 	if (!err)
 		err = rules_keeper_load(&conf, &rules_fd, &why);
 	if (err) {
@@ -359,6 +362,7 @@ static void reload(struct master *m)
 	}
 	m->options.conf = conf;
 	m->supply.setup.conf.conf = conf;
+	m->supply.setup.conf.name_servers = name_servers;
 	(void)local_addrs_read(&m->supply.setup.conf.local_addrs);
 	log_set_level((enum log_level)conf.log_level);
 	(void)close(m->supply.rules_fd);

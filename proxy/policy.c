@@ -2,42 +2,33 @@
 
 #include "log.h"
 
-/* The answers of a host without a resolver. */
-static void settle_asked(void *ctx)
+/* What a reverse name tells about its owner is worth a line, whatever the rules say. */
+static void log_note(void *ctx, enum fact_note note, struct span name)
 {
-	struct policy *policy = ctx;
-	while (policy->settled_id < policy->asked_id)
-		/* A miss is normal: the transaction that wanted to know may be over. */
-		(void)facts_settle_failed(&policy->facts, ++policy->settled_id, SPAN_LIT("no resolver"));
-	policy->arrived(policy->ctx);
+	const struct policy *policy = ctx;
+	bool is_attack = note == FACT_NOTE_ATTACK;
+	struct kv kv;
+	kv_init(&kv);
+	kv_printf(&kv, "sid", "%llx", (unsigned long long)policy->sid);
+	kv_text(&kv, "ev", is_attack ? "name-attack" : "name-spoof");
+	kv_addr(&kv, "client", &policy->facts.client.addr);
+	kv_span(&kv, "name", name);
+	kv_text(&kv, "msg", is_attack ? "attack: the reverse name looks like an address" : "probable spoof: the reverse name does not resolve back");
+	log_kv(LOG_LEVEL_WARN, &kv);
 }
 
-static void ask(struct policy *policy)
-{
-	const struct fact *fact;
-	bool any = false;
-	while ((fact = facts_next_unasked(&policy->facts, policy->asked_id)) != NULL) {
-		policy->asked_id = fact->id;
-		(void)facts_set_pending(&policy->facts, fact->id);
-		any = true;
-	}
-	if (any)
-		loop_task_post(policy->host->loop, &policy->answers);
-}
-
-void policy_open(struct policy *policy, struct session_host *host, const struct origdst *where, struct span iface, bool trusted, loop_fn arrived,
-		 void *ctx)
+void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, const struct origdst *where, struct span iface, bool trusted,
+		 loop_fn arrived, void *ctx)
 {
 	*policy = (struct policy){
 		.host = host,
 		.facts.client = { .addr = where->client.addr, .dst = where->original.addr, .trusted = trusted, .iface = iface },
-		.answers = { .fn = settle_asked, .ctx = policy },
-		.arrived = arrived,
-		.ctx = ctx,
+		.sid = sid,
 	};
+	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, arrived, log_note, ctx);
 	/* What some rule could need is asked for now, all at once, so that it is there by RCPT. */
 	rules_prefetch(host->rules, &policy->facts);
-	ask(policy);
+	fact_finder_fetch(&policy->finder);
 }
 
 void policy_helo(struct policy *policy, struct span helo)
@@ -48,11 +39,12 @@ void policy_helo(struct policy *policy, struct span helo)
 void policy_reset(struct policy *policy)
 {
 	facts_reset_txn(&policy->facts);
+	fact_finder_reset_txn(&policy->finder);
 }
 
 void policy_close(struct policy *policy)
 {
-	loop_task_cancel(&policy->answers);
+	fact_finder_close(&policy->finder);
 	facts_free(&policy->facts);
 }
 
@@ -88,7 +80,7 @@ enum step judgement_run(struct judgement *j, struct rules_verdict *out)
 {
 	enum step step = rules_eval_run(&j->eval, out);
 	if (step == STEP_WAIT)
-		ask(j->policy);
+		fact_finder_fetch(&j->policy->finder);
 	return step;
 }
 

@@ -1,12 +1,13 @@
 /* policy.h - session facts in, verdict out: the rule set applied to the recipients of one session.
  * Owns: the facts, from policy_open to policy_close; each judgement holds its rule set until it is done or abandoned.
- * Facts that must be fetched (names, block lists, ident) are asked for as soon as some rule could need them, and arrive on a later turn
- * of the loop.  Until there is a resolver every answer is "unknown".
+ * Facts that must be fetched (names, block lists, ident) are asked for as soon as some rule could need them, all at once, and arrive on a
+ * later turn of the loop (fact_finder.h).  With `resolver = none` those of the DNS are unknown.
  * Calls back: arrived(ctx) when facts were settled: judgements that wait may go on.
  */
 #ifndef POSTERN_POLICY_H
 #define POSTERN_POLICY_H
 
+#include "fact_finder.h"
 #include "origdst.h"
 #include "rules.h"
 #include "session_host.h"
@@ -14,16 +15,13 @@
 struct policy {
 	struct session_host *host;
 	struct rules_facts facts;
-	uint64_t asked_id;          /* facts up to this id are pending or settled */
-	uint64_t settled_id;        /* facts up to this id are settled */
-	struct loop_task answers;
-	loop_fn arrived;
-	void *ctx;
+	struct fact_finder finder;
+	uint64_t sid;
 };
 
-/* iface: borrowed for as long as the policy is open.  The policy must not be moved in memory while it is open. */
-void policy_open(struct policy *policy, struct session_host *host, const struct origdst *where, struct span iface, bool trusted, loop_fn arrived,
-		 void *ctx);
+/* sid: for the log.  iface: borrowed for as long as the policy is open.  The policy must not be moved in memory while it is open. */
+void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, const struct origdst *where, struct span iface, bool trusted,
+		 loop_fn arrived, void *ctx);
 
 /* helo: borrowed until the next call or close. */
 void policy_helo(struct policy *policy, struct span helo);

@@ -9,6 +9,7 @@
 
 #include "conf.h"
 #include "local_addrs.h"
+#include "name_servers.h"
 #include "priv.h"
 #include "spool_segment.h"
 
@@ -40,6 +41,7 @@ enum role_message {
 struct role_conf {
 	struct conf conf;
 	struct local_addrs local_addrs;
+	struct name_servers name_servers; /* read by the master: a worker opens no file */
 };
 
 struct role_setup {

@@ -39,6 +39,8 @@ struct worker {
 	struct acceptor *acceptors[ACCEPTORS_MAX];
 	struct loop_timer *drain_timer, *tick_timer;
 	bool spool_is_gone;
+	struct resolver_stats dns_counted;
+	struct fact_service_stats facts_counted;
 };
 
 #define TICK_MS 1000u
@@ -184,17 +186,41 @@ static void drain_overdue(void *ctx)
 	session_destroy_all(&w->host);
 }
 
+static void count_facts(struct worker *w)
+{
+	const struct resolver_stats *dns = resolver_stats(w->host.resolver);
+	const struct fact_service_stats *facts = fact_service_stats(w->host.fact_service);
+	/* These start at 0 again with a new process; a counter never goes down. */
+	counter_add(w->host.counters, COUNTER_DNS_QUERIES, dns->queries - w->dns_counted.queries);
+	counter_add(w->host.counters, COUNTER_DNS_HITS, dns->hits - w->dns_counted.hits);
+	counter_add(w->host.counters, COUNTER_DNS_FAILURES, dns->failures - w->dns_counted.failures);
+	counter_add(w->host.counters, COUNTER_FACTS_FAILED, facts->failed - w->facts_counted.failed);
+	counter_add(w->host.counters, COUNTER_LIST_ERRORS, facts->list_errors - w->facts_counted.list_errors);
+	w->dns_counted = *dns;
+	w->facts_counted = *facts;
+}
+
 static void tick(void *ctx)
 {
 	struct worker *w = ctx;
 	struct spool_writer_stats stats;
 	loop_timer_start(w->tick_timer, TICK_MS);
 	counter_set(w->host.counters, COUNTER_LOG_LOST, log_lost());
+	count_facts(w);
 	if (!w->spool)
 		return;
 	spool_writer_stats(worker_spool_writer(w->spool), &stats);
 	counter_set(w->host.counters, COUNTER_SYNCS, stats.batches);
 	counter_set(w->host.counters, COUNTER_SYNC_US, stats.sync_us_sum);
+}
+
+static struct fact_service_options fact_options(const struct conf *conf)
+{
+	return (struct fact_service_options){
+		.deadline_ms = conf->dns_deadline_s * 1000,
+		.ident_timeout_ms = conf->ident_timeout_s * 1000,
+		.list_check_ms = conf->list_check_s * 1000,
+	};
 }
 
 static void reload_conf(struct worker *w, const struct ipc_message *msg)
@@ -204,15 +230,21 @@ static void reload_conf(struct worker *w, const struct ipc_message *msg)
 	/* The listen sections are the same in number and order: the master made sure. */
 	memcpy(&w->host.conf, msg->payload, sizeof w->host.conf);
 	log_set_level((enum log_level)w->host.conf.conf.log_level);
+	const struct fact_service_options options = fact_options(&w->host.conf.conf);
+	fact_service_set_options(w->host.fact_service, &options);
+	if (resolver_set_servers(w->host.resolver, &w->host.conf.name_servers))
+		log_event(LOG_LEVEL_ERR, "reload-failed", "the name servers cannot be used; facts of the DNS are unknown");
 }
 
 static void reload_rules(struct worker *w, const struct ipc_message *msg)
 {
 	struct reason why = { "" };
-	if (msg->fd_count == 1 && load_rules(w, msg->fds[0], &why) == 0)
+	if (msg->fd_count == 1 && load_rules(w, msg->fds[0], &why) == 0) {
 		log_event(LOG_LEVEL_DEBUG, "rules-loaded", "%u rules", rules_count(w->host.rules));
-	else
+		fact_service_watch_lists(w->host.fact_service, w->host.rules);
+	} else {
 		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the old rules stay in force", why.text);
+	}
 }
 
 static int take_fd(struct ipc_message *msg)
@@ -271,6 +303,11 @@ static int build(struct worker *w, struct reason *why)
 	spool_id_source_init(&host->ids, w->setup.worker);
 	int err = loop_create(&host->loop);
 	if (!err)
+		err = resolver_start(host->resolver, host->loop, &host->conf.name_servers);
+	const struct fact_service_options options = fact_options(&host->conf.conf);
+	if (!err)
+		err = fact_service_create(host->loop, resolver_source(host->resolver), &options, &host->fact_service);
+	if (!err)
 		err = loop_timer_create(host->loop, drain_overdue, w, &w->drain_timer);
 	if (!err)
 		err = loop_timer_create(host->loop, tick, w, &w->tick_timer);
@@ -284,6 +321,7 @@ static int build(struct worker *w, struct reason *why)
 		err = acceptor_create(host, w->listeners[i].fd, w->listeners[i].what.listen_index, &w->acceptors[i]);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
+	fact_service_watch_lists(host->fact_service, host->rules);
 	loop_timer_start(w->tick_timer, TICK_MS);
 	return ipc_channel_send(w->master, ROLE_READY, NULL, 0, NULL, 0);
 }
@@ -296,6 +334,8 @@ static void take_down(struct worker *w)
 	loop_timer_destroy(&w->drain_timer);
 	loop_timer_destroy(&w->tick_timer);
 	ipc_channel_destroy(&w->master);
+	fact_service_destroy(&host->fact_service);
+	resolver_destroy(&host->resolver);
 	rules_release(&host->rules);
 	loop_destroy(&host->loop);
 }
@@ -314,6 +354,8 @@ int role_session_run(void)
 	int err = spool_fault_prepriv();
 	if (!err)
 		err = receive_prepriv(&w, &failed.why);
+	if (!err && (err = resolver_create_prepriv(&w.host.resolver)) != 0)
+		reason_set(&failed.why, err, "the resolver cannot be set up (%s)", err_name(err));
 	if (!err)
 		err = drop(&w, &failed.why);
 	if (!err)

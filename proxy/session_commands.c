@@ -142,7 +142,7 @@ bool session_command(struct session *s, struct span line)
 	struct smtp_command cmd;
 	smtp_command_parse(line, &cmd);
 	const struct command *c = &commands[cmd.verb];
-	if (!reply_queue_is_empty(&s->replies) && (!(c->flags & FLAG_OVERLAPS) || s->replies.count >= WAITING_MAX))
+	if (!reply_queue_is_empty(&s->replies) && (!(c->flags & FLAG_OVERLAPS) || s->replies.count >= WAITING_MAX || session_mail_waits(s)))
 		return false;
 	if (log_enabled(LOG_LEVEL_DEBUG)) {
 		struct kv kv;

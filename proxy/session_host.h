@@ -9,8 +9,10 @@
 #include <stdint.h>
 
 #include "counters.h"
+#include "fact_finder.h"
 #include "loop.h"
 #include "message_id.h"
+#include "resolver.h"
 #include "role_messages.h"
 #include "rules.h"
 #include "writer.h"
@@ -24,6 +26,8 @@ struct session_host {
 	uint32_t worker;
 	struct role_conf conf;      /* replaced at a reload: sessions keep no pointer into it across turns of the loop */
 	struct rules *rules;        /* replaced at a reload: an evaluation holds its own */
+	struct resolver *resolver;
+	struct fact_service *fact_service;
 	struct spool_writer *writer;
 	struct spool_id_source ids;
 	struct counter_slot *counters;

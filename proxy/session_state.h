@@ -12,6 +12,7 @@
 #include "buf.h"
 #include "origdst.h"
 #include "policy.h"
+#include "sender_domain.h"
 #include "session.h"
 #include "session_reply.h"
 #include "smtp_command.h"
@@ -45,6 +46,8 @@ struct session_txn {
 	struct arena arena;
 	struct span from;
 	struct smtp_mail_params mail;
+	struct sender_domain *sender_check; /* under way: MAIL is not answered yet */
+	struct reply_slot *mail_slot;       /* its reply */
 	struct spool_recipient *recipients; /* heap array */
 	size_t recipient_count, recipient_room;
 	size_t refused_count;
@@ -128,6 +131,9 @@ bool session_command(struct session *s, struct span line);
 void session_mail(struct session *s, const struct smtp_command *cmd);
 void session_rcpt(struct session *s, const struct smtp_command *cmd);
 void session_facts_arrived(void *ctx);
+
+/* MAIL waits for an answer: whatever builds on it must wait, too. */
+bool session_mail_waits(const struct session *s);
 
 /* The one way in which a transaction ends, whatever happened to it: the state is idle behind it. */
 void session_txn_reset(struct session *s);

@@ -20,6 +20,7 @@ void session_txn_reset(struct session *s)
 		judgement_end(&w->judgement);
 		free(w);
 	}
+	sender_domain_cancel(&txn->sender_check);
 	spool_txn_abort(&txn->spool);
 	free(txn->recipients);
 	arena_free(&txn->arena);
@@ -69,6 +70,60 @@ static int open_txn(struct session *s, const struct smtp_path *path, const struc
 	return 0;
 }
 
+bool session_mail_waits(const struct session *s)
+{
+	return s->txn && s->txn->sender_check;
+}
+
+static void log_bad_sender(const struct session *s, const char *what)
+{
+	char client[ADDR_TEXT_CAP];
+	struct span name = policy_client_name(&s->policy);
+	struct kv kv;
+	session_log_begin(s, &kv, "sender-domain");
+	kv_addr(&kv, "client", &s->where.client.addr);
+	kv_span(&kv, "from", s->txn->from);
+	/* The words of Spammer Deterrent: somebody's scripts look for them. */
+	kv_printf(&kv, "msg", "Rejected from address with %s: <%.*s> from %.*s [%s]", what, SPAN_FMT(span_sub(s->txn->from, 0, 100)),
+		  SPAN_FMT(name.len ? span_sub(name, 0, 80) : SPAN_LIT("UNKNOWN")), addr_format(&s->where.client.addr, client));
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
+static void sender_checked(void *ctx, enum sender_domain_result result)
+{
+	static const struct span ok = SPAN_LIT("250 2.1.0 Ok");
+	static const struct span none = SPAN_LIT("550 5.1.8 The domain of the sender has no mail exchanger and no address");
+	static const struct span null_mx = SPAN_LIT("550 5.7.27 The domain of the sender takes no mail (null MX)");
+	struct session *s = ctx;
+	struct reply_slot *slot = s->txn->mail_slot;
+	bool is_bad = result == SENDER_DOMAIN_NONE || result == SENDER_DOMAIN_NULL_MX;
+	sender_domain_cancel(&s->txn->sender_check);
+	if (is_bad) {
+		log_bad_sender(s, result == SENDER_DOMAIN_NONE ? "unresolvable domain" : "a domain that takes no mail");
+		session_txn_reset(s);
+	}
+	session_reply_line(s, slot, !is_bad ? ok : result == SENDER_DOMAIN_NONE ? none : null_mx, false, 0);
+	session_go_on(s);
+}
+
+/* True: the reply to MAIL comes later.  What has no domain is not asked for: the null sender, an address literal, a bare local part. */
+static bool start_sender_check(struct session *s)
+{
+	struct session_txn *txn = s->txn;
+	const struct conf *conf = session_conf(s);
+	struct span domain = span_sub(txn->from, span_rfind(txn->from, '@') + 1, txn->from.len);
+	if (!conf->check_sender_domain || domain.len == 0 || domain.ptr[0] == '[')
+		return false;
+	/* Without memory for the question the sender passes, as without an answer. */
+	if (sender_domain_start(s->host->loop, resolver_source(s->host->resolver), domain, conf->dns_deadline_s * 1000, sender_checked, s,
+				&txn->sender_check))
+		return false;
+	txn->mail_slot = reply_queue_reserve(&s->replies);
+	if (!txn->mail_slot)
+		sender_domain_cancel(&txn->sender_check);
+	return txn->mail_slot != NULL;
+}
+
 void session_mail(struct session *s, const struct smtp_command *cmd)
 {
 	struct smtp_path path;
@@ -96,7 +151,8 @@ void session_mail(struct session *s, const struct smtp_command *cmd)
 	}
 	session_set_state(s, SESSION_MAIL);
 	s->junk = 0;
-	session_reply(s, 250, "2.1.0", "Ok");
+	if (!start_sender_check(s))
+		session_reply(s, 250, "2.1.0", "Ok");
 }
 
 /* ---- RCPT */

@@ -23,7 +23,7 @@ struct fact_lookup;
 struct fact_service_options {
 	uint64_t deadline_ms;      /* for a fact, from the moment it was asked for */
 	uint64_t ident_timeout_ms; /* 0: ident is never asked */
-	bool checks_lists;         /* probe block lists by their test entries (list_health.h) */
+	uint64_t list_check_ms;    /* how often block lists are probed by their test entries (list_health.h); 0: never */
 };
 
 struct fact_service_stats {

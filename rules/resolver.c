@@ -1,0 +1,516 @@
+#include "resolver.h"
+
+#include <ares.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "buf.h"
+#include "dns_cache.h"
+#include "dns_name.h"
+
+#define TRY_MS 1500      /* the first try at a server; each further round waits twice as long */
+#define TRIES 3
+#define EDNS_BYTES 1232  /* fits into one packet on every path (DNS flag day 2020) */
+#define CACHE_ENTRIES 50000u
+#define CACHE_BYTES (32u << 20)
+#define SOCKETS_MAX 64u  /* of c-ares: UDP and TCP for each server, and a few that are on their way out */
+#define BUCKETS 1024u
+
+/* One who asked.  In the ring of a query, then in the ring of those whose answer is ready. */
+struct waiter {
+	struct waiter *prev, *next;
+	uint64_t id; /* the slot in the low half, a generation in the high one; 0: free */
+	dns_answer_fn fn;
+	void *ctx;
+	struct dns_cached *cached;      /* ready: held */
+	const struct dns_answer *fixed; /* ready: instead of a cached one */
+};
+
+/* One question to the servers.  Lives until c-ares has called back, whoever still waits. */
+struct query {
+	struct query *chain;       /* in the bucket; only while it may be joined */
+	struct query *prev, *next; /* in order of their beginning */
+	struct resolver *resolver;
+	struct waiter waiters; /* head of a ring */
+	uint64_t due_ms;
+	bool is_open;  /* still in its bucket */
+	bool is_moved; /* cancelled only to be asked again of other servers */
+	enum dns_type type;
+	size_t name_len;
+	char name[DNS_NAME_CAP];
+};
+
+struct watched {
+	struct resolver *resolver;
+	int fd;
+	struct loop_io *io;
+};
+
+struct resolver {
+	struct dns_source source;
+	struct resolver_stats stats;
+	struct loop *loop;
+	ares_channel channel;
+	struct name_servers servers;
+	struct dns_cache *cache;
+	struct loop_timer *timer;
+	struct loop_task deliver;
+	struct watched sockets[SOCKETS_MAX];
+	struct query *buckets[BUCKETS];
+	struct query queries; /* head of a ring */
+	size_t query_count;
+	struct waiter ready; /* head of a ring */
+	struct waiter **slots;
+	uint32_t slot_count, *free_slots, free_count;
+	bool is_ending;
+	struct dns_scratch scratch;
+};
+
+static const struct dns_answer no_memory = { .status = DNS_FAILED, .why = "no memory" };
+static const struct dns_answer too_many = { .status = DNS_FAILED, .why = "too many questions at once" };
+static const struct dns_answer timed_out = { .status = DNS_FAILED, .why = "time-out" };
+static const struct dns_answer bad_name = { .status = DNS_NO_NAME, .why = "" };
+static const struct dns_answer no_servers = { .status = DNS_FAILED, .why = "no resolver" };
+
+static uint64_t now_s(const struct resolver *r)
+{
+	return loop_now_ms(r->loop) / 1000;
+}
+
+/* ---- waiters */
+
+static void waiter_leave(struct waiter *w)
+{
+	w->prev->next = w->next;
+	w->next->prev = w->prev;
+}
+
+static void waiter_join(struct waiter *head, struct waiter *w)
+{
+	w->next = head;
+	w->prev = head->prev;
+	w->prev->next = head->prev = w;
+}
+
+static int grow_slots(struct resolver *r)
+{
+	uint32_t count = r->slot_count ? r->slot_count * 2 : 64;
+	struct waiter **slots = realloc(r->slots, count * sizeof(struct waiter *));
+	if (!slots)
+		return ERR_NOMEM;
+	r->slots = slots;
+	uint32_t *free_slots = realloc(r->free_slots, count * sizeof *free_slots);
+	if (!free_slots)
+		return ERR_NOMEM;
+	r->free_slots = free_slots;
+	for (uint32_t i = count; i-- > r->slot_count;) {
+		slots[i] = NULL;
+		free_slots[r->free_count++] = i;
+	}
+	r->slot_count = count;
+	return 0;
+}
+
+static struct waiter *waiter_take(struct resolver *r, dns_answer_fn fn, void *ctx)
+{
+	static uint32_t generation;
+	if (r->free_count == 0 && grow_slots(r))
+		return NULL;
+	struct waiter *w = calloc(1, sizeof *w);
+	if (!w)
+		return NULL;
+	uint32_t slot = r->free_slots[--r->free_count];
+	w->id = (uint64_t)++generation << 32 | (slot + 1);
+	w->fn = fn;
+	w->ctx = ctx;
+	r->slots[slot] = w;
+	return w;
+}
+
+/* Out of whatever ring it is in. */
+static void waiter_give_back(struct resolver *r, struct waiter *w)
+{
+	uint32_t slot = (uint32_t)w->id - 1;
+	waiter_leave(w);
+	dns_cached_release(&w->cached);
+	r->slots[slot] = NULL;
+	r->free_slots[r->free_count++] = slot;
+	free(w);
+}
+
+static void waiter_is_ready(struct resolver *r, struct waiter *w, struct dns_cached *cached, const struct dns_answer *fixed)
+{
+	w->cached = cached;
+	w->fixed = fixed;
+	waiter_join(&r->ready, w);
+	loop_task_post(r->loop, &r->deliver);
+}
+
+static void deliver(void *ctx)
+{
+	struct resolver *r = ctx;
+	/* Those that come in meanwhile wait for the next turn. */
+	uint64_t last = r->ready.prev->id;
+	while (r->ready.next != &r->ready) {
+		struct waiter *w = r->ready.next;
+		struct dns_cached *cached = w->cached;
+		struct waiter copy = *w;
+		w->cached = NULL;
+		waiter_give_back(r, w);
+		copy.fn(copy.ctx, copy.id, cached ? dns_cached_answer(cached) : copy.fixed);
+		dns_cached_release(&cached);
+		if (copy.id == last)
+			break;
+	}
+	if (r->ready.next != &r->ready)
+		loop_task_post(r->loop, &r->deliver);
+}
+
+/* ---- queries */
+
+static struct query **bucket_of(struct resolver *r, struct span name, enum dns_type type)
+{
+	return &r->buckets[(span_hash_nocase(name) + (size_t)type) % BUCKETS];
+}
+
+static struct span query_name(const struct query *q)
+{
+	return (struct span){ q->name, q->name_len };
+}
+
+static struct query *find_open(struct resolver *r, struct span name, enum dns_type type)
+{
+	struct query *q = *bucket_of(r, name, type);
+	while (q && (q->type != type || !span_eq_nocase(query_name(q), name)))
+		q = q->chain;
+	return q;
+}
+
+static void query_shut(struct query *q)
+{
+	struct query **link = bucket_of(q->resolver, query_name(q), q->type);
+	if (!q->is_open)
+		return;
+	while (*link != q)
+		link = &(*link)->chain;
+	*link = q->chain;
+	q->is_open = false;
+}
+
+/* Nobody joins it any more; who waits gets this answer. */
+static void query_answer(struct query *q, const struct dns_answer *answer)
+{
+	struct resolver *r = q->resolver;
+	struct dns_cached *cached = dns_cache_put(r->cache, query_name(q), q->type, answer, now_s(r));
+	query_shut(q);
+	while (q->waiters.next != &q->waiters) {
+		struct waiter *w = q->waiters.next;
+		struct dns_cached *held = cached ? dns_cache_find(r->cache, query_name(q), q->type, now_s(r)) : NULL;
+		waiter_leave(w);
+		waiter_is_ready(r, w, held, &no_memory);
+	}
+	dns_cached_release(&cached);
+	if (answer->status == DNS_FAILED)
+		r->stats.failures++;
+}
+
+static void query_free(struct query *q)
+{
+	query_shut(q);
+	q->prev->next = q->next;
+	q->next->prev = q->prev;
+	q->resolver->query_count--;
+	free(q);
+}
+
+static const char *why_of(int status)
+{
+	switch (status) {
+	case ARES_ETIMEOUT: return "time-out";
+	case ARES_ESERVFAIL: return "SERVFAIL";
+	case ARES_EREFUSED: return "REFUSED";
+	case ARES_ENOTIMP: return "NOTIMP";
+	case ARES_EFORMERR: return "FORMERR";
+	case ARES_EBADRESP: return "malformed answer";
+	case ARES_ECONNREFUSED: return "no name server reached";
+	case ARES_ENOMEM: return "no memory";
+	default: return "no answer";
+	}
+}
+
+static void query_done(void *arg, int status, int timeouts, unsigned char *bytes, int len)
+{
+	struct query *q = arg;
+	struct resolver *r = q->resolver;
+	struct dns_answer answer = { .status = DNS_FAILED, .why = why_of(status) };
+	(void)timeouts;
+	if (q->is_moved && status == ARES_ECANCELLED)
+		return;
+	if (!r->is_ending) {
+		if (bytes && len > 0)
+			dns_answer_parse((struct span){ (const char *)bytes, (size_t)len }, query_name(q), q->type, &r->scratch, &answer);
+		query_answer(q, &answer);
+	}
+	query_free(q);
+}
+
+static void schedule(struct resolver *r)
+{
+	struct timeval tv = { 0, 0 };
+	uint64_t now = loop_now_ms(r->loop), wait = RESOLVER_DEADLINE_MS;
+	if (r->query_count == 0) {
+		loop_timer_stop(r->timer);
+		return;
+	}
+	if (ares_timeout(r->channel, NULL, &tv))
+		wait = (uint64_t)tv.tv_sec * 1000 + (uint64_t)tv.tv_usec / 1000 + 1;
+	for (const struct query *q = r->queries.next; q != &r->queries; q = q->next)
+		if (q->is_open) {
+			uint64_t left = q->due_ms > now ? q->due_ms - now : 0;
+			wait = left < wait ? left : wait;
+			break;
+		}
+	loop_timer_start(r->timer, wait);
+}
+
+static void tick(void *ctx)
+{
+	struct resolver *r = ctx;
+	uint64_t now = loop_now_ms(r->loop);
+	/* c-ares may still bring an answer: too late for these, but the cache will have it. */
+	for (struct query *q = r->queries.next; q != &r->queries && q->due_ms <= now; q = q->next)
+		if (q->is_open)
+			query_answer(q, &timed_out);
+	ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	schedule(r);
+}
+
+static struct query *query_start(struct resolver *r, struct span name, enum dns_type type)
+{
+	struct query *q = calloc(1, sizeof *q);
+	if (!q)
+		return NULL;
+	q->resolver = r;
+	q->waiters.next = q->waiters.prev = &q->waiters;
+	q->type = type;
+	q->name_len = name.len;
+	memcpy(q->name, name.ptr, name.len);
+	q->due_ms = loop_now_ms(r->loop) + RESOLVER_DEADLINE_MS;
+	q->next = &r->queries;
+	q->prev = r->queries.prev;
+	q->prev->next = q->next->prev = q;
+	struct query **bucket = bucket_of(r, name, type);
+	q->chain = *bucket;
+	*bucket = q;
+	q->is_open = true;
+	r->query_count++;
+	r->stats.queries++;
+	return q;
+}
+
+/* ---- asking */
+
+static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_fn fn, void *fn_ctx)
+{
+	struct resolver *r = ctx;
+	struct query *q = NULL;
+	struct waiter *w = waiter_take(r, fn, fn_ctx);
+	if (!w)
+		return 0;
+	uint64_t id = w->id;
+	struct dns_cached *cached = dns_cache_find(r->cache, name, type, now_s(r));
+	if (cached || (q = find_open(r, name, type)) != NULL)
+		r->stats.hits++;
+	if (cached)
+		waiter_is_ready(r, w, cached, NULL);
+	else if (q)
+		waiter_join(&q->waiters, w);
+	else if (!dns_name_is_askable(name))
+		waiter_is_ready(r, w, NULL, &bad_name);
+	else if (r->servers.count == 0)
+		waiter_is_ready(r, w, NULL, &no_servers);
+	else if (r->query_count >= RESOLVER_IN_FLIGHT_MAX)
+		waiter_is_ready(r, w, NULL, &too_many);
+	else if ((q = query_start(r, name, type)) == NULL)
+		waiter_is_ready(r, w, NULL, &no_memory);
+	else {
+		waiter_join(&q->waiters, w);
+		/* May call query_done at once, which frees q; the waiter is told on the next turn all the same. */
+		ares_query(r->channel, q->name, 1, (int)type, query_done, q);
+		schedule(r);
+	}
+	return id;
+}
+
+static void cancel(void *ctx, uint64_t id)
+{
+	struct resolver *r = ctx;
+	uint64_t slot = (id & UINT32_MAX) - 1;
+	struct waiter *w = id && slot < r->slot_count ? r->slots[slot] : NULL;
+	/* The query goes on: its answer is worth keeping. */
+	if (w && w->id == id)
+		waiter_give_back(r, w);
+}
+
+/* ---- c-ares on our loop */
+
+static void socket_ready(void *ctx, unsigned events)
+{
+	struct watched *s = ctx;
+	struct resolver *r = s->resolver;
+	ares_socket_t fd = s->fd;
+	ares_process_fd(r->channel, events & LOOP_READ ? fd : ARES_SOCKET_BAD, events & LOOP_WRITE ? fd : ARES_SOCKET_BAD);
+	schedule(r);
+}
+
+static struct watched *watched_of(struct resolver *r, int fd)
+{
+	struct watched *unused = NULL;
+	for (size_t i = 0; i < SOCKETS_MAX; i++) {
+		if (r->sockets[i].io && r->sockets[i].fd == fd)
+			return &r->sockets[i];
+		if (!r->sockets[i].io && !unused)
+			unused = &r->sockets[i];
+	}
+	return unused;
+}
+
+static void socket_changed(void *ctx, ares_socket_t fd, int reads, int writes)
+{
+	struct resolver *r = ctx;
+	struct watched *s = watched_of(r, fd);
+	if (!s)
+		return; /* its queries time out */
+	if (!reads && !writes) {
+		loop_io_destroy(&s->io);
+		return;
+	}
+	s->resolver = r;
+	s->fd = fd;
+	if (!s->io && loop_io_create(r->loop, fd, socket_ready, s, &s->io))
+		return;
+	(void)loop_io_want(s->io, (reads ? LOOP_READ : 0u) | (writes ? LOOP_WRITE : 0u));
+}
+
+int resolver_create_prepriv(struct resolver **out)
+{
+	static char lookups[] = "b";
+	struct resolver *r = calloc(1, sizeof *r);
+	if (!r)
+		return ERR_NOMEM;
+	r->source = (struct dns_source){ r, ask, cancel };
+	r->queries.next = r->queries.prev = &r->queries;
+	r->ready.next = r->ready.prev = &r->ready;
+	r->deliver = (struct loop_task){ .fn = deliver, .ctx = r };
+	/* Everything that resolv.conf or the environment could say is said here: so c-ares opens neither it nor the hosts file. */
+	struct ares_options options = {
+		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+		.timeout = TRY_MS,
+		.tries = TRIES,
+		.ednspsz = EDNS_BYTES,
+		.lookups = lookups,
+		.sock_state_cb = socket_changed,
+		.sock_state_cb_data = r,
+	};
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS | ARES_OPT_EDNSPSZ | ARES_OPT_LOOKUPS | ARES_OPT_SERVERS |
+		   ARES_OPT_DOMAINS | ARES_OPT_SORTLIST | ARES_OPT_SOCK_STATE_CB;
+	int err = dns_cache_create(CACHE_ENTRIES, CACHE_BYTES, &r->cache);
+	if (!err && ares_init_options(&r->channel, &options, mask) != ARES_SUCCESS) {
+		r->channel = NULL;
+		err = ERR_NOMEM;
+	}
+	if (err)
+		resolver_destroy(&r);
+	else
+		*out = r;
+	return err;
+}
+
+static int give_servers(struct resolver *r, const struct name_servers *servers)
+{
+	struct buf csv = { .cap = 1024 };
+	char text[ENDPOINT_TEXT_CAP];
+	int err = 0;
+	for (size_t i = 0; !err && i < servers->count && i < NAME_SERVERS_MAX; i++)
+		err = buf_printf(&csv, "%s%s", i ? "," : "", endpoint_format(&servers->list[i], text));
+	if (!err)
+		err = buf_append(&csv, "", 1);
+	if (!err && servers->count && ares_set_servers_ports_csv(r->channel, csv.data) != ARES_SUCCESS)
+		err = ERR_INVAL;
+	buf_free(&csv);
+	if (!err)
+		r->servers = *servers;
+	return err;
+}
+
+int resolver_start(struct resolver *r, struct loop *loop, const struct name_servers *servers)
+{
+	int err = loop_timer_create(loop, tick, r, &r->timer);
+	if (err)
+		return err;
+	r->loop = loop;
+	return give_servers(r, servers);
+}
+
+int resolver_set_servers(struct resolver *r, const struct name_servers *servers)
+{
+	bool is_same = servers->count == r->servers.count;
+	for (size_t i = 0; is_same && i < servers->count; i++)
+		is_same = endpoint_eq(&servers->list[i], &r->servers.list[i]);
+	if (is_same)
+		return 0;
+	/* c-ares takes no other servers while it has queries. */
+	for (struct query *q = r->queries.next; q != &r->queries; q = q->next)
+		q->is_moved = true;
+	ares_cancel(r->channel);
+	int err = give_servers(r, servers);
+	dns_cache_clear(r->cache);
+	/* A query that ends at once leaves the ring, and others never come in here: each is taken once. */
+	for (struct query *q = r->queries.next, *next; q != &r->queries; q = next) {
+		next = q->next;
+		q->is_moved = false;
+		if (r->servers.count) {
+			ares_query(r->channel, q->name, 1, (int)q->type, query_done, q);
+		} else {
+			query_answer(q, &no_servers);
+			query_free(q);
+		}
+	}
+	schedule(r);
+	return err;
+}
+
+const struct dns_source *resolver_source(const struct resolver *r)
+{
+	return &r->source;
+}
+
+const struct resolver_stats *resolver_stats(const struct resolver *r)
+{
+	return &r->stats;
+}
+
+void resolver_destroy(struct resolver **resolver)
+{
+	struct resolver *r = *resolver;
+	if (!r)
+		return;
+	r->is_ending = true;
+	if (r->loop)
+		loop_task_cancel(&r->deliver);
+	for (uint32_t i = 0; i < r->slot_count; i++)
+		if (r->slots[i])
+			waiter_give_back(r, r->slots[i]);
+	if (r->channel)
+		ares_destroy(r->channel);
+	for (size_t i = 0; i < SOCKETS_MAX; i++)
+		loop_io_destroy(&r->sockets[i].io);
+	loop_timer_destroy(&r->timer);
+	dns_cache_destroy(&r->cache);
+	free(r->slots);
+	free(r->free_slots);
+	free(r);
+	*resolver = NULL;
+}
