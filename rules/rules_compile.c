@@ -118,6 +118,8 @@ static int compile_all(struct compiler *c, const struct rules_ast *ast)
 		return ERR_NOMEM;
 	for (const struct ast_rule *rule = ast->first; rule && !err; rule = rule->next)
 		err = compile_rule(c, rule, &rules->items[rules->count++]);
+	if (!err)
+		err = candidates_build(&rules->arena, rules->items, rules->count, &rules->candidates);
 	return err ? err : rules_prefetch_build(rules);
 }
 

@@ -201,10 +201,15 @@ enum step rules_eval_run(struct rules_eval *eval, struct rules_verdict *out)
 	const struct rules *rules = eval->rules;
 	struct match m = { .facts = eval->facts };
 	struct judgement j;
+	struct candidate_walk walk;
 	if (eval->has_outcome)
 		return finish(eval, eval->next, out);
+	candidates_begin(&rules->candidates, eval->facts, eval->from, eval->to, &walk);
+	/* Whoever watches wants to see also the rules that can't match. */
+	if (eval->hooks && eval->hooks->trace)
+		walk.takes_all = true;
 	for (;;) {
-		uint32_t index = rules_next_candidate(rules, &m, eval->next);
+		uint32_t index = candidates_next(&walk, eval->next);
 		if (index != eval->next)
 			next_rule(eval, index);
 		if (index >= rules->count)

@@ -134,9 +134,3 @@ enum tri rule_list_match(const struct rule_list *list, struct match *m)
 		result = tri_and(pattern_set_match(&list->parts[i], m), tri_not(result));
 	return tri_and(first, tri_not(result));
 }
-
-uint32_t rules_next_candidate(const struct rules *rules, const struct match *m, uint32_t from)
-{
-	(void)m;
-	return from < rules->count ? from : rules->count;
-}

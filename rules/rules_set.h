@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "candidates.h"
 #include "rules.h"
 #include "rules_action.h"
 #include "rules_message.h"
@@ -38,6 +39,7 @@ struct rules {
 	struct rules_message default_message;
 	struct pattern_regexes regexes;
 	struct pattern_files files;
+	struct candidates candidates;
 };
 
 /* Once, when all rules are there: collects what rules_prefetch will ask for.  ERR_NOMEM. */
