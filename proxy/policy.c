@@ -70,9 +70,26 @@ static void log_debug_rule(void *ctx, uint32_t rule_index, uint32_t rule_line)
 	log_kv(LOG_LEVEL_INFO, &kv);
 }
 
+static void log_dry_run(void *ctx, const struct rules_verdict *verdict)
+{
+	const struct judgement *j = ctx;
+	struct kv kv;
+	kv_init(&kv);
+	kv_printf(&kv, "sid", "%llx", (unsigned long long)j->sid);
+	kv_text(&kv, "ev", "rule-dry-run");
+	kv_text(&kv, "verdict", verdict_kind_name(verdict->kind));
+	kv_u64(&kv, "rule", verdict->rule_line);
+	kv_addr(&kv, "client", &j->policy->facts.client.addr);
+	kv_span(&kv, "from", j->eval.from);
+	kv_span(&kv, "to", j->eval.to);
+	if (verdict->reply[0])
+		kv_text(&kv, "reply", verdict->reply);
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
 void judgement_start(struct judgement *j, struct policy *policy, uint64_t sid, struct span from, struct span to)
 {
-	*j = (struct judgement){ .policy = policy, .sid = sid, .hooks = { .ctx = j, .debug = log_debug_rule } };
+	*j = (struct judgement){ .policy = policy, .sid = sid, .hooks = { .ctx = j, .debug = log_debug_rule, .dry_run = log_dry_run } };
 	rules_eval_start(&j->eval, policy->host->rules, &policy->facts, from, to, &j->hooks);
 }
 

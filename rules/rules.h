@@ -22,6 +22,7 @@
 #include "span.h"
 #include "tri.h"
 
+struct access_value;
 struct rules;
 
 struct rules_options {
@@ -92,6 +93,7 @@ struct rules_hooks {
 	void *ctx;
 	void (*debug)(void *ctx, uint32_t rule_index, uint32_t rule_line); /* a `debug` rule matched */
 	void (*trace)(void *ctx, const struct rules_trace *trace);         /* every rule looked at, in order */
+	void (*dry_run)(void *ctx, const struct rules_verdict *verdict);   /* what a `dry-run` rule that matched would have decided */
 };
 
 /* Everything in here is private to rules_eval.c. */
@@ -105,6 +107,7 @@ struct rules_eval {
 	bool has_outcome;                      /* next is the outcome; only its reply is lacking */
 	bool hangs;                            /* an unknown rule was passed: */
 	uint32_t hanging;                      /*   the first such rule */
+	const struct access_value *access;     /* what an access table said, when `next` is its rule */
 	char unknown_reason[VERDICT_REASON_CAP];
 };
 

@@ -9,18 +9,19 @@ struct action_def {
 	const char *name;
 	struct rules_action action;
 	bool is_joinable;
+	bool is_triable; /* may stand behind dry-run */
 };
 
 static const struct action_def actions[] = {
-	{ "allow", { ACTION_ALLOW, DELAY_NONE, 0 }, true },
-	{ "deny", { ACTION_DENY, DELAY_NONE, 0 }, false },
-	{ "noto", { ACTION_NOTO, DELAY_NONE, 0 }, false },
-	{ "deny_delay", { ACTION_DENY, DELAY_DENY, 0 }, false },
-	{ "noto_delay", { ACTION_NOTO, DELAY_NOTO, 0 }, false },
-	{ "debug", { ACTION_DEBUG, DELAY_NONE, 0 }, false },
-	{ "allow-filter", { ACTION_ALLOW, DELAY_NONE, NEED_FILTER }, true },
-	{ "allow-extchk", { ACTION_ALLOW, DELAY_NONE, NEED_EXTCHK }, true },
-	{ "access", { ACTION_ACCESS, DELAY_NONE, 0 }, false },
+	{ "allow", { .kind = ACTION_ALLOW }, true, true },
+	{ "deny", { .kind = ACTION_DENY }, false, true },
+	{ "noto", { .kind = ACTION_NOTO }, false, true },
+	{ "deny_delay", { .kind = ACTION_DENY, .delay = DELAY_DENY }, false, true },
+	{ "noto_delay", { .kind = ACTION_NOTO, .delay = DELAY_NOTO }, false, true },
+	{ "debug", { .kind = ACTION_DEBUG }, false, false },
+	{ "allow-filter", { .kind = ACTION_ALLOW, .needs = NEED_FILTER }, true, true },
+	{ "allow-extchk", { .kind = ACTION_ALLOW, .needs = NEED_EXTCHK }, true, true },
+	{ "access", { .kind = ACTION_ACCESS }, false, true },
 };
 
 #define ACTION_COUNT (sizeof actions / sizeof actions[0])
@@ -42,10 +43,21 @@ static int expected(struct reason *why, struct span found)
 	return reason_set(why, ERR_SYNTAX, "unknown action '%.*s': expected one of %s", SPAN_FMT(span_sub(found, 0, 60)), names);
 }
 
+/* Cuts "dry-run" and the space behind it off. */
+static bool take_dry_run(struct span *text)
+{
+	static const struct span prefix = SPAN_LIT("dry-run");
+	if (!span_starts_nocase(*text, prefix) || text->len == prefix.len || !strchr(" \t", text->ptr[prefix.len]))
+		return false;
+	*text = span_trim(span_sub(*text, prefix.len, text->len));
+	return true;
+}
+
 int rules_action_parse(struct span text, struct rules_action *out, struct reason *why)
 {
 	struct rules_action joined = { 0 };
 	struct span rest = text, name;
+	bool is_dry_run = take_dry_run(&rest);
 	unsigned count = 0;
 	bool all_joinable = true;
 	if (!rest.ptr)
@@ -55,6 +67,8 @@ int rules_action_parse(struct span text, struct rules_action *out, struct reason
 		const struct action_def *def = find(name);
 		if (!def)
 			return expected(why, name);
+		if (is_dry_run && !def->is_triable)
+			return reason_set(why, ERR_SYNTAX, "'%s' can't stand behind dry-run: it has no outcome to try", def->name);
 		all_joinable = all_joinable && def->is_joinable;
 		if (count++ == 0)
 			joined = def->action;
@@ -63,6 +77,7 @@ int rules_action_parse(struct span text, struct rules_action *out, struct reason
 					  def->name);
 		joined.needs |= def->action.needs;
 	}
+	joined.is_dry_run = is_dry_run;
 	*out = joined;
 	return 0;
 }

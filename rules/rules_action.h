@@ -1,4 +1,5 @@
 /* rules_action.h - the actions of the rule language: one table.  A new action is a new line there.
+ * `dry-run` and a space may stand in front of an action whose outcome could be tried: the rule is judged, told of, and passed by.
  * Actions that are marked joinable and are of the same kind can be joined with `|`; their needs are united.
  */
 #ifndef POSTERN_RULES_ACTION_H
@@ -17,9 +18,10 @@ struct rules_action {
 	enum action_kind kind;
 	enum action_delay delay; /* which of the configured delays */
 	uint32_t needs;          /* enum verdict_need bits */
+	bool is_dry_run;         /* never the outcome: only what it would have been is told */
 };
 
-/* The action field of a line, "allow-extchk|allow-filter".  ERR_SYNTAX with what was found and what was expected. */
+/* The action field of a line, "allow-extchk|allow-filter" or "dry-run deny".  ERR_SYNTAX with what was found and what was expected. */
 int rules_action_parse(struct span text, struct rules_action *out, struct reason *why);
 
 #endif

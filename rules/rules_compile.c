@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "rules_access.h"
 #include "rules_parse.h"
 #include "rules_set.h"
 
@@ -73,18 +74,41 @@ static int compile_message(struct compiler *c, const struct ast_rule *ast, struc
 	return err;
 }
 
-static int compile_access(struct compiler *c, const struct ast_rule *ast)
+/* The table of that file; NULL in *out when it can't be used, which was reported. */
+static int access_file(struct compiler *c, const struct ast_word *path, const struct access_table **out)
+{
+	struct rules *rules = c->rules;
+	const struct rules_source_file *file = rules_source_find(rules->source, path->text);
+	for (const struct rules_access_file *known = rules->access_files; known; known = known->next)
+		if (span_eq(known->path, path->text)) {
+			*out = known->table;
+			return 0;
+		}
+	if (!file || file->failure.len) {
+		rules_diag_add(c->diags, RULES_ERROR, &path->place, "access table '%.*s': %.*s", SPAN_FMT(path->text),
+			       SPAN_FMT(file ? file->failure : SPAN_LIT("not read")));
+		return 0;
+	}
+	struct rules_access_file *access = arena_alloc(&rules->arena, sizeof *access);
+	if (!access)
+		return ERR_NOMEM;
+	access->path = file->path;
+	access->next = rules->access_files;
+	rules->access_files = access;
+	int err = access_table_build(&rules->arena, file, c->diags, &access->table);
+	*out = access->table;
+	return err == ERR_NOMEM ? err : 0;
+}
+
+static int compile_access(struct compiler *c, const struct ast_rule *ast, struct rule *rule)
 {
 	const struct ast_word *path = &ast->access_path;
 	if (!path->text.ptr)
 		return 0; /* reported by the parser */
-	const struct rules_source_file *file = rules_source_find(c->rules->source, path->text);
-	if (!file || file->failure.len)
-		rules_diag_add(c->diags, RULES_ERROR, &path->place, "access table '%.*s': %.*s", SPAN_FMT(path->text),
-			       SPAN_FMT(file ? file->failure : SPAN_LIT("not read")));
-	else
-		rules_diag_add(c->diags, RULES_WARNING, &path->place, "access tables are not supported yet: this rule is always unknown");
-	return 0;
+	int err = access_file(c, path, &rule->access);
+	if (!err && rule->access && access_needs_name(rule->access))
+		c->rules->facts |= 1u << FACT_NAME;
+	return err;
 }
 
 static int compile_rule(struct compiler *c, const struct ast_rule *ast, struct rule *rule)
@@ -97,7 +121,7 @@ static int compile_rule(struct compiler *c, const struct ast_rule *ast, struct r
 	if (!rule->action_text.ptr)
 		return ERR_NOMEM;
 	if (rule->action.kind == ACTION_ACCESS)
-		return compile_access(c, ast);
+		return compile_access(c, ast, rule);
 	for (int i = 0; i < RULES_LIST_COUNT && !err; i++)
 		err = compile_list(c, where[i], &ast->lists[i], &rule->lists[i]);
 	if (!err)

@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "rules_access.h"
 #include "rules_set.h"
 
 #define UNKNOWN_REPLY "451 4.4.3 Temporary lookup failure, please try again later"
@@ -31,8 +32,9 @@ void rules_eval_end(struct rules_eval *eval)
 	rules_release(&eval->rules);
 }
 
-static struct outcome outcome_of(const struct rules *rules, uint32_t index)
+static struct outcome outcome_of(const struct rules_eval *eval, uint32_t index)
 {
+	const struct rules *rules = eval->rules;
 	struct outcome o = { .kind = VERDICT_NOTO, .message = &rules->default_message };
 	if (index == rules->count) {
 		if (rules->options.no_match == NO_MATCH_ALLOW)
@@ -41,6 +43,10 @@ static struct outcome outcome_of(const struct rules *rules, uint32_t index)
 	}
 	const struct rule *rule = &rules->items[index];
 	o.message = rule->message;
+	/* An access rule never hangs on: it is the outcome, or none. */
+	if (rule->action.kind == ACTION_ACCESS && eval->access)
+		o = (struct outcome){ .kind = eval->access->kind == ACCESS_ALLOW ? VERDICT_ALLOW : VERDICT_NOTO,
+				      .message = eval->access->kind == ACCESS_ALLOW ? NULL : &eval->access->message };
 	if (rule->action.kind == ACTION_ALLOW)
 		o = (struct outcome){ .kind = VERDICT_ALLOW, .needs = rule->action.needs };
 	else if (rule->action.kind == ACTION_DENY)
@@ -50,9 +56,9 @@ static struct outcome outcome_of(const struct rules *rules, uint32_t index)
 	return o;
 }
 
-static bool same_outcome(const struct rules *rules, uint32_t a, uint32_t b)
+static bool same_outcome(const struct rules_eval *eval, uint32_t a, uint32_t b)
 {
-	struct outcome x = outcome_of(rules, a), y = outcome_of(rules, b);
+	struct outcome x = outcome_of(eval, a), y = outcome_of(eval, b);
 	if (x.kind != y.kind || x.needs != y.needs || x.delay_s != y.delay_s || !x.message != !y.message)
 		return false;
 	return !x.message || span_eq(x.message->template, y.message->template);
@@ -100,8 +106,9 @@ static enum tri judge_rule(struct rules_eval *eval, const struct rule *rule, str
 {
 	*j = (struct judgement){ .result = TRI_FALSE };
 	if (rule->action.kind == ACTION_ACCESS) {
-		(void)snprintf(j->why, sizeof j->why, "access tables are not supported yet");
-		return j->result = TRI_UNKNOWN;
+		j->result = access_judge(rule->access, m, eval->from, eval->to, &eval->access);
+		(void)snprintf(j->why, sizeof j->why, "%s", m->why);
+		return j->result;
 	}
 	/* What is always known first: a list that is false makes the others, and their facts, needless. */
 	if (judge_lists(eval, rule, false, m, j) || judge_lists(eval, rule, true, m, j))
@@ -126,11 +133,17 @@ static void trace(const struct rules_eval *eval, const struct rule *rule, const 
 	eval->hooks->trace(eval->hooks->ctx, &t);
 }
 
+/* False for a rule that only tells something and never is the outcome. */
+static bool is_decisive(const struct rule *rule)
+{
+	return rule->action.kind != ACTION_DEBUG && !rule->action.is_dry_run;
+}
+
 /* An unknown rule: passed by, but its outcome is remembered.  True when the outcome can't be known any more. */
 static bool hang_on(struct rules_eval *eval, const struct rule *rule, const struct judgement *j)
 {
 	const struct rules *rules = eval->rules;
-	if (rules->options.on_unknown == ON_UNKNOWN_SKIP || rule->action.kind == ACTION_DEBUG)
+	if (rules->options.on_unknown == ON_UNKNOWN_SKIP || !is_decisive(rule))
 		return false;
 	if (!eval->hangs) {
 		eval->hangs = true;
@@ -138,7 +151,7 @@ static bool hang_on(struct rules_eval *eval, const struct rule *rule, const stru
 		struct span word = j->unknown ? span_sub(j->unknown->word, 0, 80) : rule->action_text;
 		(void)snprintf(eval->unknown_reason, sizeof eval->unknown_reason, "%.*s: %.160s", SPAN_FMT(word), j->why);
 	}
-	return rule->action.kind == ACTION_ACCESS || !same_outcome(rules, eval->hanging, eval->next);
+	return rule->action.kind == ACTION_ACCESS || !same_outcome(eval, eval->hanging, eval->next);
 }
 
 static void tempfail(const struct rules_eval *eval, struct rules_verdict *out)
@@ -159,32 +172,51 @@ static bool lacks_name(const struct rules_eval *eval, const struct rules_message
 	return name && (name->state == FACT_NOT_ASKED || name->state == FACT_PENDING);
 }
 
-static enum step finish(struct rules_eval *eval, uint32_t index, struct rules_verdict *out)
+/* What the rule (or the end of the file) says about this recipient. */
+static void fill_verdict(const struct rules_eval *eval, uint32_t index, const struct outcome *o, struct rules_verdict *out)
 {
 	struct match m;
-	struct rules *rules = eval->rules;
-	if (eval->hangs && !same_outcome(rules, eval->hanging, index)) {
+	*out = (struct rules_verdict){ .kind = o->kind, .needs = o->needs, .delay_s = o->delay_s, .rule_index = RULES_NO_INDEX };
+	out->close_session = o->kind == VERDICT_DENY;
+	if (index < eval->rules->count) {
+		out->rule_index = index;
+		out->rule_line = eval->rules->items[index].line;
+	}
+	if (o->message) {
+		match_begin(&m, eval->from);
+		struct span from = m.whole;
+		match_begin(&m, eval->to);
+		rules_message_render(o->message, eval->facts, from, m.whole, out->reply);
+	}
+}
+
+static enum step finish(struct rules_eval *eval, uint32_t index, struct rules_verdict *out)
+{
+	if (eval->hangs && !same_outcome(eval, eval->hanging, index)) {
 		tempfail(eval, out);
 		return STEP_DONE;
 	}
-	struct outcome o = outcome_of(rules, index);
+	struct outcome o = outcome_of(eval, index);
 	eval->next = index;
 	eval->has_outcome = true;
 	if (lacks_name(eval, o.message))
 		return STEP_WAIT;
-	*out = (struct rules_verdict){ .kind = o.kind, .needs = o.needs, .delay_s = o.delay_s, .rule_index = RULES_NO_INDEX };
-	out->close_session = o.kind == VERDICT_DENY;
-	if (index < rules->count) {
-		out->rule_index = index;
-		out->rule_line = rules->items[index].line;
-	}
-	if (o.message) {
-		match_begin(&m, eval->from);
-		struct span from = m.whole;
-		match_begin(&m, eval->to);
-		rules_message_render(o.message, eval->facts, from, m.whole, out->reply);
-	}
+	fill_verdict(eval, index, &o, out);
 	return STEP_DONE;
+}
+
+/* A rule that matched and is not the outcome.  What a dry run would have said is told with what is known by now: it waits for nothing. */
+static void tell(const struct rules_eval *eval, const struct rule *rule)
+{
+	const struct rules_hooks *hooks = eval->hooks;
+	if (hooks && hooks->debug && !rule->action.is_dry_run)
+		hooks->debug(hooks->ctx, eval->next, rule->line);
+	if (hooks && hooks->dry_run && rule->action.is_dry_run) {
+		struct outcome o = outcome_of(eval, eval->next);
+		struct rules_verdict verdict;
+		fill_verdict(eval, eval->next, &o, &verdict);
+		hooks->dry_run(hooks->ctx, &verdict);
+	}
 }
 
 /* Puts what the pending lists lack into the table.  False when they can't be waited for (the table is full). */
@@ -218,10 +250,10 @@ enum step rules_eval_run(struct rules_eval *eval, struct rules_verdict *out)
 		if (judge_rule(eval, rule, &m, &j) == TRI_PENDING && ask_for_facts(eval, rule, &m, &j))
 			return STEP_WAIT;
 		trace(eval, rule, &j);
-		if (j.result == TRI_TRUE && rule->action.kind != ACTION_DEBUG)
+		if (j.result == TRI_TRUE && is_decisive(rule))
 			return finish(eval, index, out);
-		if (j.result == TRI_TRUE && eval->hooks && eval->hooks->debug)
-			eval->hooks->debug(eval->hooks->ctx, index, rule->line);
+		if (j.result == TRI_TRUE)
+			tell(eval, rule);
 		if (j.result == TRI_UNKNOWN && hang_on(eval, rule, &j)) {
 			tempfail(eval, out);
 			return STEP_DONE;

@@ -66,6 +66,8 @@ static void prefetch_set(const struct pattern_set *set, struct rules_facts *fact
 /* The fact table serves as the set in which each key is once. */
 static void prefetch_all(const struct rules *rules, struct rules_facts *facts)
 {
+	if (rules->facts & (1u << FACT_NAME))
+		(void)facts_want(facts, &(struct fact_key){ .kind = FACT_NAME }); /* access tables need no pattern for it */
 	for (uint32_t r = 0; r < rules->count; r++) {
 		const struct rule_list *source = &rules->items[r].lists[RULES_LIST_SOURCE];
 		for (uint32_t i = 0; source->facts && i < source->part_count; i++)

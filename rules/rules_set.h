@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "access.h"
 #include "candidates.h"
 #include "rules.h"
 #include "rules_action.h"
@@ -24,6 +25,13 @@ struct rule {
 	struct rules_action action;
 	struct rule_list lists[RULES_LIST_COUNT];
 	const struct rules_message *message; /* deny and noto rules */
+	const struct access_table *access;   /* access rules */
+};
+
+struct rules_access_file {
+	struct rules_access_file *next;
+	struct span path;
+	struct access_table *table; /* NULL: has errors, which were reported */
 };
 
 struct rules {
@@ -40,6 +48,7 @@ struct rules {
 	struct pattern_regexes regexes;
 	struct pattern_files files;
 	struct candidates candidates;
+	struct rules_access_file *access_files; /* each table is built once, however many rules name it */
 };
 
 /* Once, when all rules are there: collects what rules_prefetch will ask for.  ERR_NOMEM. */

@@ -125,6 +125,36 @@ static void see_trace(void *ctx, const struct rules_trace *t)
 		       tri_name(t->result), t->result == TRI_TRUE ? "-" : rules_list_name(t->decided_by), SPAN_FMT(t->pattern), t->why);
 }
 
+static void see_dry_run(void *ctx, const struct rules_verdict *verdict)
+{
+	struct seen *seen = ctx;
+	size_t len = strlen(seen->text);
+	(void)snprintf(seen->text + len, sizeof seen->text - len, "%u %s %s;", verdict->rule_line, verdict_kind_name(verdict->kind), verdict->reply);
+}
+
+static void test_dry_run(void **state)
+{
+	struct rules_options options;
+	struct seen seen = { "" };
+	struct rules_facts facts = { .client = { .addr = { ADDR_V4, { 10, 1, 2, 3 } } } };
+	const struct rules_hooks hooks = { .ctx = &seen, .dry_run = see_dry_run };
+	struct rules_eval eval;
+	struct rules_verdict verdict;
+	(void)state;
+	rules_options_defaults(&options);
+	struct rules *rules = world_compile("dry-run noto:10/8:ALL:ALL:551 not %T\ndry-run  allow|allow-filter:ALL:ALL:ALL\n"
+					    "dry-run deny:11/8:ALL:ALL\ndry-run deny:RBL.z1:ALL:ALL\nallow:ALL:ALL:ALL\n", &options);
+	rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("<c@ours.org>"), &hooks);
+	while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
+		facts_fail_unasked(&facts, "no resolver");
+	assert_string_equal(seen.text, "1 noto 551 5.7.1 not c@ours.org;2 allow ;");
+	assert_int_equal(verdict.kind, VERDICT_ALLOW);
+	assert_int_equal(verdict.rule_line, 5);
+	rules_eval_end(&eval);
+	facts_free(&facts);
+	rules_release(&rules);
+}
+
 static void test_hooks(void **state)
 {
 	struct rules_options options;
@@ -132,7 +162,7 @@ static void test_hooks(void **state)
 	struct rules_eval eval;
 	struct rules_verdict verdict;
 	struct seen seen = { "" };
-	const struct rules_hooks hooks = { &seen, see_debug, see_trace };
+	const struct rules_hooks hooks = { .ctx = &seen, .debug = see_debug, .trace = see_trace };
 	(void)state;
 	rules_options_defaults(&options);
 	struct rules *rules = world_compile("deny:TRUSTED:ALL:ALL\ndebug:ALL:ALL:ALL\nnoto:RBL.z1:ALL:ALL\nallow:10/8:ALL:*@ours.org\n", &options);
@@ -260,6 +290,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_that_matters),
 		cmocka_unit_test(test_unknown_that_does_not),
 		cmocka_unit_test(test_hooks),
+		cmocka_unit_test(test_dry_run),
 		cmocka_unit_test(test_prefetch),
 		cmocka_unit_test(test_reply_waits_for_the_name),
 		cmocka_unit_test(test_fact_table),
