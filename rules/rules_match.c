@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "glob.h"
+#include "list_index.h"
 #include "rules_match_table.h"
 #include "rules_pattern.h"
 
@@ -271,7 +272,7 @@ enum tri pattern_match(const struct pattern *pattern, struct match *m)
 
 enum tri pattern_set_match(const struct pattern_set *set, struct match *m)
 {
-	enum tri result = TRI_FALSE;
+	enum tri result = tri_of(set->index && list_index_match(set->index, m));
 	for (uint32_t i = 0; i < set->count && result != TRI_TRUE; i++)
 		result = tri_or(result, pattern_match(&set->items[i], m));
 	return result;

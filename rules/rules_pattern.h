@@ -92,9 +92,12 @@ struct pattern {
 	} u;
 };
 
+struct list_index;
+
 /* Patterns of which one must match.  Those that need no fact come first. */
 struct pattern_set {
 	struct pattern *items;
+	const struct list_index *index; /* FILE= lists: holds the patterns that are not in items; may be NULL */
 	uint32_t count, free_count; /* the first free_count need no fact */
 	uint32_t facts;
 };

@@ -1,43 +1,97 @@
 #include "rules_pattern_file.h"
 
-/* Lines that hold a pattern; the array is made in one piece. */
-static uint32_t count_lines(struct span text)
+#include <stdlib.h>
+
+#include "list_index.h"
+
+/* A list while it is read: what has a key goes into the index, the rest is kept as patterns. */
+struct list_reader {
+	struct pattern_builder *b;
+	enum pattern_where where;
+	struct list_index_builder index;
+	struct pattern *kept;
+	uint32_t count;
+	size_t room;
+	uint32_t facts;
+	bool has_name; /* one pattern about the name is kept: it stands for the others while the name is not known */
+};
+
+static int keep(struct list_reader *r, struct span word, const struct rules_place *place)
 {
-	struct span rest = text, line;
-	uint32_t count = 0;
-	while (span_cut(&rest, '\n', &line)) {
-		line = span_trim(line);
-		if (line.len && line.ptr[0] != '#')
-			count++;
+	struct pattern_builder silent = *r->b;
+	silent.diags = NULL; /* whatever is wrong with it was reported already */
+	if (r->count == r->room) {
+		size_t room = r->room * 2 + 16;
+		struct pattern *kept = realloc(r->kept, room * sizeof *kept);
+		if (!kept)
+			return ERR_NOMEM;
+		r->kept = kept;
+		r->room = room;
 	}
-	return count;
+	int err = pattern_parse(&silent, r->where, word, place, &r->kept[r->count]);
+	r->count += !err;
+	return err;
+}
+
+/* Parsed into memory that is given back at once: of most patterns nothing but the key stays. */
+static int read_word(struct list_reader *r, struct span word, const struct rules_place *place)
+{
+	struct arena arena = { 0 };
+	struct pattern_regexes regexes = { 0 };
+	struct pattern_builder scratch = *r->b;
+	struct pattern pattern;
+	struct pattern_key key;
+	scratch.arena = &arena;
+	scratch.regexes = &regexes;
+	int err = pattern_parse(&scratch, r->where, word, place, &pattern);
+	if (!err && pattern_key_of(&pattern, &key) && key.says_all && (!key_is_name(key.kind) || r->has_name)) {
+		r->facts |= pattern.facts;
+		err = list_index_add(&r->index, &key);
+	} else if (!err) {
+		r->has_name = r->has_name || pattern.kind == PATTERN_HOST_GLOB;
+		err = keep(r, word, place);
+	}
+	pattern_regexes_free(&regexes);
+	arena_free(&arena);
+	return err;
+}
+
+static int finish_list(struct list_reader *r, struct pattern_set *set)
+{
+	struct list_index *index = arena_alloc(r->b->arena, sizeof *index);
+	set->items = arena_alloc(r->b->arena, r->count * sizeof *set->items);
+	if (!index || !set->items)
+		return ERR_NOMEM;
+	if (r->count)
+		memcpy(set->items, r->kept, r->count * sizeof *set->items);
+	set->count = r->count;
+	pattern_set_finish(set);
+	set->facts |= r->facts;
+	set->index = index;
+	return list_index_finish(&r->index, r->b->arena, index);
 }
 
 static int build(struct pattern_builder *b, enum pattern_where where, const struct rules_source_file *file, struct pattern_set *set)
 {
 	struct span rest = file->text, line;
 	struct rules_place place = { file->path, 0, 1 };
+	struct list_reader r = { .b = b, .where = where, .index = { .source = file->text } };
 	int first_err = 0;
-	set->items = arena_alloc(b->arena, count_lines(file->text) * sizeof *set->items);
-	if (!set->items)
-		return ERR_NOMEM;
-	while (span_cut(&rest, '\n', &line)) {
+	while (first_err != ERR_NOMEM && span_cut(&rest, '\n', &line)) {
 		const char *begin = line.ptr;
 		place.line++;
 		line = span_trim(line);
 		if (line.len == 0 || line.ptr[0] == '#')
 			continue;
 		place.column = (uint32_t)(line.ptr - begin) + 1;
-		int err = pattern_parse(b, where, line, &place, &set->items[set->count]);
-		if (err == ERR_NOMEM)
-			return err;
+		int err = read_word(&r, line, &place);
 		if (err)
 			first_err = err;
-		else
-			set->count++;
 	}
-	pattern_set_finish(set);
-	return first_err;
+	int err = finish_list(&r, set);
+	list_index_abandon(&r.index);
+	free(r.kept);
+	return err ? err : first_err;
 }
 
 int pattern_file_find(struct pattern_builder *b, enum pattern_where where, struct span path, const struct rules_place *place,
