@@ -17,6 +17,12 @@ static void log_note(void *ctx, enum fact_note note, struct span name)
 	log_kv(LOG_LEVEL_WARN, &kv);
 }
 
+static void facts_arrived(void *ctx)
+{
+	const struct policy *policy = ctx;
+	policy->arrived(policy->ctx);
+}
+
 void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, const struct origdst *where, struct span iface, bool trusted,
 		 loop_fn arrived, void *ctx)
 {
@@ -24,8 +30,11 @@ void policy_open(struct policy *policy, struct session_host *host, uint64_t sid,
 		.host = host,
 		.facts.client = { .addr = where->client.addr, .dst = where->original.addr, .trusted = trusted, .iface = iface },
 		.sid = sid,
+		.arrived = arrived,
+		.ctx = ctx,
 	};
-	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, arrived, log_note, ctx);
+	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, facts_arrived, log_note,
+			 policy);
 	/* What some rule could need is asked for now, all at once, so that it is there by RCPT. */
 	rules_prefetch(host->rules, &policy->facts);
 	fact_finder_fetch(&policy->finder);

@@ -17,6 +17,8 @@ struct policy {
 	struct rules_facts facts;
 	struct fact_finder finder;
 	uint64_t sid;
+	loop_fn arrived;
+	void *ctx;
 };
 
 /* sid: for the log.  iface: borrowed for as long as the policy is open.  The policy must not be moved in memory while it is open. */

@@ -1,0 +1,368 @@
+"""Facts in real sessions: unbound for names, rbldnsd for block lists, and a name server that misbehaves (dns_stub.py)."""
+
+import json
+import re
+import time
+
+import pytest
+
+from installation import HERE, Installation, Talk, make_reachable
+from netlab import PYTHON, Lab, wait_until
+
+LISTS = {
+    "good": ":127.0.0.2:listed\n127.0.0.2\n192.0.2.66\n:127.0.0.9:other\n192.0.2.12\n",
+    "good6": ":127.0.0.2:listed\n2001:db8:1::66\n",
+    "error": ":127.255.255.254:you may not ask\n192.0.2.0/24\n:127.0.0.2:test\n127.0.0.2\n",
+    "outside": ":192.0.2.200:parked\n192.0.2.0/24\n:127.0.0.2:test\n127.0.0.2\n",
+    "all": ":127.0.0.2:everybody\n0/0\n",
+    "gone": "$SOA 5 ns.test. admin.test. 0 600 300 86400 5\n:127.0.0.2:x\n10.0.0.1\n",
+    "domains": ":127.0.0.2:listed\nbad.example\n.worse.example\n",
+}
+STUB_PORT, LIST_PORT = 5354, 5353
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with Lab("ptest-dns") as made:
+        directory = tmp_path_factory.mktemp("lists")
+        make_reachable(directory)
+        for name, text in LISTS.items():
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o644)
+        zones = ["good.test:ip4set:good", "good.test:ip6trie:good6", "error.test:ip4set:error", "outside.test:ip4set:outside", "all.test:ip4trie:all",
+                 "gone.test:ip4set:gone", "domains.test:dnset:domains"]
+        made.popen("inet", ["rbldnsd", "-n", "-c", "1s", "-u", "nobody:nogroup", "-w", directory, "-b", f"{made.DNS4}/{LIST_PORT}", *zones])
+        for zone, server in {**{z.split(":")[0]: f"{made.DNS4}@{LIST_PORT}" for z in zones}, "lame.test": f"{made.DNS4}@{LIST_PORT}",
+                             "dead.test": f"{made.DNS4}@9", "silent.test": "192.0.2.11@5399"}.items():
+            made._unbound_control("local_zone", zone, "transparent")
+            made._unbound_control("stub_add", zone, server)
+        made.exec("inet", "nft", "add table ip mute; add chain ip mute in { type filter hook input priority 0; }; add rule ip mute in udp dport 5399 drop")
+        made.divert("up", "--iface", "wan")
+        made.lists = directory
+        yield made
+
+
+@pytest.fixture
+def posternd(lab, tmp_path):
+    running = []
+
+    def start(rules, **options):
+        options.setdefault("dns_deadline", "2s")
+        post = Installation(lab, tmp_path, rules=rules, options={k.replace("_", "-"): v for k, v in options.items()})
+        running.append(post)
+        post.start_daemon()
+        return post
+
+    yield start
+    for post in running:
+        post.__exit__()
+
+
+class Stub:
+    """The misbehaving name server; zone is what it answers."""
+
+    def __init__(self, lab, directory):
+        self.lab, self.zone_path, self.log_path = lab, directory / "zone.json", directory / "questions"
+
+    def set(self, zone):
+        other = self.zone_path.with_suffix(".new")
+        other.write_text(json.dumps(zone))
+        other.replace(self.zone_path)
+
+    def start(self, zone):
+        self.set(zone)
+        self.proc = self.lab.popen("inet", [PYTHON, HERE / "dns_stub.py", self.lab.DNS4, STUB_PORT, self.zone_path, self.log_path])
+        self.lab.wait_listening("inet", STUB_PORT, self.proc)
+
+    def questions(self, word=""):
+        return [line.split()[1:] for line in self.log_path.read_text().splitlines() if word in line] if self.log_path.exists() else []
+
+
+@pytest.fixture
+def stub(lab, tmp_path):
+    made = Stub(lab, tmp_path)
+    yield made
+    if hasattr(made, "proc"):
+        lab.stop(made.proc)
+
+
+AT_STUB = {"resolver": f"192.0.2.53:{STUB_PORT}"}
+PTR10, FORWARD = "10.2.0.192.in-addr.arpa PTR", "mail.client.example A"
+
+
+def ask(post, source=None, sender="a@sender.example", to="b@protected.example"):
+    with post.talk(source=source) as talk:
+        talk.hello()
+        reply = talk.say(f"MAIL FROM:<{sender}>")
+        return talk.say(f"RCPT TO:<{to}>") if reply.code == 250 else reply
+
+
+def yes_if(source="ALL", sender="ALL"):
+    """250: the pattern matches; 550: it does not; 451: not known."""
+    return f"allow:{source}:{sender}:ALL\nnoto:ALL:ALL:ALL:550 5.7.1 no\n"
+
+
+def code(*args, **kw):
+    return ask(*args, **kw).code
+
+
+# ---- names
+
+def test_known_and_names(posternd, lab):
+    post = posternd("allow:KNOWN:ALL:known@ALL\nallow:UNKNOWN:ALL:unknown@ALL\nallow:*.example.net:ALL:name@ALL\nallow:/^client1[01]\\.example\\.net$/:ALL:regex@ALL\n"
+                    "noto:ALL:ALL:ALL:550 5.7.1 you are %H\n")
+    for source in (lab.CLIENT4, lab.CLIENT6):
+        assert [code(post, source, to=f"{to}@p.example") for to in ("known", "unknown", "name", "regex")] == [250, 550, 250, 250]
+        assert ask(post, source).text == "5.7.1 you are client10.example.net"
+    for source in (lab.SPAMMER4, lab.SPAMMER6):
+        assert [code(post, source, to=f"{to}@p.example") for to in ("known", "unknown", "name", "regex")] == [550, 250, 550, 550]
+        assert ask(post, source).text == "5.7.1 you are UNKNOWN"
+        assert re.search(rf'ev=name-spoof client={re.escape(source)} name=trusted\.example\.net msg="probable spoof', post.log())
+
+
+def test_names_that_look_like_addresses(posternd, stub, lab):
+    stub.start({PTR10: ["192.0.2.11"], "192.0.2.11 A": ["192.0.2.10"], "11.2.0.192.in-addr.arpa PTR": ["2001:db8::1"]})
+    post = posternd(yes_if("KNOWN 192.0.2.11") , **AT_STUB)
+    assert code(post) == 550
+    assert re.search(r'ev=name-attack client=192\.0\.2\.10 name=192\.0\.2\.11 msg="attack', post.log())
+    assert code(post, "192.0.2.11") == 250 and "name-attack client=192.0.2.11 name=2001:db8::1" in post.log()
+    assert not stub.questions("192.0.2.11 A"), "such a name is never asked for"
+
+
+def test_several_names_at_most_five(posternd, stub):
+    names = [f"{c}.client.example" for c in "hgfedcba"]
+    stub.start({PTR10: names, **{f"{name} A": ["192.0.2.10" if name[0] in "ceh" else "192.0.2.99"] for name in names}})
+    post = posternd("noto:ALL:ALL:ALL:550 5.7.1 %H\n", **AT_STUB)
+    assert ask(post).text == "5.7.1 c.client.example", "the first in order that is confirmed"
+    assert len(stub.questions("client.example A")) == 5
+
+
+@pytest.mark.parametrize("zone", [
+    {PTR10: {"drop": True}}, {PTR10: {"rcode": 2}}, {PTR10: {"rcode": 5}},
+    {PTR10: ["mail.client.example"], FORWARD: {"drop": True}}, {PTR10: ["mail.client.example"], FORWARD: {"rcode": 2}},
+    {PTR10: ["mail.client.example"], FORWARD: {"cname": "x.client.example"}, "x.client.example A": {"cname": "mail.client.example"}},
+], ids=["silent", "servfail", "refused", "silent-forward", "servfail-forward", "cname-loop"])
+def test_name_that_cannot_be_known(posternd, stub, zone):
+    stub.start(zone)
+    post = posternd("noto:KNOWN:ALL:ALL\nallow:ALL:ALL:ALL\n", **AT_STUB)
+    reply = ask(post)
+    assert reply.code == 451 and reply.text.startswith("4.4.3 ")
+    assert re.search(r"ev=rcpt verdict=tempfail rule=1 .*unknown=", post.log())
+
+
+def test_alias_and_truncation(posternd, stub):
+    stub.start({PTR10: {"cname": "10.sub.example"}, "10.sub.example PTR": {"truncate": True, "answer": ["mail.client.example"]},
+                FORWARD: {"truncate": True, "answer": ["192.0.2.10"]}})
+    assert code(posternd(yes_if("mail.client.example"), **AT_STUB)) == 250
+    assert ["tcp", "mail.client.example", "A"] in stub.questions()
+
+
+# ---- block lists
+
+def test_block_lists(posternd, lab):
+    post = posternd("noto:RBL.good.test=127.0.0.2:ALL:two@ALL:550 two\nnoto:RBL.good.test=127.0.0.3-127.0.0.9:ALL:range@ALL:550 range\n"
+                    "noto:RBL.good.test:ALL:any@ALL:550 any\nallow:ALL:ALL:ALL\n")
+    assert [code(post, lab.SPAMMER4, to=f"{to}@p.example") for to in ("two", "range", "any")] == [550, 250, 550]
+    assert [code(post, "192.0.2.12", to=f"{to}@p.example") for to in ("two", "range", "any")] == [250, 550, 550]
+    assert [code(post, lab.CLIENT4, to=f"{to}@p.example") for to in ("two", "range", "any")] == [250, 250, 250]
+    assert code(post, lab.SPAMMER6, to="any@p.example") == 550 and code(post, lab.CLIENT6, to="any@p.example") == 250
+    wait_until(lambda: post.status()["counters"]["dns_queries"] > 0, "counted queries")
+    assert post.status()["counters"]["dns_cache_hits"] > 0
+
+
+@pytest.mark.parametrize("zone", ["error.test", "outside.test", "lame.test", "dead.test", "silent.test"])
+def test_list_that_cannot_be_asked(posternd, zone):
+    post = posternd(f"noto:RBL.{zone}:ALL:ALL\nallow:ALL:ALL:ALL\n")
+    assert code(post) == 451
+    counter = "list_errors" if zone in ("error.test", "outside.test") else "facts_failed"
+    wait_until(lambda: post.status()["counters"][counter] > 0, f"{counter} to be counted")
+
+
+def test_unaffected_by_dead_lists(posternd):
+    """What hangs on no list is not touched by one that is down; and on-unknown = skip takes it for no match."""
+    rules = "noto:RBL.dead.test:ALL:listed@ALL\nallow:ALL:ALL:ALL\n"
+    post = posternd(rules)
+    assert code(post, to="other@p.example") == 250 and code(post, to="listed@p.example") == 451
+    post.__exit__()
+    assert code(posternd(rules, on_unknown="skip"), to="listed@p.example") == 250
+
+
+def test_domain_list(posternd):
+    post = posternd("noto:ALL:RHS.domains.test:ALL:550 listed\nallow:ALL:ALL:ALL\n")
+    senders = ["x@bad.example", "x@a.worse.example", "x@BAD.Example", "x@fine.example", "", "x@[192.0.2.1]"]
+    assert [code(post, sender=sender) for sender in senders] == [550, 550, 550, 250, 250, 250]
+
+
+def test_broken_lists_are_switched_off(posternd, lab):
+    post = posternd("noto:RBL.all.test:ALL:all@ALL\nnoto:RBL.gone.test:ALL:gone@ALL\nnoto:RBL.good.test:ALL:good@ALL\nallow:ALL:ALL:ALL\n", list_check="72s", workers=1)
+    post.wait_log(r"ev=list-broken .*all\.test .*must not")
+    post.wait_log(r"ev=list-broken .*gone\.test .*does not list")
+    assert code(post, to="all@p.example") == 451 and code(post, to="gone@p.example") == 451
+    assert code(post, lab.SPAMMER4, to="good@p.example") == 550 and "list-broken msg=\"block list good.test" not in post.log()
+    (lab.lists / "gone").write_text(LISTS["gone"] + "127.0.0.2\n")
+    try:
+        wait_until(lambda: lab.exec("inet", "unbound-control", "-c", lab.state / "unbound.conf", "flush_zone", "gone.test") and
+                   "list-works" in post.log(), "the list to come back", limit_s=40, pause_s=0.5)
+        assert code(post, "192.0.2.11", to="gone@p.example") == 250
+        assert post.log().count("list-broken") == 2
+    finally:
+        (lab.lists / "gone").write_text(LISTS["gone"])
+
+
+def test_ten_lists_cost_one_round_trip(posternd, stub):
+    """Every answer takes a second."""
+    stub.start({f"*.l{i}.test A": {"delay": 1} for i in range(10)})
+    post = posternd("".join(f"noto:RBL.l{i}.test:ALL:ALL\n" for i in range(10)) + "allow:ALL:ALL:ALL\n", dns_deadline="8s", list_check=0, **AT_STUB)
+    begin = time.monotonic()
+    assert code(post) == 250
+    assert time.monotonic() - begin < 4
+    asked = [name for _, name, kind in stub.questions(" A") if kind == "A"]
+    assert len(set(asked)) == 10
+
+
+def test_one_query_for_all_who_ask(posternd, stub, lab):
+    stub.start({"*.l.test A": {"delay": 0.7}})
+    post = posternd("noto:RBL.l.test:ALL:ALL\nallow:ALL:ALL:ALL\n", workers=1, list_check=0, dns_deadline="8s", **AT_STUB)
+    talks = [post.talk() for _ in range(20)]
+    for talk in talks:
+        talk.send("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<b@p.example>\r\n")
+    for talk in talks:
+        assert [talk.reply().code for _ in range(3)] == [250, 250, 250]
+        talk.close()
+    assert len(stub.questions("10.2.0.192.l.test")) == 1
+
+
+def test_waiting_session_holds_up_nobody(posternd, stub, lab):
+    stub.start({"66.2.0.192.l.test A": {"drop": True}})
+    post = posternd("noto:RBL.l.test:ALL:ALL\nallow:ALL:ALL:ALL\n", workers=1, list_check=0, dns_deadline="10s", **AT_STUB)
+    with post.talk(source=lab.SPAMMER4) as slow:
+        slow.send("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<b@p.example>\r\nNOOP\r\n")
+        assert [slow.reply().code for _ in range(2)] == [250, 250]
+        begin = time.monotonic()
+        assert code(post) == 250 and time.monotonic() - begin < 3
+        assert [slow.reply().code for _ in range(2)] == [451, 250], "in order"
+
+
+def test_client_leaves_while_facts_are_on_their_way(posternd, stub, lab):
+    stub.start({"*.l.test A": {"delay": 0.5}, PTR10: {"delay": 0.3, "answer": ["mail.client.example"]}, FORWARD: {"delay": 0.5}})
+    post = posternd("noto:RBL.l.test KNOWN NS=KNOWN:NS=10.0.0.0/8 RHS.r.test:ALL\nallow:ALL:ALL:ALL\n", workers=1, list_check=0, **AT_STUB)
+    pids = post.worker_pids()
+    for _ in range(30):
+        with post.talk() as talk:
+            talk.send("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<b@p.example>\r\n")
+    time.sleep(2)
+    assert post.worker_pids() == pids and code(post) in (250, 451)
+
+
+# ---- NS=
+
+HOSTS = {
+    PTR10: ["mail.client.example"], FORWARD: ["192.0.2.10"], "client.example NS": ["ns1.host.example"], "client.example MX": ["10 mx.host.example"],
+    "ns1.host.example A": ["10.1.1.1"], "mx.host.example A": ["10.2.2.2"], "mx.host.example AAAA": ["2001:db8:9::1"],
+    "sender.example NS": ["ns1.host.example"], "only.example A": ["10.3.3.3"],
+}
+
+
+@pytest.mark.parametrize("pattern, yes", [
+    ("NS=10.1.1.1", True), ("NS=10.2.0.0/16", True), ("NS=[2001:db8:9::]/64", True), ("NS=10.2.*", True), ("NS=*.host.example", True),
+    ("NS=/^ns1\\./", True), ("NS=10.9.9.9", False), ("NS=*.other.example", False), ("NS=KNOWN", True), ("NS=UNKNOWN", False),
+])
+def test_hosts_of_the_client(posternd, stub, pattern, yes):
+    stub.start(HOSTS)
+    assert code(posternd(yes_if(pattern), **AT_STUB)) == (250 if yes else 550)
+    assert not [q for q in stub.questions() if "." not in q[1]], "a single label is never asked for"
+
+
+def test_hosts_of_the_sender(posternd, stub):
+    stub.start(HOSTS)
+    post = posternd("allow:ALL:NS=10.1.1.1:ns@ALL\nallow:ALL:NS=KNOWN:known@ALL\nallow:ALL:*x@NS=10.1.1.1:x@ALL\nnoto:ALL:ALL:ALL\n", **AT_STUB)
+    expected = {("a@sender.example", "ns"): 250, ("a@deep.below.sender.example", "ns"): 250, ("a@nowhere.example", "ns"): 550, ("", "ns"): 550,
+                ("a@sender.example", "known"): 250, ("a@below.sender.example", "known"): 550, ("a@only.example", "known"): 250,
+                ("a@nowhere.example", "known"): 550, ("x@sender.example", "x"): 250, ("y@sender.example", "x"): 550}
+    assert {key: code(post, sender=key[0], to=f"{key[1]}@p.example") for key in expected} == expected
+
+
+def test_two_hundred_name_servers(posternd, stub):
+    names = [f"ns{i:03}.host.example" for i in range(200)]
+    stub.start({"many.example NS": names, **{f"{name} A": [f"10.0.{i}.1"] for i, name in enumerate(names)}})
+    post = posternd("allow:ALL:NS=10.0.99.1:last@ALL\nallow:ALL:NS=10.0.100.1:over@ALL\nnoto:ALL:ALL:ALL\n", dns_deadline="10s", **AT_STUB)
+    assert code(post, sender="a@many.example", to="last@p.example") == 250
+    assert code(post, sender="a@many.example", to="over@p.example") == 550
+    assert len({name for _, name, _ in stub.questions("host.example A")}) == 100
+
+
+# ---- ident
+
+IDENT = r"""
+import socket, sys
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((sys.argv[1], 113)); s.listen(9)
+while True:
+    c, a = s.accept(); q = c.recv(100).decode().strip(); c.sendall((sys.argv[2].replace("PORTS", q)).encode().decode("unicode_escape").encode("latin-1"))
+    c.close()
+"""
+
+
+@pytest.mark.parametrize("answer, yes", [
+    (r"PORTS : USERID : UNIX : alice\r\n", "alice known"), (r"PORTS:USERID:OTHER:alice", "alice known"), (r"PORTS : ERROR : NO-USER\r\n", ""),
+    (r"1, 2 : USERID : UNIX : alice\r\n", ""), (r"PORTS : USERID : UNIX : bob\r\n", "known"), ("x" * 5000, ""), ("", ""),
+])
+def test_ident(posternd, lab, answer, yes):
+    server = lab.popen("inet", [PYTHON, "-c", IDENT, lab.CLIENT4, answer])
+    try:
+        lab.wait_listening("inet", 113, server)
+        post = posternd("allow:alice@ALL:ALL:alice@ALL\nallow:KNOWN@ALL:ALL:known@ALL\nallow:ALL:USER@ALL:user@ALL\nnoto:ALL:ALL:ALL\n")
+        assert [to for to in ("alice", "known") if code(post, to=f"{to}@p.example") == 250] == yes.split()
+        assert code(post, sender="alice@x.example", to="user@p.example") == (250 if "alice" in yes else 550)
+    finally:
+        lab.stop(server)
+
+
+def test_ident_without_an_answer(posternd, lab):
+    post = posternd("noto:KNOWN@ALL:ALL:ident@ALL\nallow:ALL:ALL:ALL\n", ident_timeout="1s")
+    assert code(post, to="ident@p.example") == 250, "nobody listens there: no user"
+    with lab.listen("inet", lab.CLIENT4, 113):
+        assert code(post, to="ident@p.example") == 451
+
+
+# ---- the domain of the sender
+
+def test_sender_domain(posternd, lab, stub):
+    stub.start({PTR10: ["mail.client.example"], FORWARD: ["192.0.2.10"], "mx.example MX": ["10 m.example"], "a.example A": ["10.0.0.1"],
+                "six.example AAAA": ["2001:db8::1"], "null.example MX": ["0 ."], "null.example A": ["10.0.0.1"], "txt.example TXT": ["x"],
+                "servfail.example MX": {"rcode": 2}})
+    post = posternd("allow:KNOWN:ALL:ALL\n", check_sender_domain="yes", **AT_STUB)
+    for domain in ("mx.example", "a.example", "six.example", "servfail.example", "[192.0.2.1]"):
+        assert code(post, sender=f"x@{domain}") == 250, domain
+    assert code(post, sender="") == 250
+    for domain in ("nothing.example", "txt.example"):
+        reply = ask(post, sender=f"x@{domain}")
+        assert reply.code == 550 and reply.text.startswith("5.1.8 "), reply
+    reply = ask(post, sender="x@null.example")
+    assert reply.code == 550 and reply.text.startswith("5.7.27 ")
+    assert re.search(r'msg="Rejected from address with unresolvable domain: <x@nothing\.example> from mail\.client\.example \[192\.0\.2\.10\]"', post.log())
+    with post.talk() as talk:
+        talk.send("EHLO c.example\r\nMAIL FROM:<x@nothing.example>\r\nRCPT TO:<b@p.example>\r\nMAIL FROM:<x@a.example>\r\nRCPT TO:<b@p.example>\r\nDATA\r\n")
+        assert [talk.reply().code for _ in range(6)] == [250, 550, 503, 250, 250, 354], "what builds on MAIL waits for it"
+
+
+def test_sender_domain_is_off_by_default(posternd):
+    assert code(posternd("allow:ALL:ALL:ALL\n"), sender="x@nothing.example") == 250
+
+
+# ---- the resolver itself
+
+def test_no_server_answers(posternd):
+    post = posternd("noto:KNOWN:ALL:known@ALL\nallow:ALL:ALL:ALL\n", resolver="192.0.2.99")
+    assert code(post, to="other@p.example") == 250 and code(post, to="known@p.example") == 451
+
+
+def test_reload_takes_other_servers(posternd, stub, lab):
+    post = posternd(yes_if("client10.example.net"))
+    assert code(post) == 250
+    stub.start({PTR10: ["mail.client.example"], FORWARD: ["192.0.2.10"]})
+    post.options.update(AT_STUB)
+    post.write_conf()
+    post.daemon.send_signal(1)
+    post.wait_log("ev=reloaded")
+    wait_until(lambda: code(post) == 550, "the other server to be asked")
+    assert stub.questions("in-addr.arpa PTR")
