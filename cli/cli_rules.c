@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli_replay.h"
 #include "cli_rules_json.h"
 
 #define EXIT_OK 0
@@ -16,6 +17,8 @@ static const char usage_text[] =
 	"       postern rules explain [--rules FILE] --ip ADDRESS --from ADDRESS --to ADDRESS [--name HOST] [--ident USER]\n"
 	"                [--trusted|--untrusted] [--iface NAME] [--dst ADDRESS] [--helo NAME] [--no-dns]\n"
 	"                [--no-match noto|allow] [--on-unknown tempfail|skip] [--json]\n"
+	"       postern rules replay --rules FILE [--no-match noto|allow] [--on-unknown tempfail|skip] [--dns] [--json] LOG...\n"
+	"       postern rules stats [-f CONFIGURATION | -d SPOOL] [--json]\n"
 	"The rule file is " DEFAULT_RULES " unless another one is named.\n";
 
 static int usage(const char *problem, const char *what)
@@ -289,11 +292,13 @@ static int explain(int argc, char **argv)
 int cli_rules(int argc, char **argv)
 {
 	if (argc < 2)
-		return usage("what about the rules", "check or explain");
+		return usage("what about the rules", "check, explain, replay or stats");
 	if (strcmp(argv[1], "check") == 0)
 		return check(argc - 1, argv + 1);
 	if (strcmp(argv[1], "explain") == 0)
 		return explain(argc - 1, argv + 1);
+	if (strcmp(argv[1], "replay") == 0)
+		return cli_replay(argc - 1, argv + 1);
 	if (strcmp(argv[1], "--help") == 0) {
 		(void)fputs(usage_text, stdout);
 		return EXIT_OK;

@@ -177,6 +177,15 @@ static int add_recipient(struct session *s, struct span path, const struct smtp_
 	return 0;
 }
 
+/* What is known about the client, for whoever reads the line again (`postern rules replay`): an empty value says that there is none, a
+ * missing key that it is not known. */
+static void log_client_fact(const struct session *s, struct kv *kv, const char *key, enum fact_kind kind)
+{
+	const struct fact *fact = facts_find(&s->policy.facts, &(struct fact_key){ .kind = kind });
+	if (fact && (fact->state == FACT_PRESENT || fact->state == FACT_ABSENT))
+		kv_span(kv, key, fact->state == FACT_PRESENT ? fact->value.text : SPAN_LIT(""));
+}
+
 static void log_verdict(const struct session *s, struct span to, const struct rules_verdict *v)
 {
 	struct kv kv;
@@ -186,7 +195,10 @@ static void log_verdict(const struct session *s, struct span to, const struct ru
 	kv_addr(&kv, "client", &s->where.client.addr);
 	kv_addr(&kv, "dst", &s->where.original.addr);
 	kv_text(&kv, "iface", session_listen(s)->iface);
+	kv_text(&kv, "trust", session_listen(s)->trusted ? "trusted" : "untrusted");
 	kv_text(&kv, "helo", s->helo);
+	log_client_fact(s, &kv, "name", FACT_NAME);
+	log_client_fact(s, &kv, "ident", FACT_IDENT);
 	kv_span(&kv, "from", s->txn->from);
 	kv_span(&kv, "to", to);
 	if (v->reply[0])
