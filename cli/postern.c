@@ -6,13 +6,16 @@
 #include "cli_options.h"
 #include "cli_queue.h"
 #include "cli_rules.h"
+#include "cli_rules_stats.h"
 #include "cli_status.h"
 
 static enum cli_exit run_rules(int argc, char **argv, struct cli_options *options)
 {
+	if (argc > 1 && strcmp(argv[1], "stats") == 0)
+		return cli_rules_stats(argc - 1, argv + 1, options);
 	if (!options->conf_path && !options->spool)
 		return (enum cli_exit)cli_rules(argc, argv);
-	cli_complain("rules takes neither -f nor -d: name the rule file, or use postern check");
+	cli_complain("only rules stats takes -f and -d: name the rule file, or use postern check");
 	return CLI_USAGE;
 }
 

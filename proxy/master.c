@@ -36,6 +36,7 @@ struct master {
 	struct worker_supply supply;
 	struct listeners listeners;
 	struct counters counters;
+	struct rule_stats *rule_stats;
 	struct spool_keeper *spool;
 	int pid_fd;
 	int control_fd;
@@ -96,9 +97,10 @@ static int open_all_prepriv(struct master *m, struct reason *why)
 {
 	const struct conf *conf = &m->options.conf;
 	char control_path[CONF_PATH_CAP + 16];
-	int err = rules_keeper_load(conf, &m->supply.rules_fd, why);
+	int err = rules_keeper_load(conf, m->worker_count, &m->supply.rules_fd, &m->rule_stats, why);
 	if (err)
 		return err;
+	m->supply.hits_fd = rule_stats_fd(m->rule_stats);
 	if (!priv_is_root())
 		return reason_set(why, ERR_PERM, "must be started as root: it binds to interfaces and starts its processes under other users");
 	err = daemon_pid_file_take(conf->pid_file, &m->pid_fd, why);
@@ -349,13 +351,14 @@ static void reload(struct master *m)
 	struct reason why = { "" };
 	struct name_servers name_servers;
 	int rules_fd = -1;
+	struct rule_stats *stats = NULL;
 	int err = m->options.conf_path[0] ? conf_read(m->options.conf_path, &conf, &why) : 0;
 	if (!err && unchangeable(&m->options.conf, &conf))
 		err = reason_set(&why, ERR_INVAL, "%s: a change of %s needs a restart", m->options.conf_path, unchangeable(&m->options.conf, &conf));
 	if (!err)
 		err = name_servers_find(conf.resolver, &name_servers, &why);
 	if (!err)
-		err = rules_keeper_load(&conf, &rules_fd, &why);
+		err = rules_keeper_load(&conf, m->worker_count, &rules_fd, &stats, &why);
 	if (err) {
 		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the running configuration and rules stay in force", why.text);
 		return;
@@ -365,11 +368,19 @@ static void reload(struct master *m)
 	m->supply.setup.conf.name_servers = name_servers;
 	(void)local_addrs_read(&m->supply.setup.conf.local_addrs);
 	log_set_level((enum log_level)conf.log_level);
+	/* The same rules go on counting. */
+	if (!rules_keeper_same(rules_fd, m->supply.rules_fd)) {
+		rule_stats_release(&m->rule_stats);
+		m->rule_stats = stats;
+		stats = NULL;
+		m->supply.hits_fd = rule_stats_fd(m->rule_stats);
+	}
+	rule_stats_release(&stats);
 	(void)close(m->supply.rules_fd);
 	m->supply.rules_fd = rules_fd;
 	for (size_t i = 0; i < m->worker_count; i++) {
 		worker_process_send(m->workers[i], ROLE_CONF, &m->supply.setup.conf, sizeof m->supply.setup.conf, -1);
-		worker_process_send(m->workers[i], ROLE_RULES, NULL, 0, rules_fd);
+		worker_process_send_rules(m->workers[i]);
 	}
 	log_event(LOG_LEVEL_INFO, "reloaded", "configuration and rules (%s) are in force for new recipients", conf.rules);
 }
@@ -392,6 +403,7 @@ static void on_question(void *ctx, struct control_client *client, struct span re
 	struct master_status_sources sources = {
 		.conf = &m->options.conf,
 		.counters = &m->counters,
+		.rule_stats = m->rule_stats,
 		.listeners = &m->listeners,
 		.workers = m->workers,
 		.worker_count = m->worker_count,
@@ -439,6 +451,7 @@ static void close_all(struct master *m)
 	for (size_t i = 0; i < sizeof m->signals / sizeof m->signals[0]; i++)
 		loop_signal_destroy(&m->signals[i]);
 	control_server_destroy(&m->control);
+	rule_stats_release(&m->rule_stats);
 	loop_timer_destroy(&m->forwarder_timer);
 	loop_timer_destroy(&m->drain_timer);
 	loop_destroy(&m->loop);
@@ -451,10 +464,12 @@ static void close_all(struct master *m)
 
 static int check_only(const struct options *options)
 {
+	struct rule_stats *stats = NULL;
 	struct reason why;
 	int fd;
-	if (rules_keeper_load(&options->conf, &fd, &why) != 0)
+	if (rules_keeper_load(&options->conf, 1, &fd, &stats, &why) != 0)
 		return complain(&why);
+	rule_stats_release(&stats);
 	(void)close(fd);
 	printf("configuration and rules (%s) are good\n", options->conf.rules);
 	return 0;

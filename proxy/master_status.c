@@ -87,8 +87,12 @@ static void answer_spool(const struct master_status_sources *from, struct contro
 
 void master_status_answer(const struct master_status_sources *from, struct control_client *client, struct span request)
 {
+	if (span_eq(span_trim(request), SPAN_LIT("rules stats"))) {
+		rule_stats_answer(from->rule_stats, client);
+		return;
+	}
 	if (!span_eq(span_trim(request), SPAN_LIT("status"))) {
-		control_end(client, ERR_INVAL, "posternd answers only: status");
+		control_end(client, ERR_INVAL, "posternd answers: status, rules stats");
 		return;
 	}
 	answer_daemon(from, client);

@@ -10,11 +10,13 @@
 #include "control.h"
 #include "counters.h"
 #include "listeners.h"
+#include "rule_stats.h"
 #include "worker_process.h"
 
 struct master_status_sources {
 	const struct conf *conf;
 	const struct counters *counters;
+	struct rule_stats *rule_stats;
 	const struct listeners *listeners;
 	struct worker_process *const *workers;
 	size_t worker_count;
@@ -23,7 +25,8 @@ struct master_status_sources {
 	bool is_draining;
 };
 
-/* "status": lines that begin with what=daemon, what=worker, what=listener, what=counters, what=spool.  Anything else is refused. */
+/* "status": lines that begin with what=daemon, what=worker, what=listener, what=counters, what=spool.  "rules stats": see rule_stats.h.
+ * Anything else is refused. */
 void master_status_answer(const struct master_status_sources *from, struct control_client *client, struct span request);
 
 #endif

@@ -64,11 +64,19 @@ struct span policy_client_name(const struct policy *policy)
 	return name && name->state == FACT_PRESENT ? name->value.text : SPAN_NONE;
 }
 
+/* A reload in the middle of a judgement has changed what the numbers mean. */
+static void count_hit(const struct judgement *j, uint32_t rule_index)
+{
+	struct session_host *host = j->policy->host;
+	if (j->eval.rules == host->rules)
+		rule_hits_add(&host->hits, host->worker, rule_index);
+}
+
 static void log_debug_rule(void *ctx, uint32_t rule_index, uint32_t rule_line)
 {
 	const struct judgement *j = ctx;
 	struct kv kv;
-	(void)rule_index;
+	count_hit(j, rule_index);
 	kv_init(&kv);
 	kv_printf(&kv, "sid", "%llx", (unsigned long long)j->sid);
 	kv_text(&kv, "ev", "rule-debug");
@@ -83,6 +91,7 @@ static void log_dry_run(void *ctx, const struct rules_verdict *verdict)
 {
 	const struct judgement *j = ctx;
 	struct kv kv;
+	count_hit(j, verdict->rule_index);
 	kv_init(&kv);
 	kv_printf(&kv, "sid", "%llx", (unsigned long long)j->sid);
 	kv_text(&kv, "ev", "rule-dry-run");
@@ -105,6 +114,9 @@ void judgement_start(struct judgement *j, struct policy *policy, uint64_t sid, s
 enum step judgement_run(struct judgement *j, struct rules_verdict *out)
 {
 	enum step step = rules_eval_run(&j->eval, out);
+	/* A rule that only hangs has not matched. */
+	if (step == STEP_DONE && out->kind != VERDICT_TEMPFAIL)
+		count_hit(j, out->rule_index);
 	if (step == STEP_WAIT)
 		fact_finder_fetch(&j->policy->finder);
 	return step;

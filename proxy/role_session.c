@@ -47,8 +47,10 @@ struct worker {
 
 /* ---- receive: everything the worker will ever have */
 
-static int load_rules(struct worker *w, int fd, struct reason *why)
+static int load_rules(struct worker *w, const struct ipc_message *msg, struct reason *why)
 {
+	if (msg->fd_count != 2)
+		return reason_set(why, ERR_PROTO, "rules without their descriptors");
 	const struct conf *conf = &w->host.conf.conf;
 	const struct rules_options options = {
 		.no_match = (enum no_match)conf->no_match,
@@ -58,15 +60,22 @@ static int load_rules(struct worker *w, int fd, struct reason *why)
 	};
 	struct rules_source *source = NULL;
 	struct rules *rules = NULL;
-	int err = rules_source_from_fd(fd, &source, why);
+	struct rule_hits hits = { .counts = NULL };
+	int err = rules_source_from_fd(msg->fds[0], &source, why);
 	if (!err && (err = rules_compile(source, &options, NULL, &rules)) != 0)
 		reason_set(why, err, "the rules do not compile in the worker (%s)", err_name(err));
 	rules_source_release(&source);
+	if (!err && (err = rule_hits_map(msg->fds[1], rules_count(rules), w->setup.workers, &hits)) != 0) {
+		reason_set(why, err, "the memory for hits cannot be mapped (%s)", err_name(err));
+		rules_release(&rules);
+	}
 	if (err)
 		return err;
 	/* Sessions under way go on with the new set; evaluations under way hold the old one until they are done. */
 	rules_release(&w->host.rules);
 	w->host.rules = rules;
+	rule_hits_unmap(&w->host.hits);
+	w->host.hits = hits;
 	return 0;
 }
 
@@ -107,9 +116,7 @@ static int take_start_message(struct worker *w, struct ipc_message *msg, struct 
 			return 0;
 		return reason_set(why, ERR_PROTO, "the counters cannot be mapped");
 	case ROLE_RULES:
-		if (msg->fd_count == 1)
-			return load_rules(w, msg->fds[0], why);
-		return reason_set(why, ERR_PROTO, "rules without a descriptor");
+		return load_rules(w, msg, why);
 	case ROLE_LISTENER:
 		return take_listener(w, msg, why);
 	case ROLE_GO:
@@ -239,7 +246,7 @@ static void reload_conf(struct worker *w, const struct ipc_message *msg)
 static void reload_rules(struct worker *w, const struct ipc_message *msg)
 {
 	struct reason why = { "" };
-	if (msg->fd_count == 1 && load_rules(w, msg->fds[0], &why) == 0) {
+	if (load_rules(w, msg, &why) == 0) {
 		log_event(LOG_LEVEL_DEBUG, "rules-loaded", "%u rules", rules_count(w->host.rules));
 		fact_service_watch_lists(w->host.fact_service, w->host.rules);
 	} else {

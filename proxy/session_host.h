@@ -14,6 +14,7 @@
 #include "message_id.h"
 #include "resolver.h"
 #include "role_messages.h"
+#include "rule_hits.h"
 #include "rules.h"
 #include "writer.h"
 
@@ -26,6 +27,7 @@ struct session_host {
 	uint32_t worker;
 	struct role_conf conf;      /* replaced at a reload: sessions keep no pointer into it across turns of the loop */
 	struct rules *rules;        /* replaced at a reload: an evaluation holds its own */
+	struct rule_hits hits;      /* of these rules: an evaluation under older ones is not counted */
 	struct resolver *resolver;
 	struct fact_service *fact_service;
 	struct spool_writer *writer;

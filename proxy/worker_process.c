@@ -138,6 +138,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	worker_process_kill(w);
 }
 
+static int send_rules(struct worker_process *w)
+{
+	const int fds[] = { w->supply->rules_fd, w->supply->hits_fd };
+	return ipc_channel_send(w->channel, ROLE_RULES, NULL, 0, fds, 2);
+}
+
 static int feed(struct worker_process *w)
 {
 	struct role_setup setup = w->supply->setup;
@@ -147,7 +153,7 @@ static int feed(struct worker_process *w)
 	if (!err)
 		err = ipc_channel_send(w->channel, ROLE_COUNTERS, NULL, 0, &w->supply->counters_fd, 1);
 	if (!err)
-		err = ipc_channel_send(w->channel, ROLE_RULES, NULL, 0, &w->supply->rules_fd, 1);
+		err = send_rules(w);
 	for (size_t g = 0; !err && g < w->supply->listeners->group_count; g++) {
 		const struct listener_group *group = &w->supply->listeners->groups[g];
 		struct role_listener what = { .listen_index = group->listen_index, .family = group->family };
@@ -244,6 +250,13 @@ void worker_process_send(struct worker_process *w, enum role_message type, const
 	int err = ipc_channel_send(w->channel, type, payload, len, &fd, fd >= 0 ? 1 : 0);
 	if (err && err != ERR_EOF)
 		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take messages (%s)", w->index, err_name(err));
+}
+
+void worker_process_send_rules(struct worker_process *w)
+{
+	int err = w->channel ? send_rules(w) : 0;
+	if (err && err != ERR_EOF)
+		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take its rules (%s)", w->index, err_name(err));
 }
 
 void worker_process_drain(struct worker_process *w)

@@ -24,7 +24,7 @@ struct worker_process;
 struct worker_supply {
 	struct role_setup setup; /* worker and generation are filled in for each */
 	int counters_fd;
-	int rules_fd;
+	int rules_fd, hits_fd;
 	const struct listeners *listeners;
 };
 
@@ -44,6 +44,9 @@ int worker_process_create(struct loop *loop, uint32_t index, const struct worker
 
 /* Fork and execute.  A failure is logged and tried again after the back-off. */
 void worker_process_start(struct worker_process *worker);
+
+/* ROLE_RULES with what the supply holds now, to a running worker. */
+void worker_process_send_rules(struct worker_process *worker);
 
 /* The process that had this pid is gone.  False: it was not this worker's. */
 bool worker_process_died(struct worker_process *worker, pid_t pid, int wait_status);

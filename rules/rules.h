@@ -44,6 +44,7 @@ void rules_release(struct rules **rules); /* accepts a NULL inside, clears it */
 /* Rules are numbered from 0 in file order: callers count hits in an array of rules_count(). */
 uint32_t rules_count(const struct rules *rules);
 uint32_t rules_line(const struct rules *rules, uint32_t index);
+struct span rules_action_text(const struct rules *rules, uint32_t index); /* as written; lives as long as the rule set */
 
 /* Bit (1u << enum fact_kind) of every kind that some rule may need. */
 uint32_t rules_fact_kinds(const struct rules *rules);

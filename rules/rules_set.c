@@ -37,6 +37,11 @@ uint32_t rules_line(const struct rules *rules, uint32_t index)
 	return index < rules->count ? rules->items[index].line : 0;
 }
 
+struct span rules_action_text(const struct rules *rules, uint32_t index)
+{
+	return index < rules->count ? rules->items[index].action_text : SPAN_NONE;
+}
+
 uint32_t rules_fact_kinds(const struct rules *rules)
 {
 	return rules->facts;
