@@ -69,7 +69,7 @@ BENCH_BINS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
-.PHONY: all unit check check-unit check-e2e check-long bench fuzz tidy format install uninstall clean includes
+.PHONY: all unit check check-unit check-e2e check-long bench bench-rules fuzz tidy format install uninstall clean includes
 all: $(BINS)
 
 define folder_rules
@@ -123,6 +123,8 @@ check-long: all unit fuzz
 	POSTERN_BUILD=$(abspath $(B)) FUZZ_SECONDS=$(FUZZ_SECONDS) LONG_UNIT_BINS="$(B)/tests/unit/test_rules_index" tests/run long $(FUZZ_BINS)
 bench: all $(BENCH_BINS)
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
+bench-rules: $(B)/tests/bench/bench_rules
+	POSTERN_BUILD=$(abspath $(B)) tests/bench/rules
 
 # libFuzzer is clang's, so fuzz targets have a build of their own.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
