@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli_replay.h"
+#include "cli_facts.h"
 #include "cli_rules_json.h"
 
 #define EXIT_OK 0
@@ -260,7 +261,10 @@ static void answer(const struct question *q, struct rules *rules)
 	settle_given(&facts, FACT_IDENT, q->ident, q->no_dns);
 	rules_eval_start(&eval, rules, &facts, span_of(q->from), span_of(q->to), &hooks);
 	while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
-		facts_fail_unasked(&facts, q->no_dns ? "not asked (--no-dns)" : "no resolver");
+		if (q->no_dns)
+			facts_fail_unasked(&facts, "not asked (--no-dns)");
+		else
+			cli_facts_fetch(&facts);
 	rules_eval_end(&eval);
 	facts_free(&facts);
 	if (listing.json)

@@ -349,6 +349,24 @@ def test_sender_domain_is_off_by_default(posternd):
     assert code(posternd("allow:ALL:ALL:ALL\n"), sender="x@nothing.example") == 250
 
 
+# ---- the tool
+
+
+def test_explain_looks_things_up(posternd, lab):
+    """In the firewall's namespace, whose resolv.conf names the lab's server."""
+    post = posternd("noto:RBL.good.test:ALL:ALL:550 listed\nnoto:NS=10.9.9.9:ALL:ALL\nallow:client10.example.net:ALL:ALL\nnoto:RBL.lame.test:ALL:ALL\nallow:ALL:ALL:ALL\n")
+
+    def explain(address, *more):
+        args = ("rules", "explain", "--json", "--rules", post.rules_path, "--ip", address, "--from", "a@b.example", "--to", "c@d.example", *more)
+        return json.loads(post.run("postern", *args).stdout)
+
+    assert explain(lab.SPAMMER4)["line"] == 1 and explain(lab.SPAMMER6)["line"] == 1
+    assert explain(lab.CLIENT4)["verdict"] == "allow" and explain(lab.CLIENT6)["line"] == 3
+    other = explain("192.0.2.11")
+    assert other["verdict"] == "tempfail" and "rbl lame.test: " in json.dumps(other["trace"])
+    assert explain(lab.CLIENT4, "--no-dns")["verdict"] == "tempfail"
+
+
 # ---- the resolver itself
 
 def test_no_server_answers(posternd):
