@@ -141,7 +141,8 @@ static int make_table(struct builder *b, struct arena *arena)
 {
 	struct candidates *index = b->index;
 	uint32_t distinct = 0;
-	qsort(b->filings, b->count, sizeof *b->filings, compare);
+	if (b->count)
+		qsort(b->filings, b->count, sizeof *b->filings, compare);
 	for (size_t i = 0; i < b->count; i++)
 		distinct += i == 0 || b->filings[i].hash != b->filings[i - 1].hash;
 	index->slot_count = distinct + distinct / 2 + 1;
