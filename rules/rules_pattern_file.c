@@ -1,5 +1,6 @@
 #include "rules_pattern_file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "list_index.h"
@@ -71,6 +72,24 @@ static int finish_list(struct list_reader *r, struct pattern_set *set)
 	return list_index_finish(&r->index, r->b->arena, index);
 }
 
+/* In a source list a line of 1 to 3 octets ("208.33.75", "10.") is a network, as in the LocalIP file of sendmail's rule sets: rewritten
+ * into octets and bits.  Anything else is the pattern it always is. */
+static struct span read_octets(struct pattern_builder *b, enum pattern_where where, struct span line)
+{
+	char text[24];
+	struct span rest = line.len && line.ptr[line.len - 1] == '.' ? span_sub(line, 0, line.len - 1) : line, octet;
+	struct span octets = rest;
+	uint64_t value;
+	int count = 0;
+	if (where != WHERE_SOURCE || octets.len > 11)
+		return line;
+	while (span_cut(&rest, '.', &octet))
+		if (++count > 3 || span_to_u64(octet, 255, &value))
+			return line;
+	int len = snprintf(text, sizeof text, "%.*s/%d", SPAN_FMT(octets), count * 8);
+	return arena_copy(b->arena, (struct span){ text, (size_t)len });
+}
+
 static int build(struct pattern_builder *b, enum pattern_where where, const struct rules_source_file *file, struct pattern_set *set)
 {
 	struct span rest = file->text, line;
@@ -84,7 +103,8 @@ static int build(struct pattern_builder *b, enum pattern_where where, const stru
 		if (line.len == 0 || line.ptr[0] == '#')
 			continue;
 		place.column = (uint32_t)(line.ptr - begin) + 1;
-		int err = read_word(&r, line, &place);
+		struct span word = read_octets(b, where, line);
+		int err = word.ptr ? read_word(&r, word, &place) : ERR_NOMEM;
 		if (err)
 			first_err = err;
 	}

@@ -215,6 +215,41 @@ static void test_warnings(void **state)
 	rules_diags_free(&diags);
 }
 
+/* The seed's LocalIP file: networks by their first octets. */
+static void test_octets_in_list(void **state)
+{
+	static const struct {
+		uint8_t client[4];
+		bool is_local;
+	} cases[] = { { { 208, 33, 75, 9 }, true }, { { 208, 33, 76, 9 }, false }, { { 10, 9, 8, 7 }, true }, { { 127, 0, 0, 1 }, true },
+		      { { 127, 0, 0, 2 }, false }, { { 172, 16, 1, 1 }, true } };
+	struct rules_source *source = NULL;
+	struct rules *rules = NULL;
+	struct rules_options options;
+	struct rules_diags diags = { 0 };
+	(void)state;
+	rules_options_defaults(&options);
+	assert_int_equal(rules_source_from_text(SPAN_LIT("r"), SPAN_LIT("allow:FILE=LocalIP:ALL:ALL\n"), &source), 0);
+	assert_int_equal(rules_source_add(source, SPAN_LIT("LocalIP"), SPAN_LIT("208.33.75\n127.0.0.1\n10.\n172.16\n")), 0);
+	assert_int_equal(rules_compile(source, &options, &diags, &rules), 0);
+	assert_int_equal(diags.warnings, 0);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct rules_facts facts = { .client = { .addr = { .family = ADDR_V4 } } };
+		struct rules_eval eval;
+		struct rules_verdict verdict;
+		memcpy(facts.client.addr.bytes, cases[i].client, 4);
+		rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("c@d"), NULL);
+		while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
+			facts_fail_unasked(&facts, "");
+		assert_int_equal(verdict.kind, cases[i].is_local ? VERDICT_ALLOW : VERDICT_NOTO);
+		rules_eval_end(&eval);
+		facts_free(&facts);
+	}
+	rules_release(&rules);
+	rules_diags_free(&diags);
+	rules_source_release(&source);
+}
+
 static void write_text(const char *path, const char *text)
 {
 	FILE *f = fopen(path, "w");
@@ -313,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_all_errors_are_reported),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_octets_in_list),
 		cmocka_unit_test(test_from_disk_to_worker),
 		cmocka_unit_test(test_hostile_bundle),
 	};
