@@ -122,8 +122,8 @@ def test_known_and_names(posternd, lab):
 
 def test_names_that_look_like_addresses(posternd, stub, lab):
     stub.start({PTR10: ["192.0.2.11"], "192.0.2.11 A": ["192.0.2.10"], "11.2.0.192.in-addr.arpa PTR": ["2001:db8::1"]})
-    post = posternd(yes_if("KNOWN 192.0.2.11") , **AT_STUB)
-    assert code(post) == 550
+    post = posternd("noto:KNOWN:ALL:ALL:550 5.7.1 known\nallow:192.0.2.11:ALL:ALL\nnoto:ALL:ALL:ALL:550 5.7.1 no\n", **AT_STUB)
+    assert ask(post).text == "5.7.1 no"
     assert re.search(r'ev=name-attack client=192\.0\.2\.10 name=192\.0\.2\.11 msg="attack', post.log())
     assert code(post, "192.0.2.11") == 250 and "name-attack client=192.0.2.11 name=2001:db8::1" in post.log()
     assert not stub.questions("192.0.2.11 A"), "such a name is never asked for"
