@@ -7,6 +7,7 @@
 #include "cli_replay.h"
 #include "cli_facts.h"
 #include "cli_rules_json.h"
+#include "rules_lint.h"
 
 #define EXIT_OK 0
 #define EXIT_PROBLEMS 1
@@ -79,6 +80,8 @@ static int check(int argc, char **argv)
 	rules_options_defaults(&options);
 	struct rules *rules = load(path, &options, &diags, &is_unreadable);
 	int code = rules ? EXIT_OK : EXIT_PROBLEMS;
+	if (rules && rules_lint(rules, &diags) != 0)
+		(void)fprintf(stderr, "postern rules: no memory to look for more\n");
 	uint32_t count = rules ? rules_count(rules) : 0;
 	if (json && !is_unreadable) {
 		cli_json_print(cli_json_check(path, count, &diags));

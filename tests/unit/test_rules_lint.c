@@ -1,0 +1,70 @@
+/* Warnings about rules that are legal, but hardly meant. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "rules_lint.h"
+#include "rules_world.h"
+
+/* The line of the first warning that holds the words, 0 for none. */
+static unsigned warned(const char *text, const char *words)
+{
+	struct rules_options options;
+	struct rules_diags diags = { 0 };
+	unsigned line = 0;
+	rules_options_defaults(&options);
+	struct rules *rules = world_compile(text, &options);
+	assert_int_equal(rules_lint(rules, &diags), 0);
+	for (const struct rules_diag *d = diags.first; d && !line; d = d->next)
+		if (strstr(d->text.ptr, words))
+			line = d->place.line;
+	rules_diags_free(&diags);
+	rules_release(&rules);
+	return line;
+}
+
+static void test_shadowed(void **state)
+{
+	static const char *const yes[] = {
+		"allow:ALL:ALL:ALL\ndeny:1.2.3.4:ALL:ALL\n",
+		"allow:10/8:ALL:ALL\ndeny:10.1.0.0/16 10.2.3.4:*@x:ALL\n",
+		"noto:ALL:*@*.foo.com:ALL\nnoto:ALL:bob@*.x.foo.com:ALL\n",
+		"noto:KNOWN:ALL:ALL\nnoto:*.foo.com /bar/:ALL:ALL\n",
+		"noto:RBL.z:ALL:ALL\nallow:RBL.z EXCEPT 1.2.3.4:ALL:a@b\n",
+		"noto:[2001:db8::]/32:ALL:ALL\nnoto:[2001:db8:1::]/48:ALL:ALL\n",
+	};
+	static const char *const no[] = {
+		"allow:10/8 EXCEPT 10.1/16:ALL:ALL\ndeny:10.1.2.3:ALL:ALL\n",
+		"debug:ALL:ALL:ALL\ndeny:1.2.3.4:ALL:ALL\n",
+		"dry-run noto:ALL:ALL:ALL\ndeny:1.2.3.4:ALL:ALL\n",
+		"allow:10.1/16:ALL:ALL\ndeny:10/8:ALL:ALL\n",
+		"noto:*.foo.com:ALL:ALL\nnoto:KNOWN:ALL:ALL\n",
+		"noto:ALL:*.foo.com:ALL\nnoto:ALL:a@x.foo.com:ALL\n",
+		"noto:10/8:a@b:ALL\nnoto:10/8:ALL:ALL\n",
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+		if (warned(yes[i], "never matches") != 2)
+			fail_msg("not found: %s", yes[i]);
+	for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+		if (warned(no[i], "never matches"))
+			fail_msg("a false claim: %s", no[i]);
+}
+
+static void test_single(void **state)
+{
+	(void)state;
+	assert_int_equal(warned("noto:ALL:192.168.1.1:ALL\n", "belongs into the source list"), 1);
+	assert_int_equal(warned("noto:mail.10.0.0.1-20:ALL:ALL\n", "was an address meant"), 1);
+	assert_int_equal(warned("noto:RBL.z 1.2.3.4:ALL:ALL\n", "asks the DNS in front"), 1);
+	assert_int_equal(warned("noto:1.2.3.4 RBL.z:ALL:ALL\n", "asks the DNS"), 0);
+	assert_int_equal(warned("noto:*.foo.com:ALL:ALL\nnoto:1.2.3.4:ALL:ALL\n", "better behind"), 1);
+	assert_int_equal(warned("noto:*.foo.com:ALL:ALL\nallow:1.2.3.4:ALL:ALL\n", "better behind"), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_shadowed), cmocka_unit_test(test_single) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
