@@ -16,6 +16,7 @@
 #include "priv.h"
 #include "role_messages.h"
 #include "rules.h"
+#include "rules_load.h"
 #include "session.h"
 #include "session_host.h"
 #include "worker_spool.h"
@@ -39,6 +40,8 @@ struct worker {
 	struct acceptor *acceptors[ACCEPTORS_MAX];
 	struct loop_timer *drain_timer, *tick_timer;
 	bool spool_is_gone;
+	struct rules_load loading, waiting; /* reloads: one in a job, the newest behind it */
+	bool is_loading, has_waiting;
 	struct resolver_stats dns_counted;
 	struct fact_service_stats facts_counted;
 };
@@ -47,36 +50,28 @@ struct worker {
 
 /* ---- receive: everything the worker will ever have */
 
-static int load_rules(struct worker *w, const struct ipc_message *msg, struct reason *why)
+/* Sessions under way go on with the new set; evaluations under way hold the old one until they are done. */
+static void use_rules(struct worker *w, struct rules_load *load)
 {
-	if (msg->fd_count != 2)
-		return reason_set(why, ERR_PROTO, "rules without their descriptors");
-	const struct conf *conf = &w->host.conf.conf;
-	const struct rules_options options = {
-		.no_match = (enum no_match)conf->no_match,
-		.on_unknown = (enum on_unknown)conf->on_unknown,
-		.deny_delay_s = conf->deny_delay_s,
-		.noto_delay_s = conf->noto_delay_s,
-	};
-	struct rules_source *source = NULL;
-	struct rules *rules = NULL;
-	struct rule_hits hits = { .counts = NULL };
-	int err = rules_source_from_fd(msg->fds[0], &source, why);
-	if (!err && (err = rules_compile(source, &options, NULL, &rules)) != 0)
-		reason_set(why, err, "the rules do not compile in the worker (%s)", err_name(err));
-	rules_source_release(&source);
-	if (!err && (err = rule_hits_map(msg->fds[1], rules_count(rules), w->setup.workers, &hits)) != 0) {
-		reason_set(why, err, "the memory for hits cannot be mapped (%s)", err_name(err));
-		rules_release(&rules);
-	}
-	if (err)
-		return err;
-	/* Sessions under way go on with the new set; evaluations under way hold the old one until they are done. */
 	rules_release(&w->host.rules);
-	w->host.rules = rules;
+	w->host.rules = load->rules;
+	load->rules = NULL;
 	rule_hits_unmap(&w->host.hits);
-	w->host.hits = hits;
-	return 0;
+	w->host.hits = load->hits;
+	load->hits = (struct rule_hits){ .counts = NULL };
+}
+
+static int load_rules(struct worker *w, struct ipc_message *msg, struct reason *why)
+{
+	struct rules_load load;
+	rules_load_take(&load, msg, &w->host.conf.conf, w->setup.workers);
+	rules_load_run(&load);
+	if (load.err)
+		*why = load.why;
+	else
+		use_rules(w, &load);
+	rules_load_drop(&load);
+	return load.err;
 }
 
 static int take_setup(struct worker *w, const struct ipc_message *msg, struct reason *why)
@@ -155,7 +150,7 @@ static int drop(const struct worker *w, struct reason *why)
 
 static void stop_if_done(struct worker *w)
 {
-	if (w->host.is_draining && w->host.session_count == 0 && w->spool_is_gone)
+	if (w->host.is_draining && w->host.session_count == 0 && w->spool_is_gone && !w->is_loading)
 		loop_stop(w->host.loop);
 }
 
@@ -243,15 +238,54 @@ static void reload_conf(struct worker *w, const struct ipc_message *msg)
 		log_event(LOG_LEVEL_ERR, "reload-failed", "the name servers cannot be used; facts of the DNS are unknown");
 }
 
-static void reload_rules(struct worker *w, const struct ipc_message *msg)
+static void start_loading(struct worker *w);
+
+static void rules_loaded(void *ctx)
 {
-	struct reason why = { "" };
-	if (load_rules(w, msg, &why) == 0) {
+	struct worker *w = ctx;
+	w->is_loading = false;
+	if (w->loading.err) {
+		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the old rules stay in force", w->loading.why.text);
+	} else if (!w->host.is_draining) {
+		use_rules(w, &w->loading);
 		log_event(LOG_LEVEL_DEBUG, "rules-loaded", "%u rules", rules_count(w->host.rules));
 		fact_service_watch_lists(w->host.fact_service, w->host.rules);
-	} else {
-		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the old rules stay in force", why.text);
 	}
+	rules_load_drop(&w->loading);
+	if (w->has_waiting) {
+		w->has_waiting = false;
+		w->loading = w->waiting;
+		start_loading(w);
+	}
+	stop_if_done(w);
+}
+
+static void load_work(void *ctx)
+{
+	struct worker *w = ctx;
+	rules_load_run(&w->loading);
+}
+
+static void start_loading(struct worker *w)
+{
+	w->is_loading = true;
+	if (loop_job_start(w->host.loop, load_work, rules_loaded, w) == 0)
+		return;
+	w->is_loading = false;
+	log_event(LOG_LEVEL_ERR, "reload-failed", "no memory; the old rules stay in force");
+	rules_load_drop(&w->loading);
+}
+
+/* In a job: big lists take a second, which sessions must not wait for.  Of reloads that come in meanwhile only the last one counts. */
+static void reload_rules(struct worker *w, struct ipc_message *msg)
+{
+	struct rules_load *load = w->is_loading ? &w->waiting : &w->loading;
+	if (w->has_waiting)
+		rules_load_drop(&w->waiting);
+	rules_load_take(load, msg, &w->host.conf.conf, w->setup.workers);
+	w->has_waiting = w->is_loading;
+	if (!w->is_loading)
+		start_loading(w);
 }
 
 static int take_fd(struct ipc_message *msg)

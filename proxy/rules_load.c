@@ -1,0 +1,65 @@
+#include "rules_load.h"
+
+#include <unistd.h>
+
+static int take_fd(struct ipc_message *msg, size_t index)
+{
+	if (index >= msg->fd_count)
+		return -1;
+	int fd = msg->fds[index];
+	msg->fds[index] = -1;
+	return fd;
+}
+
+void rules_load_take(struct rules_load *load, struct ipc_message *msg, const struct conf *conf, size_t workers)
+{
+	*load = (struct rules_load){
+		.rules_fd = take_fd(msg, 0),
+		.hits_fd = take_fd(msg, 1),
+		.workers = workers,
+		.options = {
+			.no_match = (enum no_match)conf->no_match,
+			.on_unknown = (enum on_unknown)conf->on_unknown,
+			.deny_delay_s = conf->deny_delay_s,
+			.noto_delay_s = conf->noto_delay_s,
+		},
+	};
+}
+
+static int make(struct rules_load *load)
+{
+	struct rules_source *source = NULL;
+	if (load->rules_fd < 0 || load->hits_fd < 0)
+		return reason_set(&load->why, ERR_PROTO, "rules without their descriptors");
+	int err = rules_source_from_fd(load->rules_fd, &source, &load->why);
+	if (!err && (err = rules_compile(source, &load->options, NULL, &load->rules)) != 0)
+		reason_set(&load->why, err, "the rules do not compile in the worker (%s)", err_name(err));
+	rules_source_release(&source);
+	if (!err && (err = rule_hits_map(load->hits_fd, rules_count(load->rules), load->workers, &load->hits)) != 0) {
+		reason_set(&load->why, err, "the memory for hits cannot be mapped (%s)", err_name(err));
+		rules_release(&load->rules);
+	}
+	return err;
+}
+
+static void close_fds(struct rules_load *load)
+{
+	if (load->rules_fd >= 0)
+		(void)close(load->rules_fd);
+	if (load->hits_fd >= 0)
+		(void)close(load->hits_fd);
+	load->rules_fd = load->hits_fd = -1;
+}
+
+void rules_load_run(struct rules_load *load)
+{
+	load->err = make(load);
+	close_fds(load);
+}
+
+void rules_load_drop(struct rules_load *load)
+{
+	close_fds(load);
+	rules_release(&load->rules);
+	rule_hits_unmap(&load->hits);
+}
