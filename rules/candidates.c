@@ -48,10 +48,12 @@ static bool has_keys(const struct rule_list *list)
 static void count_uses(struct builder *b, const struct rule *rule)
 {
 	struct pattern_key key;
-	for (unsigned l = 0; l < RULES_LIST_COUNT; l++)
-		for (uint32_t i = 0; has_keys(&rule->lists[l]) && i < rule->lists[l].parts[0].count; i++)
+	for (unsigned l = 0; l < RULES_LIST_COUNT; l++) {
+		const uint32_t count = has_keys(&rule->lists[l]) ? rule->lists[l].parts[0].count : 0;
+		for (uint32_t i = 0; i < count; i++)
 			if (pattern_key_of(&rule->lists[l].parts[0].items[i], &key))
 				b->uses[list_hash(&key, l) & b->uses_mask]++;
+	}
 }
 
 /* UINT64_MAX: the list has no keys. */
