@@ -28,10 +28,11 @@ const char *cli_trace_result(const struct rules_trace *trace)
 json_t *cli_json_trace(const struct rules_trace *trace)
 {
 	bool is_match = trace->result == TRI_TRUE;
-	return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o}", "line", (json_int_t)trace->rule_line, "action", cli_json_text(trace->action),
+	return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:o}", "line", (json_int_t)trace->rule_line, "action", cli_json_text(trace->action),
 			 "result", cli_trace_result(trace), "list",
 			 cli_json_text(is_match ? SPAN_NONE : span_of(rules_list_name(trace->decided_by))), "pattern",
-			 cli_json_text(trace->pattern), "why", cli_json_text(span_of(trace->why)));
+			 cli_json_text(trace->pattern), "why", cli_json_text(span_of(trace->why)), "closest",
+			 cli_json_text(trace->closest), "excepted", (int)trace->is_excepted, "value", cli_json_text(span_of(trace->value)));
 }
 
 json_t *cli_json_verdict(const struct rules_verdict *verdict, json_t *trace)

@@ -9,7 +9,8 @@
 /* The text, or null when it is empty; bytes that are not UTF-8 become question marks. */
 json_t *cli_json_text(struct span text);
 
-/* One object of the trace: {"line", "action", "result": "match" | "no-match" | "unknown", "list", "pattern", "why"}. */
+/* One object of the trace: {"line", "action", "result": "match" | "no-match" | "unknown", "list", "pattern", "why",
+ * and for no-match "closest", "excepted", "value"}. */
 json_t *cli_json_trace(const struct rules_trace *trace);
 const char *cli_trace_result(const struct rules_trace *trace);
 

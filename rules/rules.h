@@ -79,6 +79,8 @@ const char *verdict_need_name(enum verdict_need need); /* "filter", "extchk"; NU
 enum rules_list { RULES_LIST_SOURCE, RULES_LIST_FROM, RULES_LIST_TO, RULES_LIST_COUNT };
 const char *rules_list_name(enum rules_list list);
 
+#define RULES_VALUE_CAP 160
+
 /* One rule that was looked at, for explain. */
 struct rules_trace {
 	uint32_t rule_index, rule_line;
@@ -87,6 +89,9 @@ struct rules_trace {
 	enum rules_list decided_by;        /* TRI_FALSE: the list that did not match; TRI_UNKNOWN: the list that hangs */
 	struct span pattern;               /* TRI_UNKNOWN: the pattern that hangs; else empty */
 	const char *why;                   /* TRI_UNKNOWN: "rbl zen.example: time-out"; else "" */
+	struct span closest;               /* TRI_FALSE: the pattern of that list that came closest, or that excepted; may be empty */
+	bool is_excepted;                  /* TRI_FALSE: the list would have matched but for closest, behind EXCEPT */
+	const char *value;                 /* TRI_FALSE: what it was compared with; else "" */
 };
 
 /* Each may be NULL. */

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "rules_access.h"
+#include "rules_closest.h"
 #include "rules_set.h"
 
 #define UNKNOWN_REPLY "451 4.4.3 Temporary lookup failure, please try again later"
@@ -117,10 +118,23 @@ static enum tri judge_rule(struct rules_eval *eval, const struct rule *rule, str
 	return j->result;
 }
 
+/* Why the list did not match. */
+static void find_closest(const struct rules_eval *eval, const struct rule *rule, const struct judgement *j, struct rules_closest *out)
+{
+	struct match m = { .facts = eval->facts };
+	*out = (struct rules_closest){ .is_excepted = false };
+	if (j->result != TRI_FALSE || rule->action.kind == ACTION_ACCESS)
+		return;
+	match_begin(&m, j->decided_by == RULES_LIST_FROM ? eval->from : j->decided_by == RULES_LIST_TO ? eval->to : SPAN_NONE);
+	rules_closest_find(&rule->lists[j->decided_by], j->decided_by, &m, out);
+}
+
 static void trace(const struct rules_eval *eval, const struct rule *rule, const struct judgement *j)
 {
+	struct rules_closest closest;
 	if (!eval->hooks || !eval->hooks->trace)
 		return;
+	find_closest(eval, rule, j, &closest);
 	struct rules_trace t = {
 		.rule_index = eval->next,
 		.rule_line = rule->line,
@@ -129,6 +143,9 @@ static void trace(const struct rules_eval *eval, const struct rule *rule, const 
 		.decided_by = j->decided_by,
 		.pattern = j->result == TRI_UNKNOWN && j->unknown ? j->unknown->word : SPAN_NONE,
 		.why = j->result == TRI_UNKNOWN ? j->why : "",
+		.closest = closest.pattern,
+		.is_excepted = closest.is_excepted,
+		.value = closest.value,
 	};
 	eval->hooks->trace(eval->hooks->ctx, &t);
 }
