@@ -227,12 +227,11 @@ static void list_trace(void *ctx, const struct rules_trace *trace)
 	}
 	(void)printf("%s:%u: %.*s: %s", listing->path, trace->rule_line, SPAN_FMT(trace->action), cli_trace_result(trace));
 	if (trace->result == TRI_FALSE) {
-		(void)printf(" (%s list", rules_list_name(trace->decided_by));
-		if (trace->closest.len)
-			(void)printf(": %s%.*s, compared with ", trace->is_excepted ? "EXCEPT " : "", SPAN_FMT(trace->closest));
-		if (trace->closest.len)
+		(void)printf(" (%s list)", rules_list_name(trace->decided_by));
+		if (trace->closest.len) {
+			(void)printf(": %s %.*s, compared with ", trace->is_excepted ? "EXCEPT" : "closest is", SPAN_FMT(trace->closest));
 			cli_text_put(stdout, trace->value[0] ? span_of(trace->value) : SPAN_LIT("<>"));
-		(void)putchar(')');
+		}
 	}
 	if (trace->result == TRI_UNKNOWN)
 		(void)printf(" (%.*s%s%s)", SPAN_FMT(trace->pattern), trace->pattern.len ? ": " : "", trace->why);

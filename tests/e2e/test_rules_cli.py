@@ -144,7 +144,7 @@ def test_explain_connection(tmp_path):
 def test_explain_text(rules):
     done = run("explain", "--rules", rules, "--ip", "192.0.2.1", "--from", "x@spammer.com", "--to", "c@d")
     assert done.returncode == 0
-    assert f"{rules}:2: allow: no-match (source list)" in done.stdout
+    assert f"{rules}:2: allow: no-match (source list): closest is 10.0.0.25, compared with 192.0.2.1\n" in done.stdout
     assert "verdict: deny by line 3" in done.stdout
     assert "session is closed" in done.stdout
 
