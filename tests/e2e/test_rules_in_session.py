@@ -190,7 +190,7 @@ def test_debug_and_the_log(posternd, lab):
     assert ask("b@p.example").code == 250 and ask("no@p.example").code == 550
     log = post.log()
     assert len(re.findall(r"ev=rule-debug rule=2 client=192\.0\.2\.10 from=a@sender\.example to=\S+", log)) == 2 and "rule-debug rule=3" not in log
-    assert re.search(r"ev=rcpt verdict=noto rule=4 client=192\.0\.2\.10 dst=203\.0\.113\.25 iface=wan helo=client\.example\.net "
+    assert re.search(r"ev=rcpt verdict=noto rule=4 client=192\.0\.2\.10 dst=203\.0\.113\.25 iface=wan trust=untrusted helo=client\.example\.net "
                      r'from=a@sender\.example to=no@p\.example reply="550 5\.7\.1 because"', log)
     assert ask("b@p.example", source=lab.CLIENT6).code == 250 and "ev=rule-debug rule=3" in post.log()
 
