@@ -74,6 +74,13 @@ int daemon_detach(struct reason *why)
 	}
 	(void)close(fds[0]);
 	ready_pipe = fds[1];
+	/* Now, not when all is ready: the roles inherit these, and who waits for the end of our output would wait for theirs. */
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		(void)dup2(null, STDIN_FILENO);
+		(void)dup2(null, STDOUT_FILENO);
+		(void)close(null);
+	}
 	if (setsid() < 0 || chdir("/") != 0)
 		return reason_set(why, err_from_errno(errno), "detaching: %s", strerror(errno));
 	return 0;
@@ -83,12 +90,6 @@ void daemon_detached(void)
 {
 	if (ready_pipe < 0)
 		return;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		(void)dup2(null, STDIN_FILENO);
-		(void)dup2(null, STDOUT_FILENO);
-		(void)close(null);
-	}
 	ssize_t n = write(ready_pipe, "", 1);
 	(void)n;
 	(void)close(ready_pipe);
