@@ -50,7 +50,8 @@ static void notice(void *ctx, struct ipc_message *msg)
 		err = journal_notice(w->feed->journal, msg->payload);
 	if (err != ERR_PROTO)
 		return;
-	log_event(LOG_LEVEL_ERR, "notice", "a worker said what makes no sense (type %u, %zu bytes): its connection is closed", msg->type, msg->len);
+	log_event(LOG_LEVEL_ERR, "notice", "a worker said what makes no sense (type %u, %zu bytes): its connection is closed",
+		  msg->type, msg->len);
 	worker_close(w);
 }
 

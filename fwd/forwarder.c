@@ -133,8 +133,9 @@ static void recovered_broken(void *ctx, const struct spool_broken *broken)
 	}
 	f->stats.bad += !broken->is_torn;
 	log_event(broken->is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery",
-		  "%s/%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", broken->place, broken->name, broken->length, broken->offset,
-		  broken->is_torn ? " (never promised to anybody)" : "", err ? "could not be saved in" : "saved in", name);
+		  "%s/%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", broken->place, broken->name,
+		  broken->length, broken->offset, broken->is_torn ? " (never promised to anybody)" : "",
+		  err ? "could not be saved in" : "saved in", name);
 }
 
 static int recovered_segment(void *ctx, const struct spool_segment_info *info)
@@ -149,7 +150,8 @@ static int recover(struct forwarder *f, struct reason *why)
 	const struct spool_recovery_events events = { recovered_message, recovered_broken, recovered_segment, f };
 	int err = spool_recover(&f->in.dirs, &events, why);
 	if (!err)
-		log_event(LOG_LEVEL_INFO, "recovered", "%zu messages in %zu segments and queue/", f->messages.count, journal_segment_count(f->journal));
+		log_event(LOG_LEVEL_INFO, "recovered", "%zu messages in %zu segments and queue/", f->messages.count,
+			  journal_segment_count(f->journal));
 	return err;
 }
 

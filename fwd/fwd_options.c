@@ -69,7 +69,8 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 	if (result == FWD_OPTIONS_RUN)
 		result = copy(conf->forward_group, sizeof conf->forward_group, 'g', seed->group);
 	if (result == FWD_OPTIONS_RUN)
-		result = absolute(conf->bounce_via.path, sizeof conf->bounce_via.path, 's', seed->program ? seed->program : "/usr/sbin/sendmail");
+		result = absolute(conf->bounce_via.path, sizeof conf->bounce_via.path, 's',
+				  seed->program ? seed->program : "/usr/sbin/sendmail");
 	if (result == FWD_OPTIONS_RUN && seed->pid_file) {
 		result = absolute(conf->forward_pid_file, sizeof conf->forward_pid_file, 'i', seed->pid_file);
 		out->has_pid_file = true;

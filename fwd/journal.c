@@ -60,11 +60,13 @@ static void save_broken(struct segment *s, const struct spool_entry *entry, bool
 	int err = spool_bad_save(s->journal->dirs, name, s->fd, entry->offset, entry->length);
 	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, is_torn ? "journal-torn" : "journal-damaged",
 		  "%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", s->name.text, entry->length, entry->offset,
-		  is_torn ? " (a writer died before it had promised anything)" : "", err ? "they could not be saved in" : "saved in", name);
+		  is_torn ? " (a writer died before it had promised anything)" : "",
+		  err ? "they could not be saved in" : "saved in", name);
 }
 
 /* Which recipients an earlier run has settled.  NULL in *out: none.  False: all of them. */
-static bool recall(struct segment *s, uint64_t offset, const struct spool_envelope *e, struct arena *arena, const enum spool_outcome **out)
+static bool recall(struct segment *s, uint64_t offset, const struct spool_envelope *e, struct arena *arena,
+		   const enum spool_outcome **out)
 {
 	*out = NULL;
 	if (s->known.count == 0)
@@ -111,8 +113,8 @@ static bool scan(struct segment *s, unsigned *budget)
 			return false;
 		case SPOOL_READ_END: return false;
 		case SPOOL_READ_ERROR:
-			log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): tried again later", s->name.text,
-				  s->reader.offset, err_name(entry.err));
+			log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): tried again later",
+				  s->name.text, s->reader.offset, err_name(entry.err));
 			return false;
 		}
 	}
@@ -168,7 +170,8 @@ int journal_notice(struct journal *journal, const struct spool_committed *what)
 	s->is_sealed = what->is_sealed || what->is_void;
 	if (what->is_void) {
 		s->is_void = true;
-		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted", name.text, what->offset);
+		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted",
+			  name.text, what->offset);
 		if (segment_is_open(s))
 			journal_note(journal, s, s->committed, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID);
 	}
@@ -216,11 +219,13 @@ void journal_note(struct journal *journal, struct segment *segment, uint64_t off
 {
 	/* Without memory nothing is noted: then the message may go out twice, which is the lesser evil. */
 	if (spool_ack_add(&segment->acks, offset, recipient, outcome) != 0)
-		log_event(LOG_LEVEL_ERR, "ack-lost", "%s: no memory to note what became of the record at %" PRIu64, segment->name.text, offset);
+		log_event(LOG_LEVEL_ERR, "ack-lost", "%s: no memory to note what became of the record at %" PRIu64,
+			  segment->name.text, offset);
 	journal_flush_soon(journal);
 }
 
-void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome, const struct spool_id *large)
+void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome,
+		    const struct spool_id *large)
 {
 	if (large)
 		(void)buf_append(&segment->large, large, sizeof *large);

@@ -46,7 +46,8 @@ const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP])
 		(void)forward_spec_format(&route->spec, spec);
 	bool is_spoofed = route->spoofed.family != ADDR_NONE;
 	/* xforward changes what is said on the connection, so it must not share one with a listener that does not want it. */
-	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s", where, is_spoofed ? " from " : "", is_spoofed ? addr_format(&route->spoofed, addr) : "",
+	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s", where, is_spoofed ? " from " : "",
+		       is_spoofed ? addr_format(&route->spoofed, addr) : "",
 		       route->identity == IDENTITY_XFORWARD ? " xforward" : "");
 	return key;
 }

@@ -1,6 +1,6 @@
 /* route.h - where a message goes next, and in whose name: the answer of the configuration to one envelope.
- * The listen section whose name the envelope carries decides; a name that is not there (any more) counts as the first section.  Our own
- * messages (reports to senders) take `bounce-via`.
+ * The listen section whose name the envelope carries decides; a name that is not there (any more) counts as the first section.
+ * Our own messages (reports to senders) take `bounce-via`.
  * Pure.
  */
 #ifndef POSTERN_ROUTE_H

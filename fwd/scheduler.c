@@ -116,7 +116,8 @@ int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool
 	int err = set_route(s, m, envelope);
 	if (err) {
 		log_event(LOG_LEVEL_ERR, "no-route", "%s: %s; looked for again in %" PRIu64 " s", m->id.text,
-			  err == ERR_INVAL ? "forward = original, but the message was not diverted: it has no original destination" : err_name(err),
+			  err == ERR_INVAL ? "forward = original, but the message was not diverted: it has no original destination"
+					   : err_name(err),
 			  s->f->in.conf.retry_max_s);
 		m->next_time = now + (int64_t)s->f->in.conf.retry_max_s;
 	}
@@ -149,8 +150,8 @@ void scheduler_load_failed(struct scheduler *s, struct fwd_message *m, int err)
 {
 	struct forwarder *f = s->f;
 	bool is_bad = err == ERR_CORRUPT || err == ERR_NOTFOUND || err == ERR_TOOLONG;
-	log_event(LOG_LEVEL_ERR, "unreadable", "%s: can't read it from %s (%s): %s", m->id.text, m->segment ? m->segment->name.text : "queue/",
-		  err_name(err), is_bad ? "moved to bad/" : "tried again later");
+	log_event(LOG_LEVEL_ERR, "unreadable", "%s: can't read it from %s (%s): %s", m->id.text,
+		  m->segment ? m->segment->name.text : "queue/", err_name(err), is_bad ? "moved to bad/" : "tried again later");
 	if (!is_bad) {
 		m->next_time = loop_wall_time() + (int64_t)f->in.conf.retry_min_s;
 		scheduler_wait(s, m);

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import struct
@@ -460,6 +461,20 @@ def test_sendmail_exit_status(world, program):
     errors = " ".join(line["error"] for line in ask(world.spool, "queue list")[0])
     assert "exit status 75" in errors and "exit status 78 (an operator has to look): no such mailer" in errors
     wait_until(lambda: "-f <> s2@example.net" in (world.dir / "out" / "argv").read_text(), "the report")
+    world.stop()
+
+
+def test_set_gid_programs_keep_their_group(world, program):
+    """Postfix's sendmail hands over to a set-gid program: that must get its group though posternfwd itself gave everything away."""
+    tool = world.dir / "sgid-id"
+    shutil.copy("/usr/bin/id", tool)
+    os.chown(tool, 0, 8)
+    tool.chmod(0o2755)
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\n{tool} >{world.dir}/out/id\n")
+    world.spool.store([Mail("a@example.net", ["b@example.org"], ANYTHING)])
+    world.start(*seeds(world, program, "-F"))
+    world.wait_settled()
+    assert "egid=8(" in (world.dir / "out" / "id").read_text()
     world.stop()
 
 
