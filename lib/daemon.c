@@ -34,6 +34,12 @@ int daemon_pid_file_take(const char *path, int *fd_out, struct reason *why)
 		(void)close(fd);
 		return reason_set(why, ERR_BUSY, "already running with pid %s (pid file %s)", pid[0] ? pid : "?", path);
 	}
+	struct stat ours, named;
+	if (fstat(fd, &ours) != 0 || stat(path, &named) != 0 || ours.st_ino != named.st_ino || ours.st_dev != named.st_dev) {
+		/* Its last owner took it away between our open and our lock: this file has no name any more, and would keep nobody out. */
+		(void)close(fd);
+		return reason_set(why, ERR_BUSY, "pid file %s: another one is just ending, start again", path);
+	}
 	(void)fchmod(fd, 0644);
 	*fd_out = fd;
 	return daemon_pid_file_write(fd);
