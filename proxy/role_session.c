@@ -39,6 +39,7 @@ struct worker {
 	struct acceptor *acceptors[ACCEPTORS_MAX];
 	struct loop_timer *drain_timer, *tick_timer;
 	bool spool_is_gone;
+	uint64_t file_limit;
 };
 
 #define TICK_MS 1000u
@@ -264,8 +265,10 @@ static int build(struct worker *w, struct reason *why)
 {
 	struct session_host *host = &w->host;
 	host->counters = &w->counters.slots[w->setup.worker];
-	/* Session ids: never the same again, also after a restart, and short enough to read aloud. */
-	host->next_sid = ((uint64_t)time(NULL) << 28) | ((uint64_t)(w->setup.worker & 0xff) << 20);
+	/* Session ids: never the same again, also after a restart: 32 bits of start time, 6 of worker, 26 of counter. */
+	host->next_sid = ((uint64_t)time(NULL) << 32) | ((uint64_t)(w->setup.worker & 63) << 26);
+	/* A quarter of the descriptors stays for large bodies, segments and messages from the master. */
+	host->session_limit = (size_t)(w->file_limit / 4 * 3);
 	host->emptied = sessions_gone;
 	host->emptied_ctx = w;
 	spool_id_source_init(&host->ids, w->setup.worker);
@@ -310,7 +313,7 @@ int role_session_run(void)
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
-	(void)priv_raise_file_limit();
+	w.file_limit = priv_raise_file_limit();
 	int err = spool_fault_prepriv();
 	if (!err)
 		err = receive_prepriv(&w, &failed.why);
