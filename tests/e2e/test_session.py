@@ -610,6 +610,9 @@ def test_out_of_descriptors(posternd, lab):
         talk.hello()
         talk.envelope()
         talk.send(large[:-3])
+    # Every file is made, and as many descriptors as there were are taken: one file's descriptor found no place.
+    wait_until(lambda: len(os.listdir(post.spool / "large")) == len(senders), "the files of the large bodies")
+    wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 60, "the descriptors to be used up")
     for talk in senders:
         talk.send(large[-3:])
     answers = [talk.reply().code for talk in senders]
