@@ -602,7 +602,8 @@ def test_out_of_descriptors(posternd, lab):
     talks = []
     while not talks or talks[-1].greeting.code == 220:
         talks.append(post.talk())
-    assert talks.pop().greeting.code == 421, "the limit of sessions leaves a reserve"
+    refused = talks.pop()
+    assert refused.greeting.code == 421 and refused.is_closed(), "the limit of sessions leaves a reserve"
     free = 60 - len(os.listdir(f"/proc/{pid}/fd"))
     senders, idle = talks[:free + 1], talks[free + 1:]
     large = b"Subject: large\r\n\r\n" + b"x" * 70 * 10000 + b"\r\n.\r\n"
