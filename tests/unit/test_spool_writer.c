@@ -325,12 +325,97 @@ static void refuses_nul(void **state)
 	writer_host_remove(&host);
 }
 
+/* ---- a master that does not answer */
+
+static unsigned large_asked, asked_first;
+
+static void ignore_segment(void *ctx)
+{
+	(void)ctx;
+}
+
+static void ignore_large(void *ctx, const struct spool_id *id)
+{
+	(void)ctx;
+	(void)id;
+	large_asked++;
+}
+
+static void ignore_committed(void *ctx, const struct spool_committed *what)
+{
+	(void)ctx;
+	(void)what;
+}
+
+static struct loop_timer *traffic_timer;
+
+/* Something goes on all the time: every turn of the writer sees the request that nobody has answered. */
+static void traffic(void *ctx)
+{
+	struct spool_txn *txn = NULL;
+	struct spool_id id = spool_id_next(&host.ids);
+	(void)ctx;
+	asked_first = asked_first ? asked_first : large_asked;
+	assert_int_equal(spool_txn_open(host.writer, &id, stream_more, NULL, &txn), 0);
+	spool_txn_abort(&txn);
+	loop_timer_start(traffic_timer, 20);
+}
+
+static void unanswered(void **state)
+{
+	(void)state;
+	static struct stream streams[40];
+	struct spool_writer_options options = { .wait_ms = 300 };
+	struct spool_writer_events events = { ignore_segment, ignore_large, ignore_committed, NULL };
+	spool_id_source_init(&host.ids, 3);
+	large_asked = asked_first = 0;
+	assert_int_equal(loop_create(&host.loop), 0);
+	assert_int_equal(spool_writer_create(host.loop, &options, &events, &host.writer), 0);
+	assert_int_equal(loop_timer_create(host.loop, traffic, NULL, &traffic_timer), 0);
+	loop_timer_start(traffic_timer, 20);
+	uint64_t start_ms = loop_now_ms(host.loop);
+	for (unsigned i = 0; i < 40; i++)
+		stream_start(&streams[i], 40);
+	for (unsigned i = 0; i < 40; i++) {
+		while (!streams[i].is_done)
+			loop_run(host.loop);
+		assert_int_equal(streams[i].err, ERR_NOSPACE);
+		if (i == 0)
+			assert_true(loop_now_ms(host.loop) - start_ms < 2000);
+	}
+	assert_int_equal(asked_first, 32); /* the others waited until these were over */
+	assert_int_equal(large_asked, 40);
+	loop_timer_destroy(&traffic_timer);
+	writer_host_remove(&host);
+}
+
+/* The watch has given up; then both the late segment and its successor come. */
+static void late_segment(void **state)
+{
+	(void)state;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	host.has_no_segment = true;
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, ERR_NOSPACE);
+	for (unsigned i = 0; i < 2; i++) {
+		struct spool_segment_name name;
+		int fd = -1;
+		assert_int_equal(spool_segment_create(&fixture.dirs, 10 + i, 0, geteuid(), getegid(), &name, &fd), 0);
+		assert_int_equal(spool_writer_segment(host.writer, fd, &name), i ? ERR_BUSY : 0);
+	}
+	send_numbered(2);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, 0);
+	writer_host_remove(&host);
+}
+
 #define spool_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
-					    spool_test(aborts), spool_test(refuses_nul) };
+					    spool_test(aborts), spool_test(refuses_nul), spool_test(unanswered), spool_test(late_segment) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
