@@ -62,6 +62,7 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 	if (!seed->spool || !seed->user || !seed->group)
 		return complain("-d, -u and -g are needed (or -f CONF); see posternfwd -h");
 	conf_defaults(conf);
+	conf_default_hostname(conf);
 	conf->bounce_via = (struct forward_spec){ .kind = FORWARD_SENDMAIL };
 	enum fwd_options_result result = absolute(conf->spool, sizeof conf->spool, 'd', seed->spool);
 	if (result == FWD_OPTIONS_RUN)
