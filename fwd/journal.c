@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "journal_parts.h"
 #include "log.h"
 
 #define SCAN_BUDGET 256 /* records a turn of the loop */
+#define JOBS_MAX 256u   /* with so many under way, no notice makes us open one more segment */
 
 struct segment *journal_find(struct journal *j, const char *name)
 {
@@ -149,29 +151,38 @@ void journal_scan_soon(struct journal *j)
 
 /* ---- what is told from outside */
 
+/* Does the file have so many bytes?  What is announced was written before. */
+static bool is_within(const struct segment *s, uint64_t offset)
+{
+	struct stat st;
+	return !segment_is_open(s) || (fstat(s->fd, &st) == 0 && st.st_size >= 0 && offset <= (uint64_t)st.st_size);
+}
+
+static struct segment *find_or_add(struct journal *j, const struct spool_segment_name *name)
+{
+	struct segment *s = journal_find(j, name->text);
+	return s || j->jobs >= JOBS_MAX ? s : journal_new_segment(j, name);
+}
+
 int journal_notice(struct journal *journal, const struct spool_committed *what)
 {
-	struct spool_segment_name name;
-	size_t len = strnlen(what->segment.text, sizeof what->segment.text);
-	if (spool_segment_name_parse((struct span){ what->segment.text, len }, &name, NULL, NULL) != 0)
-		return ERR_PROTO;
-	struct segment *s = journal_find(journal, name.text);
-	if (!s) {
-		s = journal_new_segment(journal, &name);
-		if (!s)
-			return ERR_NOMEM;
-	}
+	struct segment *s = find_or_add(journal, &what->segment);
+	if (!s)
+		return ERR_BUSY;
 	if (s->fd < 0 && !s->is_opening)
 		segment_open_soon(s);
 	if (s->is_sealed)
 		return 0;
-	if (what->offset > s->committed)
+	if (what->offset < s->committed || !is_within(s, what->offset))
+		return ERR_PROTO;
+	/* Void is for ever, also what an earlier run has noted. */
+	if (!segment_is_open(s) || what->offset <= s->known.void_offset)
 		s->committed = what->offset;
 	s->is_sealed = what->is_sealed || what->is_void;
 	if (what->is_void) {
 		s->is_void = true;
 		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted",
-			  name.text, what->offset);
+			  s->name.text, what->offset);
 		if (segment_is_open(s))
 			journal_note(journal, s, s->committed, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID);
 	}

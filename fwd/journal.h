@@ -57,7 +57,8 @@ struct segment *journal_adopt(struct journal *journal, const char *name);
 /* Recovery has seen all of it. */
 void journal_adopted(struct journal *journal, const struct spool_segment_info *info);
 
-/* A notice.  ERR_PROTO: it makes no sense. */
+/* A notice (of whose segment it is, the caller has checked).  ERR_PROTO: it makes no sense, as it takes back what an earlier one said or
+ * goes beyond the end of the file.  ERR_BUSY, ERR_NOMEM: not taken; a later one will do. */
 int journal_notice(struct journal *journal, const struct spool_committed *what);
 /* Look for segments whose writer is gone; one that is found so twice is read to its end. */
 void journal_poll(struct journal *journal);

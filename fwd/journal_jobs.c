@@ -2,8 +2,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -55,6 +57,14 @@ static void open_done(void *ctx)
 	}
 	if (s->is_orphan && s->opened_size > s->committed)
 		s->committed = s->opened_size;
+	/* What was announced before the file was open could not be checked then.  Its writer may have gone on since. */
+	struct stat st;
+	uint64_t size = fstat(s->fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+	if (s->committed > size) {
+		log_event(LOG_LEVEL_ERR, "notice", "%s: announced up to %" PRIu64 ", but it has only %" PRIu64 " bytes", s->name.text,
+			  s->committed, size);
+		s->committed = size;
+	}
 	/* What an earlier run heard to be void stays void. */
 	if (s->known.void_offset < s->committed)
 		s->committed = s->known.void_offset;

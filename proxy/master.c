@@ -133,12 +133,14 @@ static int detach(struct master *m, struct reason *why)
 
 /* ---- posternfwd: each worker gets a connection to it as soon as it is there */
 
-static int connect_forwarder(const struct conf *conf)
+/* The first word on the connection is ours: posternfwd believes no worker about another's segments. */
+static int connect_forwarder(const struct conf *conf, uint32_t worker)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	int n = snprintf(sa.sun_path, sizeof sa.sun_path, "%s/%s", conf->spool, SPOOL_FWD_SOCKET);
 	int fd = n < 0 || (size_t)n >= sizeof sa.sun_path ? -1 : socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
+	if (fd >= 0 && (connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0 ||
+			ipc_send(fd, NOTICE_WORKER, &worker, sizeof worker, NULL, 0) != 0)) {
 		(void)close(fd);
 		fd = -1;
 	}
@@ -152,7 +154,7 @@ static void link_forwarder(void *ctx)
 	for (size_t i = 0; i < m->worker_count; i++) {
 		if (m->has_forwarder[i] || worker_process_state(m->workers[i]) != WORKER_RUNNING)
 			continue;
-		int fd = connect_forwarder(&m->options.conf);
+		int fd = connect_forwarder(&m->options.conf, (uint32_t)i);
 		if (fd < 0) {
 			is_missing = true;
 			break;
