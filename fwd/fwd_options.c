@@ -80,9 +80,7 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 		conf->sendmail_children = seed->children;
 	if (seed->quiet)
 		conf->log_level = LOG_LEVEL_WARN;
-	conf->listen_count = 1;
-	memcpy(conf->listen[0].iface, "*", 2);
-	conf->listen[0].forward = conf->bounce_via;
+	conf->listen_count = 0; /* no section to look for: all mail goes by bounce_via (route.h) */
 	return result;
 }
 

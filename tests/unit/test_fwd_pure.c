@@ -79,8 +79,16 @@ static void routes(void **state)
 	assert_int_equal(endpoint_parse(SPAN_LIT("203.0.113.25:25"), &e.dst), 0);
 	assert_int_equal(endpoint_parse(SPAN_LIT("192.0.2.10:4000"), &e.client), 0);
 	assert_string_equal(key_of(&theirs, &e), "203.0.113.25:25 from 192.0.2.10");
-	e.listener = SPAN_LIT("gone"); /* the first section's */
+	const struct span unknown[] = { SPAN_LIT("gone"), SPAN_LIT("wan2"), SPAN_LIT("wa"), SPAN_LIT("") };
+	for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+		e.listener = unknown[i];
+		assert_int_equal(route_choose(&conf, &theirs, &e, &route), ERR_NOTFOUND);
+	}
+	conf.listen_count = 1; /* now no name leaves no doubt, but another one does */
 	assert_string_equal(key_of(&theirs, &e), "203.0.113.25:25 from 192.0.2.10");
+	e.listener = SPAN_LIT("gone");
+	assert_int_equal(route_choose(&conf, &theirs, &e, &route), ERR_NOTFOUND);
+	conf.listen_count = 2;
 	e.listener = SPAN_LIT("lan");
 	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xforward");
 	assert_string_equal(key_of(&own, &e), "sendmail:/usr/sbin/sendmail");
@@ -88,6 +96,9 @@ static void routes(void **state)
 	assert_true(route_uses_spoof(&conf));
 	conf.listen_count = 0;
 	assert_false(route_uses_spoof(&conf));
+	/* The command line of the seeds: everything goes to the program. */
+	e.listener = SPAN_LIT("gone");
+	assert_string_equal(key_of(&theirs, &e), "sendmail:/usr/sbin/sendmail");
 }
 
 static void lines_follow_the_offer(void **state)
