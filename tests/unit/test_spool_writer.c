@@ -9,8 +9,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "dir_list.h"
 #include "fault.h"
 #include "spool_fixture.h"
+#include "sweeper.h"
 
 static struct spool_fixture fixture;
 static struct writer_host host;
@@ -325,6 +327,96 @@ static void refuses_nul(void **state)
 	writer_host_remove(&host);
 }
 
+/* ---- bodies that no message names, beside writers that work */
+
+static unsigned files_in_large(void)
+{
+	struct dir_list list;
+	unsigned count = 0;
+	assert_int_equal(dir_list_read(fixture.dirs.large, &list), 0);
+	for (size_t i = 0; i < list.count; i++)
+		count += list.names[i][0] != '.';
+	dir_list_free(&list);
+	return count;
+}
+
+static void sweep_spares_what_is_wanted(void **state)
+{
+	(void)state;
+	struct stream open_one, done_one;
+	struct recovered found;
+	uint64_t removed = 99;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	stream_start(&done_one, 40);
+	while (!done_one.is_done)
+		loop_run(host.loop);
+	stream_start(&open_one, 400);
+	send_numbered(1); /* by then it has its file */
+	writer_host_run(&host, 1);
+	assert_int_equal(files_in_large(), 2);
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 0);
+	spool_txn_abort(&open_one.txn);
+	while (!spool_writer_is_idle(host.writer)) {
+		send_numbered(2);
+		writer_host_run(&host, 1);
+	}
+	assert_int_equal(files_in_large(), 2); /* the aborted one is empty and nobody's */
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 1);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(files_in_large(), 1);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
+/* The streams stop the loop too. */
+static void send_beside(unsigned number)
+{
+	host.done = 0;
+	host.expected = 1;
+	send_numbered(number);
+	while (host.done == 0)
+		loop_run(host.loop);
+}
+
+/* The forwarder's sweeper at its busiest, while bodies are created, written, committed and aborted. */
+static void sweep_all_the_time(void **state)
+{
+	(void)state;
+	static struct stream streams[60];
+	struct sweeper *sweeper = NULL;
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	assert_int_equal(sweeper_create(host.loop, &fixture.dirs, 1, &sweeper), 0);
+	unsigned committed = 0;
+	for (unsigned i = 0; i < 60; i++) {
+		stream_start(&streams[i], 8 + i % 5);
+		if (i % 3 == 0) {
+			spool_txn_abort(&streams[i].txn);
+			streams[i].is_done = true;
+		} else {
+			committed++;
+		}
+		if (i % 7 == 0) {
+			send_beside(i);
+		}
+	}
+	for (unsigned i = 0; i < 60; i++) {
+		while (!streams[i].is_done)
+			loop_run(host.loop);
+		assert_int_equal(streams[i].err, 0);
+	}
+	while (!sweeper_is_quiet(sweeper)) {
+		send_beside(99);
+	}
+	sweeper_destroy(&sweeper);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found); /* opens and checks each body */
+	assert_int_equal(files_in_large(), committed);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
 /* ---- a master that does not answer */
 
 static unsigned large_asked, asked_first;
@@ -416,6 +508,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
-					    spool_test(aborts), spool_test(refuses_nul), spool_test(unanswered), spool_test(late_segment) };
+					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
+					    spool_test(sweep_all_the_time), spool_test(unanswered), spool_test(late_segment) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
