@@ -17,6 +17,7 @@
 #include "daemon.h"
 #include "fault.h"
 #include "listeners.h"
+#include "listeners_watch.h"
 #include "log.h"
 #include "loop.h"
 #include "master_status.h"
@@ -35,6 +36,7 @@ struct master {
 	size_t worker_count;
 	struct worker_supply supply;
 	struct listeners listeners;
+	struct listeners_watch *listeners_watch;
 	struct counters counters;
 	struct spool_keeper *spool;
 	int pid_fd;
@@ -225,6 +227,16 @@ static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 	m->has_forwarder[worker_process_index(worker)] = false;
 	/* Not at once: a forwarder that ends closes its connections before its socket. */
 	loop_timer_start(m->forwarder_timer, FORWARDER_RETRY_MS / 10);
+}
+
+/* ---- an interface that was made anew */
+
+static void listeners_reopened(void *ctx, const struct listener_group *group)
+{
+	struct master *m = ctx;
+	const struct role_listener what = { .listen_index = group->listen_index, .family = group->family };
+	for (size_t i = 0; i < m->worker_count; i++)
+		worker_process_send(m->workers[i], ROLE_LISTENER, &what, sizeof what, group->fds[i]);
 }
 
 /* ---- the life of the workers */
@@ -419,6 +431,8 @@ static int start_loop(struct master *m, struct reason *why)
 			m->control_fd = -1;
 	}
 	if (!err)
+		err = listeners_watch_create(m->loop, &m->listeners, &m->options.conf, listeners_reopened, m, &m->listeners_watch);
+	if (!err)
 		spool_keeper_start(m->spool, m->loop, &spool_events);
 	for (uint32_t i = 0; !err && i < m->worker_count; i++)
 		err = worker_process_create(m->loop, i, &m->supply, &m->counters.slots[i], &worker_events, &m->workers[i]);
@@ -437,6 +451,7 @@ static void close_all(struct master *m)
 	for (size_t i = 0; i < sizeof m->signals / sizeof m->signals[0]; i++)
 		loop_signal_destroy(&m->signals[i]);
 	control_server_destroy(&m->control);
+	listeners_watch_destroy(&m->listeners_watch);
 	loop_timer_destroy(&m->forwarder_timer);
 	loop_timer_destroy(&m->drain_timer);
 	loop_destroy(&m->loop);

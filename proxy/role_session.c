@@ -224,6 +224,24 @@ static int take_fd(struct ipc_message *msg)
 	return fd;
 }
 
+/* The interface was made anew: the old socket hears nothing any more. */
+static void replace_listener(struct worker *w, struct ipc_message *msg)
+{
+	struct role_listener what;
+	struct acceptor *new = NULL;
+	if (msg->len != sizeof what || msg->fd_count != 1 || w->host.is_draining)
+		return;
+	memcpy(&what, msg->payload, sizeof what);
+	size_t i = 0;
+	while (i < w->listener_count && memcmp(&w->listeners[i].what, &what, sizeof what) != 0)
+		i++;
+	if (i == w->listener_count || acceptor_create(&w->host, msg->fds[0], what.listen_index, &new) != 0)
+		return;
+	msg->fds[0] = -1;
+	acceptor_destroy(&w->acceptors[i]);
+	w->acceptors[i] = new;
+}
+
 static void from_master(void *ctx, struct ipc_message *msg)
 {
 	struct worker *w = ctx;
@@ -233,6 +251,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	case ROLE_CONF: reload_conf(w, msg); break;
 	case ROLE_RULES: reload_rules(w, msg); break;
 	case ROLE_DRAIN: drain(w); break;
+	case ROLE_LISTENER: replace_listener(w, msg); break;
 	case ROLE_SEGMENT:
 		if (w->spool && msg->len == sizeof segment) {
 			memcpy(&segment, msg->payload, sizeof segment);
