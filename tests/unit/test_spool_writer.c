@@ -1,11 +1,13 @@
 /* The writer with a real loop and real files: batches, large bodies, failing disks, rotation, abort. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -119,6 +121,56 @@ static void sync_fails(void **state)
 	assert_string_equal(found.bodies[1], "message 3\r\n.\r\n");
 }
 
+/* As the forwarder does when it hears of it. */
+static void note_void(const struct spool_committed *what)
+{
+	struct spool_ack_log acks;
+	assert_int_equal(spool_ack_open(&fixture.dirs, what->segment.text, &acks), 0);
+	assert_int_equal(spool_ack_add(&acks, what->offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID), 0);
+	assert_true(spool_ack_begin(&acks));
+	int err = spool_ack_write(&acks);
+	assert_int_equal(err, 0);
+	spool_ack_end(&acks, err);
+	spool_ack_close(&acks);
+}
+
+/* The file ends in the middle of the third record, and the whole second one, which was refused with it, can't be taken back. */
+static void write_and_cut_fail(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct rlimit before, small;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	uint64_t one = host.last.offset;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = before;
+	small.rlim_cur = one * 2 + one / 2;
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(spool_fault_arm("journal-truncate:eio"), 0);
+	send_numbered(2);
+	send_numbered(3);
+	writer_host_run(&host, 2);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	assert_int_equal(host.failed, 2);
+	assert_int_equal(host.last_err, ERR_NOSPACE);
+	assert_true(host.last.is_sealed && host.last.is_void);
+	assert_int_equal(host.last.offset, one);
+	note_void(&host.last);
+	send_numbered(4); /* in another segment */
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 0);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.segments, 2);
+	assert_int_equal(found.messages, 2);
+	assert_string_equal(found.bodies[1], "message 4\r\n.\r\n");
+	assert_int_equal(found.voided, 1);
+}
+
 /* The cut fails too: the forwarder notes where the void begins, and no recovery delivers what was refused. */
 static void sync_and_cut_fail(void **state)
 {
@@ -149,14 +201,7 @@ static void sync_and_cut_fail(void **state)
 	recover(&fixture.dirs, &found);
 	assert_int_equal(found.messages, 2); /* nobody has noted it yet */
 
-	struct spool_ack_log acks;
-	assert_int_equal(spool_ack_open(&fixture.dirs, what.segment.text, &acks), 0);
-	assert_int_equal(spool_ack_add(&acks, what.offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID), 0);
-	assert_true(spool_ack_begin(&acks));
-	int err = spool_ack_write(&acks);
-	assert_int_equal(err, 0);
-	spool_ack_end(&acks, err);
-	spool_ack_close(&acks);
+	note_void(&what);
 	recover(&fixture.dirs, &found);
 	assert_int_equal(found.messages, 1);
 	assert_int_equal(found.voided, 1);
@@ -506,7 +551,7 @@ static void late_segment(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail),
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
 					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
 					    spool_test(sweep_all_the_time), spool_test(unanswered), spool_test(late_segment) };
