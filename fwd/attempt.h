@@ -45,8 +45,9 @@ struct attempt {
 int attempt_load(const struct spool_dirs *dirs, struct fwd_message *message, struct attempt **out);
 void attempt_destroy(struct attempt **attempt);
 
-/* Settle one recipient, or all that are not settled yet.  code 0: the text is ours; else it is a reply with its code ("550 5.1.1 no such user"),
- * whose enhanced status is kept if it fits the outcome.  The text is copied and cut; control characters become spaces. */
+/* Settle one recipient, or all that are not settled yet.  code 0: the text is ours; else it is a reply with its code ("550 5.1.1
+ * no such user"), whose enhanced status is kept if it fits the outcome.  The text is copied and cut; control characters become
+ * spaces. */
 void attempt_settle(struct attempt *a, size_t todo_index, enum spool_outcome outcome, unsigned code, struct span text);
 void attempt_settle_rest(struct attempt *a, enum spool_outcome outcome, unsigned code, struct span text);
 

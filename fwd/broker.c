@@ -91,7 +91,8 @@ int broker_run(int argc, char **argv)
 	priv_start_process();
 	log_setup("posternfwd[sockets]", (enum log_form)atoi(argv[5]), (enum log_level)atoi(argv[6]));
 	(void)prctl(PR_SET_NAME, "postern-sockets", 0, 0, 0);
-	/* It goes when its pipe closes, after the last connection of the forwarder; a signal to the whole group must not take it first. */
+	/* It goes when its pipe closes, after the last connection of the forwarder; a signal to the whole group must not take
+	 * it first. */
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	if (priv_drop(&plan, &why) != 0) {
@@ -190,7 +191,8 @@ static void process_gone(void *ctx, int err)
 {
 	struct broker *b = ctx;
 	log_event(LOG_LEVEL_ERR, "broker-gone",
-		  "the process that opens sockets has died (%s): restart posternfwd; until then connections carry no mark, and identity = spoof waits",
+		  "the process that opens sockets has died (%s): restart posternfwd; until then connections carry no mark, and "
+		  "identity = spoof waits",
 		  err_name(err));
 	ipc_channel_destroy(&b->channel);
 	loop_task_post(b->loop, &b->local_task);
@@ -233,7 +235,8 @@ bool broker_is_alive(const struct broker *broker)
 	return broker->channel != NULL;
 }
 
-int broker_ask(struct broker *broker, enum addr_family family, bool is_transparent, broker_done_fn done, void *ctx, struct broker_request **out)
+int broker_ask(struct broker *broker, enum addr_family family, bool is_transparent, broker_done_fn done, void *ctx,
+	       struct broker_request **out)
 {
 	struct broker_request *r = calloc(1, sizeof *r);
 	if (!r)
@@ -245,7 +248,9 @@ int broker_ask(struct broker *broker, enum addr_family family, bool is_transpare
 		free(r);
 		return err;
 	}
-	*r = (struct broker_request){ .broker = broker, .done = done, .ctx = ctx, .family = (uint8_t)family, .is_transparent = is_transparent };
+	*r = (struct broker_request){ .broker = broker, .done = done, .ctx = ctx };
+	r->family = (uint8_t)family;
+	r->is_transparent = is_transparent;
 	*broker->tail = r;
 	broker->tail = &r->next;
 	if (!broker->channel)

@@ -1,7 +1,7 @@
 /* broker.h - the small process that opens the sockets of our own connections: marked (the loop guard) and, for `identity = spoof`,
  * transparent.  Both need CAP_NET_ADMIN, which the forwarder itself gives away: it reads what servers say.
- * The process is this program, executed anew with BROKER_ROLE_ARG; it keeps that capability alone, in an empty chroot, and answers one
- * question only.  It can't be started again after the drop; while it is gone, plain sockets serve where they can.
+ * The process is this program, executed anew with BROKER_ROLE_ARG; it keeps that capability alone, in an empty chroot, and answers
+ * one question only.  It can't be started again after the drop; while it is gone, plain sockets serve where they can.
  */
 #ifndef POSTERN_BROKER_H
 #define POSTERN_BROKER_H
@@ -32,7 +32,8 @@ bool broker_is_alive(const struct broker *broker);
 /* A socket: not blocking, not bound.  Without the process: plain, or ERR_UNSUPPORTED where it has to be transparent.
  * done runs on the loop, once, unless cancelled; err 0: fd is the receiver's. */
 typedef void (*broker_done_fn)(void *ctx, int err, int fd);
-int broker_ask(struct broker *broker, enum addr_family family, bool is_transparent, broker_done_fn done, void *ctx, struct broker_request **out);
+int broker_ask(struct broker *broker, enum addr_family family, bool is_transparent, broker_done_fn done, void *ctx,
+	       struct broker_request **out);
 void broker_cancel(struct broker_request **request);
 
 #endif

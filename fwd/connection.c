@@ -85,7 +85,8 @@ void connection_close(struct connection **connection)
 
 /* ---- attempts */
 
-/* For the next in line, by the kick and not from here: a thousand messages in a row that take no sending would be a thousand calls deep. */
+/* For the next in line, by the kick and not from here: a thousand messages in a row that take no sending would be a thousand
+ * calls deep. */
 static void give_back(struct connection *c)
 {
 	if (is_program(c)) {
@@ -325,9 +326,10 @@ int connection_open(struct destination *d)
 		return ERR_NOMEM;
 	c->destination = d;
 	bool is_smtp = !is_program(c);
-	struct dial_options options = {
-		.loop = s->f->loop, .broker = s->f->broker, .local = &s->local, .connect_timeout_ms = s->f->in.conf.connect_timeout_s * 1000
-	};
+	struct dial_options options = { .loop = s->f->loop,
+					.broker = s->f->broker,
+					.local = &s->local,
+					.connect_timeout_ms = s->f->in.conf.connect_timeout_s * 1000 };
 	int err = is_smtp ? dial_start(&options, &d->route, dialed, c, &c->dial) : 0;
 	if (err) {
 		free(c);

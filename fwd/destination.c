@@ -152,7 +152,8 @@ static void kick(void *ctx)
 			continue;
 		}
 		bool is_program = d->route.spec.kind == FORWARD_SENDMAIL;
-		bool is_full = is_program ? s->child_count >= s->f->in.conf.sendmail_children : s->connection_count >= s->connection_max;
+		bool is_full =
+			is_program ? s->child_count >= s->f->in.conf.sendmail_children : s->connection_count >= s->connection_max;
 		if (is_full) {
 			starve(d);
 			break;
@@ -228,8 +229,8 @@ void destination_failed(struct destination *d, const char *why)
 	(void)snprintf(d->error, sizeof d->error, "%s", why);
 	uint64_t wait_ms = backoff_delay(d->failures, PROBE_MIN_MS, conf->retry_max_s * 1000, backoff_random());
 	d->retry_at_ms = loop_now_ms(s->f->loop) + wait_ms;
-	log_event(d->failures == 1 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "destination-down", "%s: %s; %zu wait in line, next try in %u s", d->key, why,
-		  d->ready, (unsigned)(wait_ms / 1000));
+	log_event(d->failures == 1 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "destination-down",
+		  "%s: %s; %zu wait in line, next try in %u s", d->key, why, d->ready, (unsigned)(wait_ms / 1000));
 	if (!d->retry_timer && loop_timer_create(s->f->loop, probe, d, &d->retry_timer) != 0)
 		return; /* the next message kicks it */
 	loop_timer_start(d->retry_timer, wait_ms);

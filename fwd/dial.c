@@ -143,8 +143,10 @@ static void socket_given(void *ctx, int err, int fd)
 	socklen_t len;
 	d->request = NULL;
 	if (err) {
-		address_failed(d, err, err == ERR_UNSUPPORTED ? "identity = spoof needs a transparent socket, which this process can't have (run as root)" :
-								err_name(err));
+		address_failed(d, err,
+			       err == ERR_UNSUPPORTED
+				       ? "identity = spoof needs a transparent socket, which this process can't have (run as root)"
+				       : err_name(err));
 		return;
 	}
 	d->fd = fd;
@@ -183,7 +185,8 @@ static void name_remote(struct dial *d, const struct endpoint *to)
 	if (d->route.spec.kind == FORWARD_ORIGINAL || addr_parse(span_of(d->route.spec.host), &literal) == 0)
 		(void)snprintf(d->result.remote, sizeof d->result.remote, "%s", endpoint_format(to, text));
 	else
-		(void)snprintf(d->result.remote, sizeof d->result.remote, "%s[%s]:%u", d->route.spec.host, addr_format(&to->addr, addr), to->port);
+		(void)snprintf(d->result.remote, sizeof d->result.remote, "%s[%s]:%u", d->route.spec.host,
+			       addr_format(&to->addr, addr), to->port);
 }
 
 static void try_next(void *ctx)

@@ -126,7 +126,8 @@ static int put_recipient(const struct dsn_report *r, const struct dsn_recipient 
 	if (!err && recipient->code > 0 && r->remote.len > 0)
 		err = put_field(out, "Remote-MTA: dns;", r->remote, "\r\n");
 	if (!err && recipient->reply.len > 0)
-		err = put_field(out, recipient->code > 0 ? "Diagnostic-Code: smtp;" : "Diagnostic-Code: X-postern;", recipient->reply, "\r\n");
+		err = put_field(out, recipient->code > 0 ? "Diagnostic-Code: smtp;" : "Diagnostic-Code: X-postern;",
+				recipient->reply, "\r\n");
 	if (!err)
 		err = put_date(out, "Last-Attempt-Date", r->now);
 	if (!err && r->kind == DSN_DELAYED && r->expires > 0)
@@ -175,7 +176,8 @@ static int put_original(const struct dsn_report *r, struct buf *out)
 		text.len = 0;
 	if (!is_whole)
 		text = header_of(text);
-	int err = buf_printf(out, "--%s.dsn\r\nContent-Type: %s\r\n%s\r\n", r->id.text, is_whole ? "message/rfc822" : "text/rfc822-headers",
+	int err = buf_printf(out, "--%s.dsn\r\nContent-Type: %s\r\n%s\r\n", r->id.text,
+			     is_whole ? "message/rfc822" : "text/rfc822-headers",
 			     is_eight_bit(text) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
 	if (!err)
 		err = buf_append_span(out, text);

@@ -1,12 +1,13 @@
 #include "feed.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "committed_notice.h"
 #include "ipc.h"
 #include "log.h"
+#include "notice.h"
 
 #define WORKERS_MAX 256u
 #define POLL_AGAIN_MS 300u /* journal_poll believes the second look */
@@ -15,6 +16,7 @@ struct worker {
 	struct feed *feed;
 	struct worker *next;
 	struct ipc_channel *channel;
+	struct notice_peer peer;
 };
 
 struct feed {
@@ -45,12 +47,15 @@ static void worker_close(struct worker *w)
 static void notice(void *ctx, struct ipc_message *msg)
 {
 	struct worker *w = ctx;
-	int err = ERR_PROTO;
-	if (msg->type == NOTICE_COMMITTED && msg->len == sizeof(struct spool_committed) && msg->fd_count == 0)
-		err = journal_notice(w->feed->journal, msg->payload);
-	if (err != ERR_PROTO)
+	struct spool_committed what;
+	enum step step = notice_check(&w->peer, msg->type, (struct span){ msg->payload, msg->len }, msg->fd_count, &what);
+	if (step == STEP_WAIT || (step == STEP_DONE && journal_notice(w->feed->journal, &what) != ERR_PROTO))
 		return;
-	log_event(LOG_LEVEL_ERR, "notice", "a worker said what makes no sense (type %u, %zu bytes): its connection is closed", msg->type, msg->len);
+	char who[24] = "somebody";
+	if (w->peer.is_known)
+		(void)snprintf(who, sizeof who, "worker %u", w->peer.worker);
+	log_event(LOG_LEVEL_ERR, "notice", "%s said what makes no sense (type %u, %zu bytes): the connection is closed", who, msg->type,
+		  msg->len);
 	worker_close(w);
 }
 

@@ -1,5 +1,6 @@
 /* feed.h - the listening end of fwd.sock: session workers say how far their segments are committed (committed_notice.h).
- * A worker may be taken over: anything but a well-formed notice closes its connection.  Nothing is ever answered.
+ * A worker may be taken over: anything but a well-formed notice about a segment of its own (notice.h) closes its connection.  Nothing
+ * is ever answered.
  * Owns: the listening socket and the connections.
  */
 #ifndef POSTERN_FEED_H

@@ -14,7 +14,9 @@
 #include "log.h"
 #include "scheduler.h"
 #include "settle.h"
+#include "sweeper.h"
 
+#define SWEEP_MS 600000u
 #define STOP_MS 10000u
 #define STOP_CHECK_MS 20u
 
@@ -23,6 +25,7 @@ struct running {
 	struct forwarder f;
 	struct loop_signal *term, *intr, *hup, *chld;
 	struct loop_timer *poll_timer, *stop_timer;
+	struct sweeper *sweeper;
 	uint64_t stop_at_ms;
 	bool is_quiet;
 };
@@ -133,8 +136,9 @@ static void recovered_broken(void *ctx, const struct spool_broken *broken)
 	}
 	f->stats.bad += !broken->is_torn;
 	log_event(broken->is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery",
-		  "%s/%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", broken->place, broken->name, broken->length, broken->offset,
-		  broken->is_torn ? " (never promised to anybody)" : "", err ? "could not be saved in" : "saved in", name);
+		  "%s/%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", broken->place, broken->name,
+		  broken->length, broken->offset, broken->is_torn ? " (never promised to anybody)" : "",
+		  err ? "could not be saved in" : "saved in", name);
 }
 
 static int recovered_segment(void *ctx, const struct spool_segment_info *info)
@@ -149,7 +153,8 @@ static int recover(struct forwarder *f, struct reason *why)
 	const struct spool_recovery_events events = { recovered_message, recovered_broken, recovered_segment, f };
 	int err = spool_recover(&f->in.dirs, &events, why);
 	if (!err)
-		log_event(LOG_LEVEL_INFO, "recovered", "%zu messages in %zu segments and queue/", f->messages.count, journal_segment_count(f->journal));
+		log_event(LOG_LEVEL_INFO, "recovered", "%zu messages in %zu segments and queue/", f->messages.count,
+			  journal_segment_count(f->journal));
 	return err;
 }
 
@@ -159,7 +164,8 @@ static void check_stopped(void *ctx)
 {
 	struct running *r = ctx;
 	struct forwarder *f = &r->f;
-	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal);
+	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal) &&
+		      sweeper_is_quiet(r->sweeper);
 	if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms)
 		loop_stop(f->loop);
 	else
@@ -250,6 +256,8 @@ static int build(struct running *r, struct reason *why)
 		err = loop_timer_create(f->loop, poll_due, r, &r->poll_timer);
 	if (!err)
 		err = loop_timer_create(f->loop, check_stopped, r, &r->stop_timer);
+	if (!err)
+		err = sweeper_create(f->loop, &f->in.dirs, SWEEP_MS, &r->sweeper);
 	return err ? reason_set(why, err, "event loop: %s", err_name(err)) : 0;
 }
 
@@ -277,6 +285,7 @@ static void tear_down(struct running *r)
 	loop_signal_destroy(&r->chld);
 	loop_timer_destroy(&r->poll_timer);
 	loop_timer_destroy(&r->stop_timer);
+	sweeper_destroy(&r->sweeper);
 	loop_destroy(&f->loop);
 	fwd_table_free(&f->messages);
 }

@@ -264,7 +264,8 @@ static void cat_turn(void *ctx)
 	char wire[CAT_CHUNK];
 	if (answer->native.len == 0 && answer->sent < body->len) {
 		uint64_t left = body->len - answer->sent;
-		ssize_t n = pread(body->fd, wire, left < sizeof wire ? (size_t)left : sizeof wire, (off_t)(body->offset + answer->sent));
+		ssize_t n = pread(body->fd, wire, left < sizeof wire ? (size_t)left : sizeof wire,
+				  (off_t)(body->offset + answer->sent));
 		if (n <= 0 || smtp_undot_push(&answer->undot, (struct span){ wire, (size_t)n }, &answer->native) != 0) {
 			finish(answer, ERR_IO, "its body can't be read");
 			return;
@@ -360,7 +361,8 @@ static struct fwd_message *find(struct forwarder *f, struct span word, int *err_
 }
 
 /* Every id is tried; the answer names the first that could not be changed. */
-static void answer_change(struct forwarder *f, struct control_client *client, struct span verb, const struct span *words, size_t count)
+static void answer_change(struct forwarder *f, struct control_client *client, struct span verb, const struct span *words,
+			  size_t count)
 {
 	struct reason why = { "" };
 	int failed = 0;

@@ -1,4 +1,5 @@
-/* fwd_control.h - what posternfwd answers an administrator on fwdctl.sock (control.h): `status`, `queue list|show|cat|delete|hold|release|retry`.
+/* fwd_control.h - what posternfwd answers an administrator on fwdctl.sock (control.h): `status`, and `queue` with
+ * list, show, cat, delete, hold, release or retry.
  * docs: posternfwd(8).  Every list is sent in pieces as the asker reads, and never holds up deliveries.
  */
 #ifndef POSTERN_FWD_CONTROL_H

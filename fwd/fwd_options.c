@@ -62,6 +62,7 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 	if (!seed->spool || !seed->user || !seed->group)
 		return complain("-d, -u and -g are needed (or -f CONF); see posternfwd -h");
 	conf_defaults(conf);
+	conf_default_hostname(conf);
 	conf->bounce_via = (struct forward_spec){ .kind = FORWARD_SENDMAIL };
 	enum fwd_options_result result = absolute(conf->spool, sizeof conf->spool, 'd', seed->spool);
 	if (result == FWD_OPTIONS_RUN)
@@ -69,7 +70,8 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 	if (result == FWD_OPTIONS_RUN)
 		result = copy(conf->forward_group, sizeof conf->forward_group, 'g', seed->group);
 	if (result == FWD_OPTIONS_RUN)
-		result = absolute(conf->bounce_via.path, sizeof conf->bounce_via.path, 's', seed->program ? seed->program : "/usr/sbin/sendmail");
+		result = absolute(conf->bounce_via.path, sizeof conf->bounce_via.path, 's',
+				  seed->program ? seed->program : "/usr/sbin/sendmail");
 	if (result == FWD_OPTIONS_RUN && seed->pid_file) {
 		result = absolute(conf->forward_pid_file, sizeof conf->forward_pid_file, 'i', seed->pid_file);
 		out->has_pid_file = true;
@@ -78,9 +80,7 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 		conf->sendmail_children = seed->children;
 	if (seed->quiet)
 		conf->log_level = LOG_LEVEL_WARN;
-	conf->listen_count = 1;
-	memcpy(conf->listen[0].iface, "*", 2);
-	conf->listen[0].forward = conf->bounce_via;
+	conf->listen_count = 0; /* no section to look for: all mail goes by bounce_via (route.h) */
 	return result;
 }
 

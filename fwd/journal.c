@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "journal_parts.h"
 #include "log.h"
 
 #define SCAN_BUDGET 256 /* records a turn of the loop */
+#define JOBS_MAX 256u   /* with so many under way, no notice makes us open one more segment */
 
 struct segment *journal_find(struct journal *j, const char *name)
 {
@@ -60,11 +62,13 @@ static void save_broken(struct segment *s, const struct spool_entry *entry, bool
 	int err = spool_bad_save(s->journal->dirs, name, s->fd, entry->offset, entry->length);
 	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, is_torn ? "journal-torn" : "journal-damaged",
 		  "%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", s->name.text, entry->length, entry->offset,
-		  is_torn ? " (a writer died before it had promised anything)" : "", err ? "they could not be saved in" : "saved in", name);
+		  is_torn ? " (a writer died before it had promised anything)" : "",
+		  err ? "they could not be saved in" : "saved in", name);
 }
 
 /* Which recipients an earlier run has settled.  NULL in *out: none.  False: all of them. */
-static bool recall(struct segment *s, uint64_t offset, const struct spool_envelope *e, struct arena *arena, const enum spool_outcome **out)
+static bool recall(struct segment *s, uint64_t offset, const struct spool_envelope *e, struct arena *arena,
+		   const enum spool_outcome **out)
 {
 	*out = NULL;
 	if (s->known.count == 0)
@@ -111,8 +115,8 @@ static bool scan(struct segment *s, unsigned *budget)
 			return false;
 		case SPOOL_READ_END: return false;
 		case SPOOL_READ_ERROR:
-			log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): tried again later", s->name.text,
-				  s->reader.offset, err_name(entry.err));
+			log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): tried again later",
+				  s->name.text, s->reader.offset, err_name(entry.err));
 			return false;
 		}
 	}
@@ -147,28 +151,38 @@ void journal_scan_soon(struct journal *j)
 
 /* ---- what is told from outside */
 
+/* Does the file have so many bytes?  What is announced was written before. */
+static bool is_within(const struct segment *s, uint64_t offset)
+{
+	struct stat st;
+	return !segment_is_open(s) || (fstat(s->fd, &st) == 0 && st.st_size >= 0 && offset <= (uint64_t)st.st_size);
+}
+
+static struct segment *find_or_add(struct journal *j, const struct spool_segment_name *name)
+{
+	struct segment *s = journal_find(j, name->text);
+	return s || j->jobs >= JOBS_MAX ? s : journal_new_segment(j, name);
+}
+
 int journal_notice(struct journal *journal, const struct spool_committed *what)
 {
-	struct spool_segment_name name;
-	size_t len = strnlen(what->segment.text, sizeof what->segment.text);
-	if (spool_segment_name_parse((struct span){ what->segment.text, len }, &name, NULL, NULL) != 0)
-		return ERR_PROTO;
-	struct segment *s = journal_find(journal, name.text);
-	if (!s) {
-		s = journal_new_segment(journal, &name);
-		if (!s)
-			return ERR_NOMEM;
-	}
+	struct segment *s = find_or_add(journal, &what->segment);
+	if (!s)
+		return ERR_BUSY;
 	if (s->fd < 0 && !s->is_opening)
 		segment_open_soon(s);
 	if (s->is_sealed)
 		return 0;
-	if (what->offset > s->committed)
+	if (what->offset < s->committed || !is_within(s, what->offset))
+		return ERR_PROTO;
+	/* Void is for ever, also what an earlier run has noted. */
+	if (!segment_is_open(s) || what->offset <= s->known.void_offset)
 		s->committed = what->offset;
 	s->is_sealed = what->is_sealed || what->is_void;
 	if (what->is_void) {
 		s->is_void = true;
-		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted", name.text, what->offset);
+		log_event(LOG_LEVEL_ERR, "journal-void", "%s: a sync failed: what lies behind %" PRIu64 " was never accepted",
+			  s->name.text, what->offset);
 		if (segment_is_open(s))
 			journal_note(journal, s, s->committed, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID);
 	}
@@ -216,11 +230,13 @@ void journal_note(struct journal *journal, struct segment *segment, uint64_t off
 {
 	/* Without memory nothing is noted: then the message may go out twice, which is the lesser evil. */
 	if (spool_ack_add(&segment->acks, offset, recipient, outcome) != 0)
-		log_event(LOG_LEVEL_ERR, "ack-lost", "%s: no memory to note what became of the record at %" PRIu64, segment->name.text, offset);
+		log_event(LOG_LEVEL_ERR, "ack-lost", "%s: no memory to note what became of the record at %" PRIu64,
+			  segment->name.text, offset);
 	journal_flush_soon(journal);
 }
 
-void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome, const struct spool_id *large)
+void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome,
+		    const struct spool_id *large)
 {
 	if (large)
 		(void)buf_append(&segment->large, large, sizeof *large);

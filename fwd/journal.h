@@ -1,7 +1,7 @@
 /* journal.h - the forwarder's view of journal/: which segments there are, how far they may be read, what in them is settled.
- * New records are heard of by notices (fwd.sock) and, where a worker died, found by looking at the directory.  A live segment is never
- * read beyond what its writer announced.  Settled records are noted in the segment's acknowledgement file, in batches written and
- * synced by loop jobs; a sealed segment with nothing left is recycled.
+ * New records are heard of by notices (fwd.sock) and, where a worker died, found by looking at the directory.  A live segment is
+ * never read beyond what its writer announced.  Settled records are noted in the segment's acknowledgement file, in batches
+ * written and synced by loop jobs; a sealed segment with nothing left is recycled.
  * Owns: the segments, their descriptors and acknowledgement files.
  */
 #ifndef POSTERN_JOURNAL_H
@@ -41,8 +41,8 @@ struct segment {
 };
 
 struct journal_events {
-	/* A record that nobody works on yet.  outcomes: one a recipient, NULL when all are still to do.  True: taken, and journal_settle will
-	 * be called for it some day; false: no memory, or known already. */
+	/* A record that nobody works on yet.  outcomes: one a recipient, NULL when all are still to do.  True: taken, and
+	 * journal_settle will be called for it some day; false: no memory, or known already. */
 	bool (*message)(void *ctx, struct segment *segment, uint64_t offset, const struct spool_record *record,
 	                const struct spool_envelope *envelope, const enum spool_outcome *outcomes);
 	void *ctx;
@@ -57,15 +57,18 @@ struct segment *journal_adopt(struct journal *journal, const char *name);
 /* Recovery has seen all of it. */
 void journal_adopted(struct journal *journal, const struct spool_segment_info *info);
 
-/* A notice.  ERR_PROTO: it makes no sense. */
+/* A notice (of whose segment it is, the caller has checked).  ERR_PROTO: it makes no sense, as it takes back what an earlier one said or
+ * goes beyond the end of the file.  ERR_BUSY, ERR_NOMEM: not taken; a later one will do. */
 int journal_notice(struct journal *journal, const struct spool_committed *what);
 /* Look for segments whose writer is gone; one that is found so twice is read to its end. */
 void journal_poll(struct journal *journal);
 
-/* The fate of one recipient, and of the whole record (large: its body may be removed then; NULL: it has none, or it stays).  Cheap; durable a
- * moment later. */
-void journal_note(struct journal *journal, struct segment *segment, uint64_t offset, uint32_t recipient, enum spool_outcome outcome);
-void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome, const struct spool_id *large);
+/* The fate of one recipient, and of the whole record (large: its body may be removed then; NULL: it has none, or it stays).
+ * Cheap; durable a moment later. */
+void journal_note(struct journal *journal, struct segment *segment, uint64_t offset, uint32_t recipient,
+		  enum spool_outcome outcome);
+void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome,
+		    const struct spool_id *large);
 
 /* No job runs and everything noted is durable. */
 bool journal_is_quiet(const struct journal *journal);

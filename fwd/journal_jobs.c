@@ -2,8 +2,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -46,7 +48,8 @@ static void open_done(void *ctx)
 	j->jobs--;
 	s->is_opening = false;
 	if (s->job_err) {
-		/* A repeated notice about a segment that is recycled: nothing lost.  Anything else is found again by the next poll. */
+		/* A repeated notice about a segment that is recycled: nothing lost.  Anything else is found again by the next
+		 * poll. */
 		if (s->job_err != ERR_NOTFOUND)
 			log_event(LOG_LEVEL_ERR, "journal-open", "%s: %s", s->name.text, err_name(s->job_err));
 		journal_drop_segment(s);
@@ -54,6 +57,14 @@ static void open_done(void *ctx)
 	}
 	if (s->is_orphan && s->opened_size > s->committed)
 		s->committed = s->opened_size;
+	/* What was announced before the file was open could not be checked then.  Its writer may have gone on since. */
+	struct stat st;
+	uint64_t size = fstat(s->fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+	if (s->committed > size) {
+		log_event(LOG_LEVEL_ERR, "notice", "%s: announced up to %" PRIu64 ", but it has only %" PRIu64 " bytes", s->name.text,
+			  s->committed, size);
+		s->committed = size;
+	}
 	/* What an earlier run heard to be void stays void. */
 	if (s->known.void_offset < s->committed)
 		s->committed = s->known.void_offset;
@@ -83,7 +94,8 @@ static void recycle_done(void *ctx)
 	struct segment *s = ctx;
 	s->journal->jobs--;
 	if (s->job_err) {
-		log_event(LOG_LEVEL_WARN, "journal-recycle", "%s: %s; tried again at the next start", s->name.text, err_name(s->job_err));
+		log_event(LOG_LEVEL_WARN, "journal-recycle", "%s: %s; tried again at the next start", s->name.text,
+			  err_name(s->job_err));
 		return;
 	}
 	log_event(LOG_LEVEL_DEBUG, "journal-recycle", "%s", s->name.text);
@@ -93,8 +105,8 @@ static void recycle_done(void *ctx)
 void segment_recycle_if_done(struct segment *segment)
 {
 	struct segment *s = segment;
-	if (!segment_is_open(s) || !s->is_sealed || s->unsettled > 0 || s->reader.offset < s->committed || s->is_flushing || s->is_recycling ||
-	    s->large.len > 0 || spool_ack_has_pending(&s->acks))
+	if (!segment_is_open(s) || !s->is_sealed || s->unsettled > 0 || s->reader.offset < s->committed || s->is_flushing ||
+	    s->is_recycling || s->large.len > 0 || spool_ack_has_pending(&s->acks))
 		return;
 	s->is_recycling = true;
 	if (loop_job_start(s->journal->loop, recycle_work, recycle_done, s) == 0)
@@ -143,7 +155,8 @@ static void flush_done(void *ctx)
 		segment_recycle_if_done(s);
 	}
 	if (failed && !j->is_complaining)
-		log_event(LOG_LEVEL_ERR, "ack-write", "acknowledgements can't be written (%s): after a crash mail would be delivered twice", err_name(failed));
+		log_event(LOG_LEVEL_ERR, "ack-write",
+			  "acknowledgements can't be written (%s): after a crash mail would be delivered twice", err_name(failed));
 	j->is_complaining = failed != 0;
 	if (failed)
 		j->is_dirty = true;
@@ -237,8 +250,8 @@ static void poll_work(void *ctx)
 	(void)closedir(dir);
 }
 
-/* A writer that lives seals segments too, and its notice (which may say "void") can be on its way at this moment.  So the first look only
- * remembers; one that is still not sealed by a notice at the second look has lost its writer. */
+/* A writer that lives seals segments too, and its notice (which may say "void") can be on its way at this moment.  So the first
+ * look only remembers; one that is still not sealed by a notice at the second look has lost its writer. */
 static void take_over(struct journal *j, const struct sealed *found)
 {
 	struct segment *s = journal_find(j, found->name.text);

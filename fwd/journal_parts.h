@@ -1,5 +1,5 @@
-/* journal_parts.h - what journal.c (segments, notices, reading) and journal_jobs.c (opening, acknowledging, recycling, looking around)
- * share.  Only for them.
+/* journal_parts.h - what journal.c (segments, notices, reading) and journal_jobs.c (opening, acknowledging, recycling, looking
+ * around) share.  Only for them.
  */
 #ifndef POSTERN_JOURNAL_PARTS_H
 #define POSTERN_JOURNAL_PARTS_H

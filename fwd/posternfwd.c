@@ -76,7 +76,8 @@ static int find_user(struct start *s, struct reason *why)
 	int err = priv_lookup_prepriv(conf->forward_user, conf->forward_group, &s->user, why);
 	s->is_root = priv_is_root();
 	if (!err && !s->is_root && geteuid() != s->user.uid)
-		err = reason_set(why, ERR_PERM, "start it as root (it then runs as '%s'), or as '%s' itself", conf->forward_user, conf->forward_user);
+		err = reason_set(why, ERR_PERM, "start it as root (it then runs as '%s'), or as '%s' itself", conf->forward_user,
+				 conf->forward_user);
 	return err;
 }
 
@@ -121,7 +122,8 @@ static int fail(const struct reason *why)
 
 int main(int argc, char **argv)
 {
-	static struct start s = { .inputs = { .notice_fd = -1, .control_fd = -1, .broker_fd = -1, .dirs = SPOOL_DIRS_CLOSED }, .logger_fd = -1 };
+	static struct start s = { .inputs = { .notice_fd = -1, .control_fd = -1, .broker_fd = -1, .dirs = SPOOL_DIRS_CLOSED },
+				  .logger_fd = -1 };
 	struct reason why = { "" };
 	if (argc > 1 && strcmp(argv[1], LOGGER_ROLE_ARG) == 0)
 		return daemon_logger_run("posternfwd");
@@ -139,7 +141,8 @@ int main(int argc, char **argv)
 		return fail(&why);
 	if (open_prepriv(&s, &why) != 0)
 		return fail(&why);
-	int log_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3); /* complaints of the start go to the terminal even when the log goes to syslog */
+	/* Complaints of the start go to the terminal even when the log goes to syslog. */
+	int log_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	if (start_log(&s, &why) != 0 || start_broker(&s, &why) != 0 || drop(&s, &why) != 0) {
 		(void)dup2(log_fd, STDERR_FILENO);
 		return fail(&why);

@@ -8,18 +8,23 @@ bool route_is_own(const struct spool_id *id)
 	return spool_id_worker(id) == SPOOL_ID_WORKER_FWD;
 }
 
+/* By name.  Where the envelope has none, only a configuration with one section leaves no doubt. */
 static const struct conf_listen *find_listen(const struct conf *conf, struct span name)
 {
 	char iface[sizeof conf->listen[0].iface];
-	const struct conf_listen *found = NULL;
-	if (span_to_cstr(name, iface, sizeof iface) == 0)
-		found = conf_find_listen(conf, iface);
-	return found || conf->listen_count == 0 ? found : &conf->listen[0];
+	if (name.len == 0)
+		return conf->listen_count == 1 ? &conf->listen[0] : NULL;
+	return span_to_cstr(name, iface, sizeof iface) == 0 ? conf_find_listen(conf, iface) : NULL;
 }
 
 int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out)
 {
-	const struct conf_listen *listen = route_is_own(id) ? NULL : find_listen(conf, envelope->listener);
+	const struct conf_listen *listen = NULL;
+	if (!route_is_own(id) && conf->listen_count > 0) {
+		listen = find_listen(conf, envelope->listener);
+		if (!listen)
+			return ERR_NOTFOUND;
+	}
 	struct route route;
 	memset(&route, 0, sizeof route);
 	route.spec = listen ? listen->forward : conf->bounce_via;
@@ -46,7 +51,8 @@ const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP])
 		(void)forward_spec_format(&route->spec, spec);
 	bool is_spoofed = route->spoofed.family != ADDR_NONE;
 	/* xforward changes what is said on the connection, so it must not share one with a listener that does not want it. */
-	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s", where, is_spoofed ? " from " : "", is_spoofed ? addr_format(&route->spoofed, addr) : "",
+	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s", where, is_spoofed ? " from " : "",
+		       is_spoofed ? addr_format(&route->spoofed, addr) : "",
 		       route->identity == IDENTITY_XFORWARD ? " xforward" : "");
 	return key;
 }

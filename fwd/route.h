@@ -1,6 +1,6 @@
 /* route.h - where a message goes next, and in whose name: the answer of the configuration to one envelope.
- * The listen section whose name the envelope carries decides; a name that is not there (any more) counts as the first section.  Our own
- * messages (reports to senders) take `bounce-via`.
+ * The listen section whose name the envelope carries decides; without that section there is no route, as any other may lead where
+ * this mail must not go.  Our own messages (reports to senders), and all of a configuration without sections, take `bounce-via`.
  * Pure.
  */
 #ifndef POSTERN_ROUTE_H
@@ -21,7 +21,7 @@ struct route {
 
 #define ROUTE_KEY_CAP 400
 
-/* ERR_INVAL: `original`, but the envelope knows no original destination. */
+/* ERR_NOTFOUND: the listen section is not there (any more).  ERR_INVAL: `original`, but the envelope knows no original destination. */
 int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out);
 
 /* The name of the destination: messages with the same key may share connections.  Returns key. */

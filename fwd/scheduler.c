@@ -110,14 +110,27 @@ void scheduler_ready(struct scheduler *s, struct fwd_message *m)
 		find_route(s, m);
 }
 
+static void say_no_route(const struct scheduler *s, const struct fwd_message *m, const struct spool_envelope *envelope, int err)
+{
+	char what[160];
+	const char *why = what;
+	if (err == ERR_NOTFOUND)
+		(void)snprintf(what, sizeof what, "it came in by 'listen \"%.*s\"', and there is no such section in the configuration",
+			       (int)(envelope->listener.len < 64 ? envelope->listener.len : 64), envelope->listener.ptr);
+	else if (err == ERR_INVAL)
+		why = "forward = original, but the message was not diverted: it has no original destination";
+	else
+		why = err_name(err);
+	log_event(LOG_LEVEL_ERR, "no-route", "%s: %s; looked for again in %" PRIu64 " s", m->id.text, why,
+		  s->f->in.conf.retry_max_s);
+}
+
 int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool_envelope *envelope)
 {
 	int64_t now = loop_wall_time();
 	int err = set_route(s, m, envelope);
 	if (err) {
-		log_event(LOG_LEVEL_ERR, "no-route", "%s: %s; looked for again in %" PRIu64 " s", m->id.text,
-			  err == ERR_INVAL ? "forward = original, but the message was not diverted: it has no original destination" : err_name(err),
-			  s->f->in.conf.retry_max_s);
+		say_no_route(s, m, envelope, err);
 		m->next_time = now + (int64_t)s->f->in.conf.retry_max_s;
 	}
 	if (m->next_time > now) {
@@ -149,8 +162,8 @@ void scheduler_load_failed(struct scheduler *s, struct fwd_message *m, int err)
 {
 	struct forwarder *f = s->f;
 	bool is_bad = err == ERR_CORRUPT || err == ERR_NOTFOUND || err == ERR_TOOLONG;
-	log_event(LOG_LEVEL_ERR, "unreadable", "%s: can't read it from %s (%s): %s", m->id.text, m->segment ? m->segment->name.text : "queue/",
-		  err_name(err), is_bad ? "moved to bad/" : "tried again later");
+	log_event(LOG_LEVEL_ERR, "unreadable", "%s: can't read it from %s (%s): %s", m->id.text,
+		  m->segment ? m->segment->name.text : "queue/", err_name(err), is_bad ? "moved to bad/" : "tried again later");
 	if (!is_bad) {
 		m->next_time = loop_wall_time() + (int64_t)f->in.conf.retry_min_s;
 		scheduler_wait(s, m);

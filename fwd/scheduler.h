@@ -1,6 +1,6 @@
 /* scheduler.h - which message is tried when, over which connection.
- * Every destination (route.h) has a line of ready messages and up to `destination-connections` connections, opened slowly and kept for several
- * messages.  One that is down is probed by a single connection, with back-off, and holds up nobody else.
+ * Every destination (route.h) has a line of ready messages and up to `destination-connections` connections, opened slowly and kept
+ * for several messages.  One that is down is probed by a single connection, with back-off, and holds up nobody else.
  * Messages that wait for their own next time are in a heap.
  */
 #ifndef POSTERN_SCHEDULER_H
@@ -48,6 +48,7 @@ void scheduler_figures(const struct scheduler *s, struct scheduler_figures *out)
 /* For listings.  Texts live until the next turn. */
 const char *destination_key(const struct destination *d);
 const char *destination_error(const struct destination *d); /* empty: it is not down */
-uint64_t destination_probe_s(const struct scheduler *s, const struct destination *d); /* seconds until it is tried again; 0: not down */
+/* Seconds until it is tried again; 0: it is not down. */
+uint64_t destination_probe_s(const struct scheduler *s, const struct destination *d);
 
 #endif

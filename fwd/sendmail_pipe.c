@@ -101,7 +101,8 @@ static bool refill(struct sendmail_pipe *p)
 	const struct spool_body_source *body = &p->attempt->body;
 	while (p->native.len == 0 && p->wire_sent < body->len) {
 		uint64_t left = body->len - p->wire_sent;
-		ssize_t n = pread(body->fd, wire, left < sizeof wire ? (size_t)left : sizeof wire, (off_t)(body->offset + p->wire_sent));
+		ssize_t n = pread(body->fd, wire, left < sizeof wire ? (size_t)left : sizeof wire,
+				  (off_t)(body->offset + p->wire_sent));
 		if (n <= 0 || smtp_undot_push(&p->undot, (struct span){ wire, (size_t)n }, &p->native) != 0)
 			return false;
 		p->wire_sent += (uint64_t)n;
@@ -160,7 +161,8 @@ static void time_is_up(void *ctx)
 
 static int spawn(struct sendmail_pipe *p, char *const argv[], const int in[2], const int out[2])
 {
-	static char *const envp[] = { (char *)(uintptr_t)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)(uintptr_t)"LC_ALL=C", NULL };
+	static char *const envp[] = { (char *)(uintptr_t) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)(uintptr_t) "LC_ALL=C",
+				      NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -206,8 +208,8 @@ static bool may_have_lone_dot(const struct spool_body_source *body)
 	return n < 4 || memcmp(wire, "..\r\n", 4) == 0 || memmem(wire, (size_t)n, "\r\n..\r\n", 6) != NULL;
 }
 
-/* The seeds' form, PROG -f FROM RCPT..., which also simple programs understand; -i and -- only for messages that would otherwise be cut or
- * misread.  The arguments live in the attempt's arena. */
+/* The seeds' form, PROG -f FROM RCPT..., which also simple programs understand; -i and -- only for messages that would otherwise
+ * be cut or misread.  The arguments live in the attempt's arena. */
 static char **make_argv(struct sendmail_pipe *p)
 {
 	struct attempt *a = p->attempt;
@@ -284,7 +286,8 @@ static void begin_call(void *ctx)
 	int err = start_child(p);
 	if (err) {
 		char text[320];
-		int len = snprintf(text, sizeof text, "can't start %s: %s", p->program, err == ERR_NOTFOUND ? "no such program" : err_name(err));
+		int len = snprintf(text, sizeof text, "can't start %s: %s", p->program,
+				   err == ERR_NOTFOUND ? "no such program" : err_name(err));
 		close_call(p);
 		p->pid = 0;
 		settle_call(p, SPOOL_OUTCOME_DEFERRED, (struct span){ text, len < 0 ? 0 : (size_t)len });
@@ -308,8 +311,10 @@ void sendmail_pipe_exited(struct sendmail_pipe *pipe, int status)
 		outcome = SPOOL_OUTCOME_DEFERRED;
 	struct span said = span_trim(buf_span(&p->output));
 	int len = snprintf(text, sizeof text, "%s: %s %d%s%s%.*s", p->program, what, number,
-			   p->is_timed_out ? " (killed: no progress)" : is_alarm ? " (an operator has to look)" : "", said.len ? ": " : "",
-			   (int)(said.len < 300 ? said.len : 300), said.ptr ? said.ptr : "");
+			   p->is_timed_out ? " (killed: no progress)"
+			   : is_alarm      ? " (an operator has to look)"
+					   : "",
+			   said.len ? ": " : "", (int)(said.len < 300 ? said.len : 300), said.ptr ? said.ptr : "");
 	p->pid = 0;
 	close_call(p);
 	settle_call(p, outcome, (struct span){ text, len < 0 ? 0 : (size_t)len });
@@ -320,7 +325,8 @@ pid_t sendmail_pipe_pid(const struct sendmail_pipe *pipe)
 	return pipe->pid;
 }
 
-int sendmail_pipe_start(const struct sendmail_options *options, struct attempt *a, sendmail_done_fn done, void *ctx, struct sendmail_pipe **out)
+int sendmail_pipe_start(const struct sendmail_options *options, struct attempt *a, sendmail_done_fn done, void *ctx,
+			struct sendmail_pipe **out)
 {
 	struct sendmail_pipe *p = calloc(1, sizeof *p);
 	if (!p)

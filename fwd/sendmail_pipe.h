@@ -1,7 +1,7 @@
 /* sendmail_pipe.h - delivery by a program: `PROG -f SENDER RECIPIENT...`, the message as native lines on its standard input.
  * At most 100 recipients a call; a message with more takes several calls in a row.
- * Exit status (sysexits.h): 0 delivered; 75 and signals: try again; 64, 70, 71, 72, 77, 78: something is wrong here, try again and shout; else
- * the recipients failed.  A 0 that came before the program had read everything does not count.
+ * Exit status (sysexits.h): 0 delivered; 75 and signals: try again; 64, 70, 71, 72, 77, 78: something is wrong here, try again and
+ * shout; else the recipients failed.  A 0 that came before the program had read everything does not count.
  * Owns: the child and the pipes.  Borrows: the attempt.
  */
 #ifndef POSTERN_SENDMAIL_PIPE_H
@@ -27,7 +27,8 @@ struct sendmail_options {
 
 /* done runs once on the loop, every recipient settled; destroy then. */
 typedef void (*sendmail_done_fn)(void *ctx, struct attempt *a);
-int sendmail_pipe_start(const struct sendmail_options *options, struct attempt *a, sendmail_done_fn done, void *ctx, struct sendmail_pipe **out);
+int sendmail_pipe_start(const struct sendmail_options *options, struct attempt *a, sendmail_done_fn done, void *ctx,
+			struct sendmail_pipe **out);
 
 /* Kills the child if it still runs. */
 void sendmail_pipe_destroy(struct sendmail_pipe **pipe);

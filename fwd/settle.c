@@ -115,7 +115,10 @@ static void attempt_written(struct settle *s, struct settle_item *item)
 	}
 	bool has_failed = attempt_count(item->attempt, SPOOL_OUTCOME_FAILED) > 0;
 	if (m->segment)
-		leave_journal(f, m, item->keep ? SPOOL_OUTCOME_QUEUED : has_failed ? SPOOL_OUTCOME_FAILED : SPOOL_OUTCOME_DELIVERED);
+		leave_journal(f, m,
+			      item->keep   ? SPOOL_OUTCOME_QUEUED
+			      : has_failed ? SPOOL_OUTCOME_FAILED
+					   : SPOOL_OUTCOME_DELIVERED);
 	if (item->keep) {
 		scheduler_wait(f->scheduler, m);
 		return;
@@ -166,8 +169,8 @@ static void wish_failed(struct settle *s, struct settle_item *item)
 static void attempt_failed(struct settle *s, struct settle_item *item)
 {
 	if (!s->is_complaining)
-		log_event(LOG_LEVEL_ERR, "settle", "%s: can't write %s: %s; tried again every %u s", item->message->id.text, item->err_where,
-			  err_name(item->err), RETRY_MS / 1000);
+		log_event(LOG_LEVEL_ERR, "settle", "%s: can't write %s: %s; tried again every %u s", item->message->id.text,
+			  item->err_where, err_name(item->err), RETRY_MS / 1000);
 	s->is_complaining = true;
 	item->next = s->failed;
 	s->failed = item;
@@ -280,7 +283,8 @@ static void give_up(struct attempt *a, uint64_t lifetime_s)
 		struct attempt_recipient *r = &a->todo[i];
 		if (r->outcome != SPOOL_OUTCOME_DEFERRED)
 			continue;
-		int len = snprintf(text, sizeof text, "given up after %" PRIu64 " s; the last answer was: %.*s", lifetime_s, SPAN_FMT(r->text));
+		int len = snprintf(text, sizeof text, "given up after %" PRIu64 " s; the last answer was: %.*s", lifetime_s,
+				   SPAN_FMT(r->text));
 		size_t cut = len < 0 ? 0 : (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
 		attempt_settle(a, i, SPOOL_OUTCOME_FAILED, 0, (struct span){ text, cut });
 		(void)snprintf(r->status, sizeof r->status, "4.4.7");
@@ -379,7 +383,9 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 	struct settle_item *item = calloc(1, sizeof *item);
 	bool is_warning = keep && !m->is_warned && conf->queue_warn_s > 0 && age >= (int64_t)conf->queue_warn_s;
 	if (item) {
-		*item = (struct settle_item){ .kind = SETTLE_ITEM_ATTEMPT, .dirs = &f->in.dirs, .message = m, .attempt = a, .keep = keep, .now = now };
+		*item = (struct settle_item){ .kind = SETTLE_ITEM_ATTEMPT, .dirs = &f->in.dirs, .message = m, .attempt = a };
+		item->keep = keep;
+		item->now = now;
 		item->expires = m->accepted_time + (int64_t)conf->queue_lifetime_s;
 		memcpy(item->hostname, conf->hostname, sizeof item->hostname);
 	}

@@ -18,7 +18,8 @@ struct settle_report {
 	struct spool_id id;
 };
 
-/* One message on its way to disk.  While it is in a job, the loop touches nothing of it.  Doing it again after a failure does no harm. */
+/* One message on its way to disk.  While it is in a job, the loop touches nothing of it.  Doing it again after a failure does
+ * no harm. */
 struct settle_item {
 	enum settle_kind kind;
 	struct settle_item *next;

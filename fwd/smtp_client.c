@@ -18,7 +18,8 @@
 #define QUIT_MS 5000u
 #define OUT_CAP (16u << 20)
 
-static const char *const state_names[] = { "greeting", "ehlo", "helo", "ready", "envelope", "body", "result", "reset", "quit", "ended" };
+static const char *const state_names[] = { "greeting", "ehlo",   "helo",  "ready", "envelope",
+					   "body",     "result", "reset", "quit",  "ended" };
 
 const char *smtp_client_state_name(const struct smtp_client *client)
 {
@@ -32,15 +33,18 @@ void client_set_state(struct smtp_client *c, enum client_state state)
 	if (state == CLIENT_ENDED)
 		loop_timer_stop(c->timer);
 	else
-		loop_timer_start(c->timer, state == CLIENT_READY ? c->idle_ms : state == CLIENT_QUIT ? QUIT_MS : c->reply_timeout_ms);
+		loop_timer_start(c->timer, state == CLIENT_READY  ? c->idle_ms
+					   : state == CLIENT_QUIT ? QUIT_MS
+								  : c->reply_timeout_ms);
 }
 
 static void call_ended(void *ctx)
 {
 	struct smtp_client *c = ctx;
 	struct attempt *a = c->attempt;
+	struct reason why = c->why; /* outlives the client */
 	c->attempt = NULL;
-	c->events.ended(c->events.ctx, c->end, a, &c->why);
+	c->events.ended(c->events.ctx, c->end, a, &why);
 }
 
 /* Always by a task: the owner destroys the client in `ended`, and nobody up the stack may touch it then. */
@@ -178,7 +182,8 @@ static void time_is_up(void *ctx)
 
 /* ---- life */
 
-int smtp_client_create(int fd, const struct smtp_client_options *options, const struct smtp_client_events *events, struct smtp_client **out)
+int smtp_client_create(int fd, const struct smtp_client_options *options, const struct smtp_client_events *events,
+		       struct smtp_client **out)
 {
 	struct smtp_client *c = calloc(1, sizeof *c);
 	if (!c)

@@ -2,8 +2,9 @@
  * Uses what the server offers: PIPELINING, SIZE, 8BITMIME, DSN, XFORWARD.  The body goes from its file to the socket by sendfile().
  * Promise: a recipient is DELIVERED only after the server's 2xx to the whole message.
  * Owns: the socket.  Borrows: the attempt, from send until done or failed.
- * Calls back: on the loop, never from inside smtp_client_send.  Every wait has a deadline.  Replies are hostile: whatever a server says ends in
- * a settled attempt or a failed connection.
+ * Calls back: on the loop, never from inside smtp_client_send.  Every wait has a deadline.  Replies are hostile: whatever a server
+ * says ends in a settled attempt or a failed connection.  Requires: SIGPIPE ignored (priv_start_process), for sendfile() can not
+ * say so itself.
  */
 #ifndef POSTERN_SMTP_CLIENT_H
 #define POSTERN_SMTP_CLIENT_H
@@ -31,7 +32,7 @@ struct smtp_client_options {
 enum smtp_end {
 	SMTP_END_IDLE,    /* in peace: our QUIT, or the server hung up between two messages */
 	SMTP_END_REFUSED, /* before it was ready: the server does not want us (greeting, EHLO) */
-	SMTP_END_STALE,   /* a message was begun, but the server had hung up before: nothing was said about it, send it again elsewhere */
+	SMTP_END_STALE,   /* a message was begun, but the server had hung up before: not a word about it, send it again elsewhere */
 	SMTP_END_BROKEN   /* in the middle of a message: the attempt's recipients are settled (DEFERRED) */
 };
 
@@ -43,7 +44,8 @@ struct smtp_client_events {
 	void *ctx;
 };
 
-int smtp_client_create(int fd, const struct smtp_client_options *options, const struct smtp_client_events *events, struct smtp_client **out);
+int smtp_client_create(int fd, const struct smtp_client_options *options, const struct smtp_client_events *events,
+		       struct smtp_client **out);
 void smtp_client_destroy(struct smtp_client **client);
 
 /* Between two messages, and the server has not hung up. */

@@ -1,4 +1,5 @@
-/* smtp_client_parts.h - what smtp_client.c (socket, deadlines, life) and smtp_dialogue.c (what is said and answered) share.  Only for them.
+/* smtp_client_parts.h - what smtp_client.c (socket, deadlines, life) and smtp_dialogue.c (what is said and answered) share.  Only
+ * for them.
  */
 #ifndef POSTERN_SMTP_CLIENT_PARTS_H
 #define POSTERN_SMTP_CLIENT_PARTS_H

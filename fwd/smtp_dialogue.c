@@ -5,8 +5,8 @@
 #include "smtp_client_parts.h"
 #include "smtp_lines.h"
 
-/* Pipelined commands that wait for their replies: enough for any message but a mailing list's, few enough that neither side's buffers fill
- * up with the other one waiting. */
+/* Pipelined commands that wait for their replies: enough for any message but a mailing list's, few enough that neither side's
+ * buffers fill up with the other one waiting. */
 #define PIPELINE_MAX 128u
 
 #define REPLY_TEXT_CAP 600
@@ -21,8 +21,8 @@ static struct span reply_text(const struct smtp_client *c, char out[REPLY_TEXT_C
 {
 	const struct smtp_reply *r = &c->reply;
 	struct span text = smtp_reply_span(r);
-	int len = snprintf(out, REPLY_TEXT_CAP, "%u %s%s%.*s", r->code, r->enhanced, r->enhanced[0] ? " " : "", (int)(text.len < 560 ? text.len : 560),
-			   text.ptr ? text.ptr : "");
+	int len = snprintf(out, REPLY_TEXT_CAP, "%u %s%s%.*s", r->code, r->enhanced, r->enhanced[0] ? " " : "",
+			   (int)(text.len < 560 ? text.len : 560), text.ptr ? text.ptr : "");
 	for (int i = 0; i < len; i++) {
 		if (out[i] == '\n')
 			out[i] = ' ';
@@ -78,7 +78,9 @@ void dialogue_broken(struct smtp_client *c, const char *what)
 	case CLIENT_ENDED: return;
 	case CLIENT_GREETING:
 	case CLIENT_EHLO:
-	case CLIENT_HELO: client_end(c, SMTP_END_REFUSED, "%s: %s (in state %s)", c->remote, what, smtp_client_state_name(c)); return;
+	case CLIENT_HELO:
+		client_end(c, SMTP_END_REFUSED, "%s: %s (in state %s)", c->remote, what, smtp_client_state_name(c));
+		return;
 	case CLIENT_READY:
 	case CLIENT_RESET:
 	case CLIENT_QUIT: client_end(c, SMTP_END_IDLE, "%s: %s", c->remote, what); return;
@@ -146,7 +148,8 @@ void dialogue_say_more(struct smtp_client *c)
 	unsigned at_once = c->caps.offered & SMTP_CAP_PIPELINING ? PIPELINE_MAX : 1;
 	while (plan->next_command < plan->total && plan->next_command - plan->next_reply < at_once) {
 		bool is_data = plan->next_command == plan->total - 1;
-		/* Nothing to send it to: known in time where replies came one by one, or where the replies of a long list came before. */
+		/* Nothing to send it to: known in time where replies came one by one, or where the replies of a long list came
+		 * before. */
 		if (plan->is_refused || (is_data && plan->next_reply == plan->next_command && plan->accepted == 0)) {
 			plan->total = plan->next_command;
 			return;
@@ -154,7 +157,8 @@ void dialogue_say_more(struct smtp_client *c)
 		int err = put_command(c, plan->next_command);
 		if (err) {
 			/* A sender that can't be spoken, or no memory. */
-			struct span text = err == ERR_INVAL ? SPAN_LIT("the sender's address holds control characters") : SPAN_LIT("no memory");
+			struct span text = err == ERR_INVAL ? SPAN_LIT("the sender's address holds control characters")
+							    : SPAN_LIT("no memory");
 			attempt_settle_rest(c->attempt, err == ERR_INVAL ? SPOOL_OUTCOME_FAILED : SPOOL_OUTCOME_DEFERRED, 0, text);
 			client_end(c, SMTP_END_BROKEN, "%.*s", SPAN_FMT(text));
 			return;
@@ -189,7 +193,8 @@ static void data_reply(struct smtp_client *c)
 {
 	unsigned code = c->reply.code;
 	if (code == 354) {
-		/* RFC 2920 section 3.1: pipelined after recipients that were all refused, DATA may still be taken; then an empty message is due. */
+		/* RFC 2920 section 3.1: pipelined after recipients that were all refused, DATA may still be taken; then an
+		 * empty message is due. */
 		c->is_dot_only = c->plan.accepted == 0;
 		client_set_state(c, c->is_dot_only ? CLIENT_RESULT : CLIENT_BODY);
 		if (c->is_dot_only)
@@ -234,7 +239,8 @@ static void envelope_reply(struct smtp_client *c)
 	c->is_answered = true;
 	unsigned index = plan->next_reply++;
 	if (index < plan->xforward_count) {
-		/* The next server does not let us: its own log then shows us instead of the client, which is no reason to keep mail back. */
+		/* The next server does not let us: its own log then shows us instead of the client, which is no reason to keep
+		 * mail back. */
 		if (!is_positive(code)) {
 			log_event(LOG_LEVEL_WARN, "xforward-refused", "%s does not take XFORWARD from us (%u)", c->remote, code);
 			c->caps.xforward = 0;

@@ -7,6 +7,7 @@
 #include "smtp_xtext.h"
 
 #define XFORWARD_VALUE_CAP 255u
+#define XFORWARD_HARD_CAP 160u /* fits a line whatever it holds */
 
 static bool is_speakable(struct span path)
 {
@@ -35,8 +36,8 @@ int smtp_lines_mail(struct buf *out, const struct spool_envelope *envelope, uint
 	int err = buf_printf(out, "MAIL FROM:<%.*s>", SPAN_FMT(envelope->from));
 	if (!err && (caps->offered & SMTP_CAP_SIZE))
 		err = buf_printf(out, " SIZE=%" PRIu64, size_bytes);
-	/* Eight-bit text for a server without 8BITMIME is sent as it is: the alternatives are to break signatures by recoding it or to bounce what
-	 * nearly every server takes all the same. */
+	/* Eight-bit text for a server without 8BITMIME is sent as it is: the alternatives are to break signatures by recoding it
+	 * or to bounce what nearly every server takes all the same. */
 	if (!err && (caps->offered & SMTP_CAP_8BITMIME) && envelope->body == SPOOL_BODY_8BITMIME)
 		err = buf_printf(out, " BODY=8BITMIME");
 	if (!err && (caps->offered & SMTP_CAP_DSN) && envelope->ret)
@@ -105,8 +106,14 @@ static int put_attribute(struct line *line, const char *name, struct span value)
 	if (value.len == 0)
 		value = unknown;
 	int err = buf_printf(&attribute, " %s=", name);
+	size_t begin = attribute.len;
 	if (!err)
 		err = smtp_xtext_encode(span_sub(value, 0, XFORWARD_VALUE_CAP), &attribute);
+	if (!err && verb.len + attribute.len + 2 > SMTP_LINES_XFORWARD_CAP) {
+		/* Full of bytes that take three each: even a line of its own would be too short. */
+		attribute.len = begin;
+		err = smtp_xtext_encode(span_sub(value, 0, XFORWARD_HARD_CAP), &attribute);
+	}
 	if (err)
 		return err;
 	size_t present = line->out->len - line->start;
@@ -121,14 +128,15 @@ static int put_attribute(struct line *line, const char *name, struct span value)
 	return err ? err : buf_append_span(line->out, buf_span(&attribute));
 }
 
-int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, const struct spool_id *id, const struct smtp_caps *caps,
-                        unsigned *count_out)
+int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, const struct spool_id *id,
+			const struct smtp_caps *caps, unsigned *count_out)
 {
 	char addr[ADDR_TEXT_CAP + 5] = "", port[8] = "";
 	const struct endpoint *client = &envelope->client;
 	if (client->addr.family != ADDR_NONE) {
 		char plain[ADDR_TEXT_CAP];
-		(void)snprintf(addr, sizeof addr, "%s%s", client->addr.family == ADDR_V6 ? "IPV6:" : "", addr_format(&client->addr, plain));
+		(void)snprintf(addr, sizeof addr, "%s%s", client->addr.family == ADDR_V6 ? "IPV6:" : "",
+			       addr_format(&client->addr, plain));
 		(void)snprintf(port, sizeof port, "%u", client->port);
 	}
 	bool is_esmtp = span_starts_nocase(envelope->proto, SPAN_LIT("ESMTP"));

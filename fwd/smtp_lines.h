@@ -1,6 +1,6 @@
 /* smtp_lines.h - the command lines of the client's side of SMTP, made from an envelope and what the server offers.
- * Pure.  Paths come from the disk and are not believed: one with a control character is refused (ERR_INVAL), so that nothing in it can
- * become a command.
+ * Pure.  Paths come from the disk and are not believed: one with a control character is refused (ERR_INVAL), so that nothing in it
+ * can become a command.
  */
 #ifndef POSTERN_SMTP_LINES_H
 #define POSTERN_SMTP_LINES_H
@@ -21,7 +21,7 @@ int smtp_lines_mail(struct buf *out, const struct spool_envelope *envelope, uint
 int smtp_lines_rcpt(struct buf *out, const struct spool_recipient *recipient, const struct smtp_caps *caps);
 
 /* XFORWARD lines with the attributes that the server offers, as few as fit; none when it offers none. */
-int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, const struct spool_id *id, const struct smtp_caps *caps,
-                        unsigned *count_out);
+int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, const struct spool_id *id,
+			const struct smtp_caps *caps, unsigned *count_out);
 
 #endif

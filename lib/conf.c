@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -313,7 +314,7 @@ static int read_listen(cfg_t *sec, struct conf *conf, struct reason *why)
 	return check_listen(conf, l, why);
 }
 
-static void default_hostname(char *out, size_t cap)
+static void find_hostname(char *out, size_t cap)
 {
 	struct addrinfo hints = { .ai_flags = AI_CANONNAME, .ai_socktype = SOCK_STREAM }, *found = NULL;
 	char name[CONF_NAME_CAP] = "localhost";
@@ -327,13 +328,29 @@ static void default_hostname(char *out, size_t cap)
 		freeaddrinfo(found);
 }
 
+void conf_default_hostname(struct conf *conf)
+{
+	/* A daemon that reads its file again must neither wait for a dead resolver nor change its name because of it. */
+	static char own[CONF_NAME_CAP];
+	if (conf->hostname[0])
+		return;
+	if (!own[0])
+		find_hostname(own, sizeof own);
+	memcpy(conf->hostname, own, sizeof own);
+}
+
+bool conf_is_full_hostname(const char *name)
+{
+	bool is_localhost = strncasecmp(name, "localhost", 9) == 0 && (name[9] == '\0' || name[9] == '.');
+	return !is_localhost && (name[0] == '[' || strchr(name, '.'));
+}
+
 void conf_defaults(struct conf *conf)
 {
 	memset(conf, 0, sizeof *conf);
 	for (size_t i = 0; i < COUNT(options); i++)
 		if (options[i].preset)
 			(void)set_option(&options[i], options[i].preset, conf, NULL);
-	default_hostname(conf->hostname, sizeof conf->hostname);
 }
 
 static int check_whole(struct conf *conf, const char *path, struct reason *why)
@@ -449,9 +466,11 @@ int conf_read(const char *path, struct conf *out, struct reason *why)
 	else
 		err = take_values(cfg, path, &conf, why);
 	(void)cfg_free(cfg);
-	if (!err)
-		*out = conf;
-	return err;
+	if (err)
+		return err;
+	conf_default_hostname(&conf);
+	*out = conf;
+	return 0;
 }
 
 const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface)

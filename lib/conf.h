@@ -79,9 +79,16 @@ struct conf {
 	struct conf_listen listen[CONF_LISTEN_MAX];
 };
 
-/* Defaults, with the host's own name; no listen section. */
+/* Defaults; no listen section, and no host name, which may take a while to find. */
 void conf_defaults(struct conf *conf);
 
+/* The host's own full name where none was given.  Asks the resolver, at most once in a process. */
+void conf_default_hostname(struct conf *conf);
+
+/* Is the name good for a greeting and the loop guard, that is, does no other host call itself the same? */
+bool conf_is_full_hostname(const char *name);
+
+/* With the default host name if the file has none. */
 int conf_read(const char *path, struct conf *out, struct reason *why);
 
 /* NULL when there is none. */

@@ -12,10 +12,18 @@
 
 #define CLIENTS_MAX 32
 #define END_TEXT_CAP REASON_CAP
+#define QUEUE_BYTES_MAX (256u * 1024) /* of one asker; the status of the largest daemon is a tenth of it */
 
 struct end_packet {
 	int32_t err;
 	char text[END_TEXT_CAP];
+};
+
+struct queued {
+	struct queued *next;
+	uint32_t type;
+	size_t len;
+	char bytes[];
 };
 
 struct control_client {
@@ -26,7 +34,10 @@ struct control_client {
 	loop_fn gone, room;
 	void *gone_ctx, *room_ctx;
 	bool is_asked;  /* a question is being answered */
-	bool has_end;   /* the end did not fit yet */
+	struct queued *queue, **queue_end;
+	size_t queue_bytes;
+	bool wants_room; /* it was told ERR_AGAIN */
+	bool has_end;    /* the end did not fit yet */
 	struct end_packet end;
 };
 
@@ -66,11 +77,11 @@ int control_listen(const char *path, int *fd_out, struct reason *why)
 		err = open_socket(&fd, why);
 	if (err)
 		return err;
-	if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) {
-		(void)close(fd);
-		return reason_set(why, ERR_BUSY, "%s: another daemon listens there", path);
-	}
+	/* EAGAIN: somebody listens, and many are waiting for him. */
+	bool is_alive = connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 || errno == EAGAIN;
 	(void)close(fd);
+	if (is_alive)
+		return reason_set(why, ERR_BUSY, "%s: another daemon listens there", path);
 	struct stat st;
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return reason_set(why, ERR_BUSY, "%s is in the way: not a socket", path);
@@ -108,6 +119,10 @@ static void client_close(struct control_client *client)
 	client->server->client_count--;
 	loop_io_destroy(&client->io);
 	(void)close(client->fd);
+	for (struct queued *q = client->queue, *next; q; q = next) {
+		next = q->next;
+		free(q);
+	}
 	if (client->gone)
 		client->gone(client->gone_ctx);
 	free(client);
@@ -115,21 +130,40 @@ static void client_close(struct control_client *client)
 
 static void send_end(struct control_client *client)
 {
-	int err = ipc_send(client->fd, CONTROL_END, &client->end, sizeof client->end, NULL, 0);
+	int err = client->queue ? ERR_AGAIN : ipc_send(client->fd, CONTROL_END, &client->end, sizeof client->end, NULL, 0);
 	client->has_end = err == ERR_AGAIN;
 	if (!client->has_end)
 		client->is_asked = false;
 	(void)loop_io_want(client->io, client->has_end ? LOOP_READ | LOOP_WRITE : LOOP_READ);
 }
 
+/* False: some of it still waits. */
+static bool send_queue(struct control_client *client)
+{
+	while (client->queue) {
+		struct queued *q = client->queue;
+		if (ipc_send(client->fd, q->type, q->bytes, q->len, NULL, 0) == ERR_AGAIN)
+			return false;
+		client->queue = q->next;
+		client->queue_bytes -= q->len;
+		free(q);
+	}
+	client->queue_end = &client->queue;
+	return true;
+}
+
 static void client_ready(void *ctx, unsigned events)
 {
 	struct control_client *client = ctx;
 	if (events & LOOP_WRITE) {
+		if (!send_queue(client))
+			return;
 		(void)loop_io_want(client->io, LOOP_READ);
+		bool wanted_room = client->wants_room;
+		client->wants_room = false;
 		if (client->has_end)
 			send_end(client);
-		else if (client->room)
+		else if (wanted_room && client->room)
 			client->room(client->room_ctx);
 		return;
 	}
@@ -164,6 +198,7 @@ static void server_ready(void *ctx, unsigned events)
 	}
 	client->server = server;
 	client->fd = fd;
+	client->queue_end = &client->queue;
 	client->next = server->clients;
 	server->clients = client;
 	server->client_count++;
@@ -201,12 +236,29 @@ void control_server_destroy(struct control_server **server)
 	*server = NULL;
 }
 
+static int enqueue(struct control_client *client, uint32_t type, struct span bytes)
+{
+	struct queued *q = client->queue_bytes + bytes.len <= QUEUE_BYTES_MAX ? malloc(sizeof *q + bytes.len) : NULL;
+	if (!q) {
+		client->wants_room = true;
+		return ERR_AGAIN;
+	}
+	*q = (struct queued){ .type = type, .len = bytes.len };
+	if (bytes.len)
+		memcpy(q->bytes, bytes.ptr, bytes.len);
+	*client->queue_end = q;
+	client->queue_end = &q->next;
+	client->queue_bytes += bytes.len;
+	return 0;
+}
+
 static int send_part(struct control_client *client, uint32_t type, struct span bytes)
 {
-	int err = ipc_send(client->fd, type, bytes.ptr, bytes.len, NULL, 0);
-	if (err == ERR_AGAIN)
-		(void)loop_io_want(client->io, LOOP_READ | LOOP_WRITE);
-	return err;
+	int err = client->queue ? ERR_AGAIN : ipc_send(client->fd, type, bytes.ptr, bytes.len, NULL, 0);
+	if (err != ERR_AGAIN)
+		return err;
+	(void)loop_io_want(client->io, LOOP_READ | LOOP_WRITE);
+	return enqueue(client, type, bytes);
 }
 
 int control_line(struct control_client *client, const struct kv *kv)

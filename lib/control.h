@@ -34,7 +34,7 @@ typedef void (*control_fn)(void *ctx, struct control_client *client, struct span
 int control_server_create(struct loop *loop, int listen_fd, control_fn fn, void *ctx, struct control_server **out); /* owns listen_fd */
 void control_server_destroy(struct control_server **server);
 
-/* ERR_AGAIN: the asker reads slowly, wait for room (control_on_room) and send this one again; ERR_EOF: the asker is gone. */
+/* What the asker does not take at once is queued.  ERR_AGAIN: too much of it (256 KiB), the asker reads slowly, wait for room (control_on_room) and send this one again; ERR_EOF: the asker is gone. */
 int control_line(struct control_client *client, const struct kv *kv);
 int control_bytes(struct control_client *client, struct span bytes); /* at most IPC_PAYLOAD_CAP */
 void control_end(struct control_client *client, int err, const char *text);

@@ -34,6 +34,12 @@ int daemon_pid_file_take(const char *path, int *fd_out, struct reason *why)
 		(void)close(fd);
 		return reason_set(why, ERR_BUSY, "already running with pid %s (pid file %s)", pid[0] ? pid : "?", path);
 	}
+	struct stat ours, named;
+	if (fstat(fd, &ours) != 0 || stat(path, &named) != 0 || ours.st_ino != named.st_ino || ours.st_dev != named.st_dev) {
+		/* Its last owner took it away between our open and our lock: this file has no name any more, and would keep nobody out. */
+		(void)close(fd);
+		return reason_set(why, ERR_BUSY, "pid file %s: another one is just ending, start again", path);
+	}
 	(void)fchmod(fd, 0644);
 	*fd_out = fd;
 	return daemon_pid_file_write(fd);
@@ -74,6 +80,13 @@ int daemon_detach(struct reason *why)
 	}
 	(void)close(fds[0]);
 	ready_pipe = fds[1];
+	/* Now, not when all is ready: the roles inherit these, and who waits for the end of our output would wait for theirs. */
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		(void)dup2(null, STDIN_FILENO);
+		(void)dup2(null, STDOUT_FILENO);
+		(void)close(null);
+	}
 	if (setsid() < 0 || chdir("/") != 0)
 		return reason_set(why, err_from_errno(errno), "detaching: %s", strerror(errno));
 	return 0;
@@ -83,12 +96,6 @@ void daemon_detached(void)
 {
 	if (ready_pipe < 0)
 		return;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		(void)dup2(null, STDIN_FILENO);
-		(void)dup2(null, STDOUT_FILENO);
-		(void)close(null);
-	}
 	ssize_t n = write(ready_pipe, "", 1);
 	(void)n;
 	(void)close(ready_pipe);

@@ -55,7 +55,7 @@ int forward_spec_parse(struct span text, struct forward_spec *out, struct reason
 	}
 	bool is_lmtp = take_prefix(&rest, "lmtp:");
 	bool is_path = rest.len && rest.ptr[0] == '/';
-	if (take_prefix(&rest, "smtp:") || (is_lmtp && !is_path)) {
+	if (is_lmtp ? !is_path : take_prefix(&rest, "smtp:")) {
 		spec.kind = is_lmtp ? FORWARD_LMTP : FORWARD_SMTP;
 		err = parse_host_port(rest, &spec, why);
 	} else if (is_lmtp || take_prefix(&rest, "sendmail:")) {

@@ -122,7 +122,8 @@ static int receive(int fd, struct ipc_message *out)
 	if (n == 0)
 		return ERR_EOF;
 	take_fds(&msg, out);
-	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)n < sizeof head || head.len != (size_t)n - sizeof head) {
+	/* MSG_CTRUNC: a descriptor could not be taken, because we are out of them.  The message still says whose it was. */
+	if (msg.msg_flags & MSG_TRUNC || (size_t)n < sizeof head || head.len != (size_t)n - sizeof head) {
 		ipc_message_drop(out);
 		return ERR_PROTO;
 	}

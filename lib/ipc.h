@@ -2,6 +2,7 @@
  * One packet is one message: a header (type, length) that the receiver checks against the packet, a payload of at most
  * IPC_PAYLOAD_CAP bytes, at most IPC_FDS_CAP descriptors.  The receiver checks the payload's size for its type: a sibling may be
  * taken over.  Structs are sent as bytes: both ends are the same executable (roles are re-executed from /proc/self/exe).
+ * A process that is out of descriptors gets a message without them: the receiver checks fd_count, and only that request fails.
  * Fails: ERR_PROTO with a packet that is no message; the channel should then be closed.
  */
 #ifndef POSTERN_IPC_H

@@ -1,12 +1,23 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+/* How a line gets to descriptor 2 without waiting. */
+enum way {
+	WAY_WRITE,  /* it never waits: a file, or not blocking */
+	WAY_POLL,   /* it may wait and log_unblock_prepriv could not change that: ask first */
+	WAY_SOCKET, /* each call says that it will not wait */
+};
 
 static struct {
 	const char *tag;
@@ -15,10 +26,36 @@ static struct {
 	long pid;
 	uint64_t lost;
 	uint64_t lost_said;
+	enum way way;
+	bool is_cut; /* the last line went out in part: the next begins with a line end */
 } state = { .tag = "postern", .form = LOG_FORM_TERMINAL, .level = LOG_LEVEL_INFO };
+
+static enum way find_way(void)
+{
+	struct stat st;
+	if (fstat(STDERR_FILENO, &st) != 0 || S_ISREG(st.st_mode))
+		return WAY_WRITE;
+	if (S_ISSOCK(st.st_mode))
+		return WAY_SOCKET;
+	return fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK ? WAY_WRITE : WAY_POLL;
+}
+
+void log_unblock_prepriv(void)
+{
+	if (find_way() != WAY_POLL)
+		return;
+	/* A terminal or a pipe opened anew is a description of our own: O_NONBLOCK there changes nothing for those we share the old one with. */
+	int fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)dup2(fd, STDERR_FILENO);
+	(void)close(fd);
+	state.way = find_way();
+}
 
 void log_setup(const char *tag, enum log_form form, enum log_level level)
 {
+	state.way = find_way();
 	state.tag = tag;
 	state.form = form;
 	state.level = level;
@@ -61,6 +98,26 @@ static const char *level_name(enum log_level level)
 	return "?";
 }
 
+/* One call for the whole line; below PIPE_BUF the lines of several processes never mix. */
+static ssize_t write_parts(struct iovec *parts, size_t count)
+{
+	struct pollfd room = { .fd = STDERR_FILENO, .events = POLLOUT };
+	ssize_t n;
+	if (state.way == WAY_SOCKET) {
+		struct msghdr msg = { .msg_iov = parts, .msg_iovlen = count };
+		do
+			n = sendmsg(STDERR_FILENO, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		while (n < 0 && errno == EINTR);
+		return n;
+	}
+	if (state.way == WAY_POLL && (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT)))
+		return -1;
+	do
+		n = writev(STDERR_FILENO, parts, (int)count);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 static bool write_line(enum log_level level, const char *text, size_t len)
 {
 	char head[160];
@@ -82,17 +139,17 @@ static bool write_line(enum log_level level, const char *text, size_t len)
 		n = 0;
 	if ((size_t)n >= sizeof head)
 		n = (int)sizeof head - 1;
-	/* One writev of less than PIPE_BUF: lines of several processes never mix. */
-	struct iovec parts[3] = {
+	struct iovec parts[4] = {
+		{ (void *)(uintptr_t) "\n", state.is_cut ? 1 : 0 },
 		{ head, (size_t)n },
 		{ (void *)(uintptr_t)text, len },
 		{ (void *)(uintptr_t) "\n", 1 },
 	};
-	ssize_t written;
-	do
-		written = writev(STDERR_FILENO, parts, 3);
-	while (written < 0 && errno == EINTR);
-	return written >= 0;
+	size_t size = parts[0].iov_len + (size_t)n + len + 1;
+	ssize_t written = write_parts(parts, 4);
+	if (written > 0)
+		state.is_cut = (size_t)written < size;
+	return written >= 0 && (size_t)written == size;
 }
 
 void log_kv(enum log_level level, const struct kv *kv)

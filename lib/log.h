@@ -3,6 +3,8 @@
  * foreground that is the terminal or the journal; a detached master puts a pipe there whose other end speaks syslog (proxy/logger).
  * Levels mean: err = operator now, warn = operator later, info = audit, debug = us.
  * Never blocks: a line that can't be written is dropped and counted; the next line that fits says how many were lost.
+ * (A regular file counts as a disk that answers.  Where descriptor 2 can't be made ours, see below, two processes that write in the same
+ * moment to a pipe that nobody reads may still be caught.)
  */
 #ifndef POSTERN_LOG_H
 #define POSTERN_LOG_H
@@ -19,6 +21,11 @@ enum log_form { LOG_FORM_TERMINAL, LOG_FORM_PRIORITY };
 
 /* tag: "posternd[session 0]" or the like; kept as a pointer.  Lines above level are dropped.  Again after a fork.  Before this call: terminal form, info. */
 void log_setup(const char *tag, enum log_form form, enum log_level level);
+
+/* Make descriptor 2 one that does not block, without changing what the caller shares with us.  Once, as root, before the first child:
+ * they inherit it. */
+void log_unblock_prepriv(void);
+
 void log_set_level(enum log_level level);
 enum log_form log_form(void);
 enum log_level log_level(void);

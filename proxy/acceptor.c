@@ -83,7 +83,7 @@ static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 		refuse(a, fd, &where, COUNTER_REFUSED_ORIGDST, "try again later", why.text);
 	} else if (is_loop(host, l, &where.original)) {
 		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "this connection leads back to itself", "a loop: the original destination is ourselves");
-	} else if (host->session_count >= host->conf.conf.max_sessions) {
+	} else if (host->session_count >= host->conf.conf.max_sessions || host->session_count >= host->session_limit) {
 		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "too many connections, try again later", "max-sessions is reached");
 	} else {
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

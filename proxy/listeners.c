@@ -1,5 +1,6 @@
 #include "listeners.h"
 
+#include <net/if.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ static int open_group(const struct conf_listen *l, enum addr_family family, size
 	if (l->address[0])
 		(void)addr_parse(span_of(l->address), &spec.local.addr);
 	group->family = family;
+	group->ifindex = spec.iface ? if_nametoindex(spec.iface) : 0;
 	int err = listener_open_group(&spec, members, group->fds, why);
 	return err ? reason_prefix(why, err, "listen \"%s\"", l->iface) : 0;
 }
@@ -55,10 +57,26 @@ int listeners_open(const struct conf *conf, size_t members, struct listeners *ou
 	return 0;
 }
 
+static void close_group(const struct listener_group *group, size_t members)
+{
+	for (size_t m = 0; m < members; m++)
+		(void)close(group->fds[m]);
+}
+
+int listeners_reopen(struct listeners *listeners, const struct conf *conf, size_t g, struct reason *why)
+{
+	struct listener_group *old = &listeners->groups[g], new = *old;
+	int err = open_group(&conf->listen[old->listen_index], old->family, listeners->members, &new, why);
+	if (err)
+		return err;
+	close_group(old, listeners->members);
+	*old = new;
+	return 0;
+}
+
 void listeners_close(struct listeners *listeners)
 {
 	for (size_t g = 0; g < listeners->group_count; g++)
-		for (size_t m = 0; m < listeners->members; m++)
-			(void)close(listeners->groups[g].fds[m]);
+		close_group(&listeners->groups[g], listeners->members);
 	listeners->group_count = 0;
 }

@@ -14,6 +14,7 @@
 struct listener_group {
 	uint32_t listen_index; /* into conf.listen */
 	enum addr_family family;
+	unsigned ifindex;      /* of the interface it is bound to; 0: of every one */
 	int fds[LISTENER_MEMBERS_MAX];
 };
 
@@ -25,6 +26,10 @@ struct listeners {
 
 /* All or nothing.  A host without IPv6 gets no IPv6 groups. */
 int listeners_open(const struct conf *conf, size_t members, struct listeners *out, struct reason *why);
+
+/* Group g anew, bound to what has the interface's name now.  When that fails, it stays as it is. */
+int listeners_reopen(struct listeners *listeners, const struct conf *conf, size_t g, struct reason *why);
+
 void listeners_close(struct listeners *listeners);
 
 #endif

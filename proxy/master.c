@@ -17,6 +17,7 @@
 #include "daemon.h"
 #include "fault.h"
 #include "listeners.h"
+#include "listeners_watch.h"
 #include "log.h"
 #include "loop.h"
 #include "master_status.h"
@@ -35,6 +36,7 @@ struct master {
 	size_t worker_count;
 	struct worker_supply supply;
 	struct listeners listeners;
+	struct listeners_watch *listeners_watch;
 	struct counters counters;
 	struct rule_stats *rule_stats;
 	struct spool_keeper *spool;
@@ -135,12 +137,14 @@ static int detach(struct master *m, struct reason *why)
 
 /* ---- posternfwd: each worker gets a connection to it as soon as it is there */
 
-static int connect_forwarder(const struct conf *conf)
+/* The first word on the connection is ours: posternfwd believes no worker about another's segments. */
+static int connect_forwarder(const struct conf *conf, uint32_t worker)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	int n = snprintf(sa.sun_path, sizeof sa.sun_path, "%s/%s", conf->spool, SPOOL_FWD_SOCKET);
 	int fd = n < 0 || (size_t)n >= sizeof sa.sun_path ? -1 : socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
+	if (fd >= 0 && (connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0 ||
+			ipc_send(fd, NOTICE_WORKER, &worker, sizeof worker, NULL, 0) != 0)) {
 		(void)close(fd);
 		fd = -1;
 	}
@@ -154,7 +158,7 @@ static void link_forwarder(void *ctx)
 	for (size_t i = 0; i < m->worker_count; i++) {
 		if (m->has_forwarder[i] || worker_process_state(m->workers[i]) != WORKER_RUNNING)
 			continue;
-		int fd = connect_forwarder(&m->options.conf);
+		int fd = connect_forwarder(&m->options.conf, (uint32_t)i);
 		if (fd < 0) {
 			is_missing = true;
 			break;
@@ -225,6 +229,16 @@ static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 	m->has_forwarder[worker_process_index(worker)] = false;
 	/* Not at once: a forwarder that ends closes its connections before its socket. */
 	loop_timer_start(m->forwarder_timer, FORWARDER_RETRY_MS / 10);
+}
+
+/* ---- an interface that was made anew */
+
+static void listeners_reopened(void *ctx, const struct listener_group *group)
+{
+	struct master *m = ctx;
+	const struct role_listener what = { .listen_index = group->listen_index, .family = group->family };
+	for (size_t i = 0; i < m->worker_count; i++)
+		worker_process_send(m->workers[i], ROLE_LISTENER, &what, sizeof what, group->fds[i]);
 }
 
 /* ---- the life of the workers */
@@ -433,6 +447,8 @@ static int start_loop(struct master *m, struct reason *why)
 			m->control_fd = -1;
 	}
 	if (!err)
+		err = listeners_watch_create(m->loop, &m->listeners, &m->options.conf, listeners_reopened, m, &m->listeners_watch);
+	if (!err)
 		spool_keeper_start(m->spool, m->loop, &spool_events);
 	for (uint32_t i = 0; !err && i < m->worker_count; i++)
 		err = worker_process_create(m->loop, i, &m->supply, &m->counters.slots[i], &worker_events, &m->workers[i]);
@@ -452,6 +468,7 @@ static void close_all(struct master *m)
 		loop_signal_destroy(&m->signals[i]);
 	control_server_destroy(&m->control);
 	rule_stats_release(&m->rule_stats);
+	listeners_watch_destroy(&m->listeners_watch);
 	loop_timer_destroy(&m->forwarder_timer);
 	loop_timer_destroy(&m->drain_timer);
 	loop_destroy(&m->loop);

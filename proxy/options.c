@@ -97,6 +97,7 @@ static enum options_result seed_to_conf(const struct seed_options *seed, struct 
 	if (result != OPTIONS_RUN)
 		return result;
 	/* smtpfwdd ran as the same user, from the same directory. */
+	conf_default_hostname(conf);
 	memcpy(conf->forward_user, conf->session_user, sizeof conf->forward_user);
 	memcpy(conf->forward_group, conf->session_group, sizeof conf->forward_group);
 	if (seed->max_size)

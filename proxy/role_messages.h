@@ -21,7 +21,7 @@ enum role_message {
 	ROLE_SETUP = 16,   /* struct role_setup */
 	ROLE_COUNTERS,     /* no payload; descriptor: counters.h */
 	ROLE_RULES,        /* no payload; descriptors: rules_source.h, rule_hits.h.  At start and at each reload */
-	ROLE_LISTENER,     /* struct role_listener; descriptor: the listening socket */
+	ROLE_LISTENER,     /* struct role_listener; descriptor: the listening socket.  Later: in place of the one of that kind */
 	ROLE_GO,           /* no payload */
 	ROLE_CONF,         /* struct role_conf: at a reload, in front of ROLE_RULES */
 	ROLE_SEGMENT,      /* struct role_segment; descriptor, none when err is set */

@@ -44,6 +44,7 @@ struct worker {
 	bool is_loading, has_waiting;
 	struct resolver_stats dns_counted;
 	struct fact_service_stats facts_counted;
+	uint64_t file_limit;
 };
 
 #define TICK_MS 1000u
@@ -296,6 +297,24 @@ static int take_fd(struct ipc_message *msg)
 	return fd;
 }
 
+/* The interface was made anew: the old socket hears nothing any more. */
+static void replace_listener(struct worker *w, struct ipc_message *msg)
+{
+	struct role_listener what;
+	struct acceptor *new = NULL;
+	if (msg->len != sizeof what || msg->fd_count != 1 || w->host.is_draining)
+		return;
+	memcpy(&what, msg->payload, sizeof what);
+	size_t i = 0;
+	while (i < w->listener_count && memcmp(&w->listeners[i].what, &what, sizeof what) != 0)
+		i++;
+	if (i == w->listener_count || acceptor_create(&w->host, msg->fds[0], what.listen_index, &new) != 0)
+		return;
+	msg->fds[0] = -1;
+	acceptor_destroy(&w->acceptors[i]);
+	w->acceptors[i] = new;
+}
+
 static void from_master(void *ctx, struct ipc_message *msg)
 {
 	struct worker *w = ctx;
@@ -305,6 +324,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	case ROLE_CONF: reload_conf(w, msg); break;
 	case ROLE_RULES: reload_rules(w, msg); break;
 	case ROLE_DRAIN: drain(w); break;
+	case ROLE_LISTENER: replace_listener(w, msg); break;
 	case ROLE_SEGMENT:
 		if (w->spool && msg->len == sizeof segment) {
 			memcpy(&segment, msg->payload, sizeof segment);
@@ -337,8 +357,10 @@ static int build(struct worker *w, struct reason *why)
 {
 	struct session_host *host = &w->host;
 	host->counters = &w->counters.slots[w->setup.worker];
-	/* Session ids: never the same again, also after a restart, and short enough to read aloud. */
-	host->next_sid = ((uint64_t)time(NULL) << 28) | ((uint64_t)(w->setup.worker & 0xff) << 20);
+	/* Session ids: never the same again, also after a restart: 32 bits of start time, 6 of worker, 26 of counter. */
+	host->next_sid = ((uint64_t)time(NULL) << 32) | ((uint64_t)(w->setup.worker & 63) << 26);
+	/* A quarter of the descriptors stays for large bodies, segments and messages from the master. */
+	host->session_limit = (size_t)(w->file_limit / 4 * 3);
 	host->emptied = sessions_gone;
 	host->emptied_ctx = w;
 	spool_id_source_init(&host->ids, w->setup.worker);
@@ -391,7 +413,7 @@ int role_session_run(void)
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
-	(void)priv_raise_file_limit();
+	w.file_limit = priv_raise_file_limit();
 	int err = spool_fault_prepriv();
 	if (!err)
 		err = receive_prepriv(&w, &failed.why);

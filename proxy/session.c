@@ -11,6 +11,7 @@
 #include "session_state.h"
 
 #define LINGER_S 2u                /* for the client to read the last reply; a close with unread bytes would destroy it */
+#define DATA_RATE_MIN 500u         /* bytes a second */
 #define OUT_HIGH_BYTES 65536u      /* a client that reads nothing is read no further */
 #define INPUT_AHEAD_BYTES 4096u    /* pipelined commands taken in while one waits */
 #define INPUT_CAP_BYTES (2 * SESSION_SCRATCH_BYTES)
@@ -48,6 +49,22 @@ void session_set_state(struct session *s, enum session_state state)
 		log_kv(LOG_LEVEL_DEBUG, &kv);
 	}
 	s->state = state;
+}
+
+/* ---- time */
+
+/* The clock runs while the client is to act.  It is not wound up again by every byte: a command must be complete in one
+ * command-timeout, and data must come at DATA_RATE_MIN on the whole, so that a client that drips bytes holds nothing for long. */
+static void arm_timer(struct session *s)
+{
+	const struct conf *conf = session_conf(s);
+	uint64_t now = loop_now_ms(s->host->loop);
+	uint64_t pause = 1000 * (s->state == SESSION_DATA ? conf->data_timeout_s : conf->command_timeout_s);
+	uint64_t deadline = s->phase_ms + pause;
+	if (s->state == SESSION_DATA)
+		deadline += s->txn->data.seen_bytes * 1000 / DATA_RATE_MIN;
+	uint64_t left = deadline > now ? deadline - now : 1;
+	loop_timer_start(s->timer, left < pause ? left : pause);
 }
 
 /* ---- the end */
@@ -169,7 +186,7 @@ void session_error_const(struct session *s, const struct smtp_reply_text *reply)
 
 static bool can_use_input(const struct session *s)
 {
-	if (s->state >= SESSION_STORING || s->replies.closes || s->out.len > OUT_HIGH_BYTES)
+	if (s->state >= SESSION_STORING || s->replies.is_closing || s->out.len > OUT_HIGH_BYTES)
 		return false;
 	return s->state == SESSION_DATA ? !s->is_spool_waiting : !s->is_held;
 }
@@ -183,9 +200,11 @@ static size_t use_line(struct session *s, struct span bytes)
 	enum smtp_line_result result = smtp_line_next(&s->line, bytes, &line, &drop);
 	if (result == SMTP_LINE_MORE)
 		return drop;
+	s->phase_ms = loop_now_ms(s->host->loop);
 	if (result != SMTP_LINE_READY) {
-		/* The complaint takes its turn behind what is waiting, as a command's reply would. */
-		session_error_const(s, smtp_line_fault_reply(result));
+		/* The complaint takes its turn behind what is waiting, as a command that can't overlap would. */
+		s->held_fault = result;
+		s->is_held = !reply_queue_is_empty(&s->replies);
 		return drop;
 	}
 	if (session_command(s, line))
@@ -199,7 +218,14 @@ static size_t use_line(struct session *s, struct span bytes)
 static size_t use_input(struct session *s, struct span bytes)
 {
 	size_t used = 0;
-	while (used < bytes.len && can_use_input(s)) {
+	while (can_use_input(s)) {
+		if (s->held_fault != SMTP_LINE_MORE) {
+			session_error_const(s, smtp_line_fault_reply(s->held_fault));
+			s->held_fault = SMTP_LINE_MORE;
+			continue;
+		}
+		if (used == bytes.len)
+			break;
 		struct span rest = span_sub(bytes, used, bytes.len);
 		size_t n = s->state == SESSION_DATA ? session_data_push(s, rest) : use_line(s, rest);
 		if (n == 0)
@@ -235,7 +261,7 @@ static void begin_linger(struct session *s)
 /* With the draining worker's patience only a transaction holds a session up. */
 static void drain_if_idle(struct session *s)
 {
-	if (s->host->is_draining && s->state <= SESSION_IDLE && !s->replies.closes && reply_queue_is_empty(&s->replies))
+	if (s->host->is_draining && s->state <= SESSION_IDLE && !s->replies.is_closing && reply_queue_is_empty(&s->replies))
 		session_last_reply(s, 421, "4.3.2", "%s shutting down, try again later", session_conf(s)->hostname);
 }
 
@@ -253,11 +279,15 @@ static void set_interest(struct session *s)
 	}
 	if (s->state == SESSION_LINGER)
 		return;
-	/* The clock runs while the client is to act: to send the next bytes, or to read ours. */
+	/* While the client waits for us its time stands still. */
+	if (waits_for_us || s->has_waited)
+		s->phase_ms = loop_now_ms(s->host->loop);
+	s->has_waited = waits_for_us;
+	/* To act is to send the next bytes, or to read ours. */
 	if (waits_for_us && !s->out.len)
 		loop_timer_stop(s->timer);
 	else
-		loop_timer_start(s->timer, 1000 * (s->state == SESSION_DATA ? session_conf(s)->data_timeout_s : session_conf(s)->command_timeout_s));
+		arm_timer(s);
 }
 
 /* Commands and replies in turn: one packet can hold commands for more replies than may wait at once, and when those are sent nothing
@@ -377,6 +407,7 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	s->sid = host->next_sid++;
 	s->listen_index = listen_index;
 	s->where = *where;
+	s->phase_ms = loop_now_ms(host->loop);
 	s->in.cap = INPUT_CAP_BYTES + SESSION_SCRATCH_BYTES;
 	s->free_task = (struct loop_task){ .fn = free_session, .ctx = s };
 	int err = loop_io_create(host->loop, fd, io_ready, s, &s->io);

@@ -2,6 +2,9 @@
 #include "received.h"
 #include "session_state.h"
 
+/* What the spool keeps of one body in memory at the most (writer.h: the inline limit and two chunks). */
+#define BODY_HELD_MAX (768u << 10)
+
 /* ---- into the spool */
 
 static void spool_drained(void *ctx)
@@ -15,13 +18,22 @@ static void spool_drained(void *ctx)
 static void stop_storing(struct session *s)
 {
 	spool_txn_abort(&s->txn->spool);
+	s->host->held_bytes -= s->txn->held_bytes;
+	s->txn->held_bytes = 0;
 	s->is_spool_waiting = false;
 }
 
 static void store(struct session *s, struct span bytes)
 {
+	struct session_txn *txn = s->txn;
+	if (!txn->spool)
+		return;
+	if (txn->held_bytes + bytes.len <= BODY_HELD_MAX) {
+		txn->held_bytes += bytes.len;
+		s->host->held_bytes += bytes.len;
+	}
 	/* A failure is the spool's to remember: commit reports it. */
-	if (s->txn->spool && spool_txn_append(s->txn->spool, bytes) == STEP_WAIT)
+	if (spool_txn_append(txn->spool, bytes) == STEP_WAIT)
 		s->is_spool_waiting = true;
 }
 
@@ -76,6 +88,12 @@ void session_data(struct session *s, const struct smtp_command *cmd)
 	if (txn->recipient_count == 0) {
 		/* RFC 2920 section 3.1: a client that pipelines learns here that every recipient was refused. */
 		session_error(s, txn->refused_count ? 554 : 503, "5.5.1", "No valid recipients");
+		return;
+	}
+	if (s->host->held_bytes > SESSION_HELD_BYTES_MAX) {
+		/* Slow clients with unfinished bodies must not take the memory of all. */
+		session_reply(s, 452, "4.3.1", "Too much mail at once, try again later");
+		session_txn_reset(s);
 		return;
 	}
 	const struct conf *conf = session_conf(s);
@@ -165,6 +183,7 @@ static void stored(void *ctx, int err)
 		counter_add(s->host->counters, COUNTER_MESSAGES_STORED, 1);
 		counter_add(s->host->counters, COUNTER_BYTES_STORED, txn->data.size_bytes);
 		s->messages++;
+		s->junk = 0;
 		(void)buf_printf(&line, "250 2.0.0 Ok: stored as %s", txn->id.text);
 	}
 	struct reply_slot *slot = txn->slot;

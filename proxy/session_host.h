@@ -19,6 +19,7 @@
 #include "writer.h"
 
 #define SESSION_SCRATCH_BYTES 65536u
+#define SESSION_HELD_BYTES_MAX (256u << 20) /* beyond, DATA is answered with 452 */
 
 struct session;
 
@@ -37,6 +38,8 @@ struct session_host {
 
 	struct session *sessions;   /* list of all */
 	size_t session_count;
+	size_t session_limit;       /* what the limit of open files leaves room for, with a reserve for large bodies */
+	uint64_t held_bytes;        /* bodies in memory, of all sessions */
 	bool is_draining;
 	loop_fn emptied;            /* the last session has ended while draining */
 	void *emptied_ctx;

@@ -91,6 +91,8 @@ static void hold_over(void *ctx)
 
 int reply_queue_fill(struct reply_queue *q, struct reply_slot *slot, struct span lines, bool closes, uint64_t hold_ms)
 {
+	if (closes)
+		q->is_closing = true;
 	if (!slot && !q->head && hold_ms == 0)
 		return emit(q, lines, closes);
 	if (!slot)

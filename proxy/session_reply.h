@@ -23,7 +23,8 @@ struct reply_queue {
 	void *ctx;
 	struct reply_slot *head, *tail;
 	uint32_t count;
-	bool closes;           /* a reply that ends the session has left: nothing follows it */
+	bool is_closing;       /* a reply that ends the session was given, perhaps into a slot that waits: no command is worth running */
+	bool closes;           /* that reply has left: nothing follows it */
 };
 
 void reply_queue_init(struct reply_queue *q, struct loop *loop, struct buf *out, loop_fn ready, void *ctx);

@@ -61,6 +61,7 @@ struct session_txn {
 	struct smtp_data data;
 	struct smtp_header header;
 	bool is_too_big;
+	uint64_t held_bytes; /* of the body, in memory: counted against the worker's budget */
 	struct reply_slot *slot; /* of the final reply */
 };
 
@@ -86,7 +87,10 @@ struct session {
 	bool has_eof;            /* the client sends no more */
 	bool is_quitting;        /* QUIT was said: nobody cares any more how the connection ends */
 	bool is_spool_waiting;   /* the spool wants a pause */
-	bool is_held;            /* a command must wait for the replies before it */
+	bool is_held;            /* a command, or held_fault, must wait for the replies before it */
+	enum smtp_line_result held_fault; /* MORE: none */
+	bool has_waited;         /* for us, when we last looked */
+	uint64_t phase_ms;       /* since when the client has been busy with its present command or its data */
 	bool is_running;         /* inside session_go_on: don't enter it again */
 	uint32_t errors, junk;
 	uint32_t messages;

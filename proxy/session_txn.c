@@ -14,6 +14,7 @@ void session_txn_reset(struct session *s)
 		return;
 	s->txn = NULL;
 	s->is_spool_waiting = false;
+	s->host->held_bytes -= txn->held_bytes;
 	while (txn->waiting) {
 		struct rcpt_waiting *w = txn->waiting;
 		txn->waiting = w->next;
@@ -150,7 +151,6 @@ void session_mail(struct session *s, const struct smtp_command *cmd)
 		return;
 	}
 	session_set_state(s, SESSION_MAIL);
-	s->junk = 0;
 	if (!start_sender_check(s))
 		session_reply(s, 250, "2.1.0", "Ok");
 }

@@ -6,9 +6,15 @@
 
 #include "log.h"
 
+/* What one worker may have under way.  An honest one has never more than one segment, and a large body a session. */
+#define LARGE_MAX 64u
+
 struct stock {
 	struct spool_segment_name name;
 	int fd; /* -1: used up */
+	uint32_t generation; /* whose requests these are */
+	unsigned segments, larges;
+	bool is_flooding; /* said once */
 };
 
 struct spool_keeper {
@@ -82,34 +88,76 @@ static void create_file(void *ctx)
 			spool_segment_create(&k->dirs, r->number, r->asker.worker, k->owner.uid, k->owner.gid, &r->segment.name, &r->fd);
 }
 
+static void answer(const struct request *r)
+{
+	const struct spool_keeper_events *events = &r->keeper->events;
+	if (r->is_large)
+		events->large(events->ctx, &r->asker, &r->large, r->fd);
+	else
+		events->segment(events->ctx, &r->asker, &r->segment, r->fd);
+}
+
+static void refuse(struct request *r, int err)
+{
+	*(r->is_large ? &r->large.err : &r->segment.err) = err;
+	r->fd = -1;
+	answer(r);
+}
+
 static void hand_out(void *ctx)
 {
 	struct request *r = ctx;
-	struct spool_keeper *k = r->keeper;
+	struct stock *s = &r->keeper->stock[r->asker.worker];
 	int err = r->is_large ? r->large.err : r->segment.err;
+	if (s->generation == r->asker.generation)
+		(*(r->is_large ? &s->larges : &s->segments))--;
 	if (err) {
-		r->fd = -1;
 		log_event(LOG_LEVEL_ERR, "spool-create-failed", "%s for worker %u: %s", r->is_large ? "a large-body file" : "a segment",
 			  r->asker.worker, err_name(err));
+		refuse(r, err);
+	} else {
+		answer(r);
 	}
-	if (r->is_large)
-		k->events.large(k->events.ctx, &r->asker, &r->large, r->fd);
-	else
-		k->events.segment(k->events.ctx, &r->asker, &r->segment, r->fd);
 	free(r);
 }
 
-static void submit(struct spool_keeper *keeper, const struct request *request)
+/* A worker that is taken over could ask without end: for our memory, the threads of all jobs, the inodes of the spool. */
+static bool is_too_much(struct stock *s, const struct request *r)
 {
+	if (s->generation != r->asker.generation) {
+		s->generation = r->asker.generation;
+		s->segments = s->larges = 0;
+		s->is_flooding = false;
+	}
+	if (r->is_large ? s->larges < LARGE_MAX : s->segments == 0)
+		return false;
+	if (!s->is_flooding)
+		log_event(LOG_LEVEL_ERR, "spool-flood", "worker %u asks for more %s than it can use: refused", r->asker.worker,
+			  r->is_large ? "large-body files" : "segments");
+	s->is_flooding = true;
+	return true;
+}
+
+static void submit(struct spool_keeper *keeper, struct request *request)
+{
+	struct stock *s = &keeper->stock[request->asker.worker];
+	if (is_too_much(s, request)) {
+		refuse(request, ERR_NOSPACE);
+		return;
+	}
 	struct request *r = malloc(sizeof *r);
 	if (r) {
 		*r = *request;
-		if (loop_job_start(keeper->loop, create_file, hand_out, r) == 0)
-			return;
-		free(r);
+		if (!r->is_large)
+			r->number = keeper->next_number++;
 	}
-	/* The worker's writer has a deadline of its own and answers 452. */
-	log_event(LOG_LEVEL_ERR, "spool-create-failed", "no memory");
+	if (!r || loop_job_start(keeper->loop, create_file, hand_out, r) != 0) {
+		free(r);
+		log_event(LOG_LEVEL_ERR, "spool-create-failed", "no memory");
+		refuse(request, ERR_NOMEM);
+		return;
+	}
+	(*(r->is_large ? &s->larges : &s->segments))++;
 }
 
 void spool_keeper_need_segment(struct spool_keeper *keeper, const struct spool_keeper_asker *asker)
@@ -122,7 +170,7 @@ void spool_keeper_need_segment(struct spool_keeper *keeper, const struct spool_k
 		keeper->events.segment(keeper->events.ctx, asker, &what, fd);
 		return;
 	}
-	struct request r = { .keeper = keeper, .asker = *asker, .number = keeper->next_number++, .fd = -1 };
+	struct request r = { .keeper = keeper, .asker = *asker, .fd = -1 };
 	submit(keeper, &r);
 }
 

@@ -1,6 +1,8 @@
 /* spool_keeper.h - the master's hands in the spool: makes segments and large-body files for workers that may open nothing.
  * Creating a file syncs its directory, so it is done by loop jobs; each answer names the worker and generation that asked, and a
  * worker that died meanwhile is a normal miss.
+ * Every request is answered, also with an error, some before the asking function returns.  Limits: for each worker one segment and 64 large
+ * bodies under way; what is asked for beyond that is refused (ERR_NOSPACE).
  * Owns: the directory descriptors.
  */
 #ifndef POSTERN_SPOOL_KEEPER_H

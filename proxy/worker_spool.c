@@ -4,63 +4,122 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "committed_notice.h"
 #include "log.h"
 
 /* Segments whose end posternfwd may not have heard of: the present one and the few before it. */
 #define STANDINGS_MAX 8
+#define TELL_AGAIN_MS 200u
+#define LARGE_REFUSED_CAP (64u << 10)
+
+struct standing {
+	struct spool_committed what;
+	bool is_untold; /* since it last changed */
+};
 
 struct worker_spool {
 	struct loop *loop;
 	struct ipc_channel *master;
 	struct ipc_channel *forwarder; /* NULL: not there */
 	struct spool_writer *writer;
-	struct spool_committed standings[STANDINGS_MAX]; /* newest last */
+	struct standing standings[STANDINGS_MAX]; /* newest last */
 	size_t standing_count;
+	struct loop_timer *tell_again; /* while posternfwd hangs and something is untold */
+	struct loop_task refuse;       /* what the master could not even be asked for */
+	int segment_err;
+	struct buf large_refused;      /* of struct spool_id */
 	loop_fn destroyed;
 	void *destroyed_ctx;
 };
 
+/* ---- what the writer asks the master for */
+
+/* On a turn of its own: the writer is not called back while it asks. */
+static void refuse(void *ctx)
+{
+	struct worker_spool *s = ctx;
+	int err = s->segment_err;
+	struct buf large = s->large_refused;
+	s->segment_err = 0;
+	s->large_refused = (struct buf){ .cap = large.cap };
+	if (err && s->writer)
+		spool_writer_no_segment(s->writer, err);
+	for (size_t at = 0; s->writer && at < large.len; at += sizeof(struct spool_id)) {
+		struct spool_id id;
+		memcpy(&id, large.data + at, sizeof id);
+		spool_writer_large(s->writer, &id, ERR_IO, -1);
+	}
+	buf_free(&large);
+}
+
 static void ask_segment(void *ctx)
 {
 	struct worker_spool *s = ctx;
-	(void)ipc_channel_send(s->master, ROLE_NEED_SEGMENT, NULL, 0, NULL, 0);
+	s->segment_err = ipc_channel_send(s->master, ROLE_NEED_SEGMENT, NULL, 0, NULL, 0);
+	if (s->segment_err)
+		loop_task_post(s->loop, &s->refuse);
 }
 
 static void ask_large(void *ctx, const struct spool_id *id)
 {
 	struct worker_spool *s = ctx;
 	struct role_large_wanted wanted = { .id = *id };
-	(void)ipc_channel_send(s->master, ROLE_NEED_LARGE, &wanted, sizeof wanted, NULL, 0);
+	/* Without memory for the id, the writer's own deadline refuses it. */
+	if (ipc_channel_send(s->master, ROLE_NEED_LARGE, &wanted, sizeof wanted, NULL, 0) != 0 &&
+	    buf_append(&s->large_refused, id, sizeof *id) == 0)
+		loop_task_post(s->loop, &s->refuse);
+}
+
+/* ---- what posternfwd is told */
+
+/* Where posternfwd hangs, a later notice replaces one that it did not take: nothing piles up but what its queue holds. */
+static void tell_all(void *ctx)
+{
+	struct worker_spool *s = ctx;
+	for (size_t i = 0; s->forwarder && i < s->standing_count; i++) {
+		struct standing *standing = &s->standings[i];
+		if (!standing->is_untold)
+			continue;
+		if (ipc_channel_send(s->forwarder, NOTICE_COMMITTED, &standing->what, sizeof standing->what, NULL, 0) != 0) {
+			loop_timer_start(s->tell_again, TELL_AGAIN_MS);
+			return;
+		}
+		standing->is_untold = false;
+	}
+}
+
+/* Room for one more.  posternfwd finds a sealed segment by itself when its lock is gone; that a part of it is void it can't find. */
+static void forget_one(struct worker_spool *s)
+{
+	size_t victim = 0;
+	while (victim < STANDINGS_MAX && s->standings[victim].what.is_void)
+		victim++;
+	if (victim == STANDINGS_MAX)
+		victim = 0;
+	s->standing_count--;
+	memmove(&s->standings[victim], &s->standings[victim + 1], (s->standing_count - victim) * sizeof s->standings[0]);
 }
 
 static void remember(struct worker_spool *s, const struct spool_committed *what)
 {
-	for (size_t i = 0; i < s->standing_count; i++) {
-		if (strcmp(s->standings[i].segment.text, what->segment.text) == 0) {
-			s->standings[i] = *what;
-			return;
-		}
+	size_t i = 0;
+	while (i < s->standing_count && strcmp(s->standings[i].what.segment.text, what->segment.text) != 0)
+		i++;
+	if (i == STANDINGS_MAX) {
+		forget_one(s);
+		i--;
 	}
-	if (s->standing_count == STANDINGS_MAX) {
-		/* posternfwd finds a sealed segment by itself when its lock is gone. */
-		memmove(s->standings, s->standings + 1, sizeof s->standings - sizeof s->standings[0]);
-		s->standing_count--;
-	}
-	s->standings[s->standing_count++] = *what;
-}
-
-static void tell(struct worker_spool *s, const struct spool_committed *what)
-{
-	if (s->forwarder)
-		(void)ipc_channel_send(s->forwarder, NOTICE_COMMITTED, what, sizeof *what, NULL, 0);
+	s->standings[i] = (struct standing){ *what, true };
+	if (i == s->standing_count)
+		s->standing_count++;
 }
 
 static void committed(void *ctx, const struct spool_committed *what)
 {
 	struct worker_spool *s = ctx;
 	remember(s, what);
-	tell(s, what);
+	tell_all(s);
 }
 
 /* One way: whatever comes back is not listened to. */
@@ -85,14 +144,20 @@ int worker_spool_create(struct loop *loop, const struct conf *conf, struct ipc_c
 		return ERR_NOMEM;
 	s->loop = loop;
 	s->master = master;
+	s->refuse = (struct loop_task){ .fn = refuse, .ctx = s };
+	s->large_refused.cap = LARGE_REFUSED_CAP;
 	const struct spool_writer_options options = { .segment_limit_bytes = conf->segment_bytes };
 	const struct spool_writer_events events = { .need_segment = ask_segment, .need_large = ask_large, .committed = committed, .ctx = s };
-	int err = spool_writer_create(loop, &options, &events, &s->writer);
-	if (err)
+	int err = loop_timer_create(loop, tell_all, s, &s->tell_again);
+	if (!err)
+		err = spool_writer_create(loop, &options, &events, &s->writer);
+	if (err) {
+		loop_timer_destroy(&s->tell_again);
 		free(s);
-	else
-		*out = s;
-	return err;
+		return err;
+	}
+	*out = s;
+	return 0;
 }
 
 struct spool_writer *worker_spool_writer(struct worker_spool *spool)
@@ -103,12 +168,16 @@ struct spool_writer *worker_spool_writer(struct worker_spool *spool)
 void worker_spool_segment(struct worker_spool *spool, const struct role_segment *what, int fd)
 {
 	int err = what->err;
-	if (!err && fd >= 0)
+	if (!err && fd >= 0) {
 		err = spool_writer_segment(spool->writer, fd, &what->name);
-	else if (fd >= 0)
+		/* One came late, so another was asked for, and here is that too.  Closed and empty, posternfwd clears it away. */
+		if (err == ERR_BUSY)
+			return;
+	} else if (fd >= 0) {
 		(void)close(fd);
-	else if (!err)
+	} else if (!err) {
 		err = ERR_PROTO;
+	}
 	if (err)
 		spool_writer_no_segment(spool->writer, err);
 }
@@ -127,7 +196,8 @@ void worker_spool_forwarder(struct worker_spool *spool, int fd)
 		return;
 	}
 	for (size_t i = 0; i < spool->standing_count; i++)
-		tell(spool, &spool->standings[i]);
+		spool->standings[i].is_untold = true;
+	tell_all(spool);
 }
 
 static void writer_destroyed(void *ctx)
@@ -136,6 +206,9 @@ static void writer_destroyed(void *ctx)
 	loop_fn destroyed = s->destroyed;
 	void *destroyed_ctx = s->destroyed_ctx;
 	ipc_channel_destroy(&s->forwarder);
+	loop_task_cancel(&s->refuse);
+	loop_timer_destroy(&s->tell_again);
+	buf_free(&s->large_refused);
 	free(s);
 	destroyed(destroyed_ctx);
 }

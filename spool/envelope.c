@@ -1,6 +1,7 @@
 #include "envelope.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "err.h"
 #include "spool_text.h"
@@ -192,6 +193,22 @@ int spool_envelope_encode(const struct spool_envelope *e, struct buf *out)
 	if (err)
 		out->len = start;
 	return err;
+}
+
+size_t spool_envelope_recipient_len(const struct spool_recipient *r)
+{
+	size_t len = sizeof "RCPT <>\n" - 1 + spool_text_len(r->path, true);
+	for (size_t i = 0; i < sizeof notify_names / sizeof notify_names[0]; i++) {
+		if (r->notify & notify_names[i].bit)
+			len += strlen(notify_names[i].name) + 1; /* and its comma or "=" */
+	}
+	if (r->notify)
+		len += sizeof " NOTIFY" - 1;
+	if (r->orcpt.len > 0)
+		len += sizeof " ORCPT=" - 1 + spool_text_len(r->orcpt, true);
+	if (r->extra.len > 0)
+		len += 1 + r->extra.len;
+	return len;
 }
 
 /* ---- decode */

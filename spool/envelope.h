@@ -17,6 +17,7 @@
 #include "span.h"
 
 #define SPOOL_ENVELOPE_CAP (4u << 20)  /* bytes of all lines */
+#define SPOOL_ENVELOPE_RCPT_CAP (SPOOL_ENVELOPE_CAP - (512u << 10)) /* of these the RCPT lines: the others, all at their caps, fit behind */
 #define SPOOL_RECIPIENTS_CAP 10000u
 #define SPOOL_VALUE_CAP 1024u          /* bytes of one value before escaping */
 #define SPOOL_EXTRAS_CAP 64u           /* unknown lines */
@@ -67,6 +68,10 @@ struct spool_envelope {
 /* Append the lines to out.  ERR_INVAL: no recipient, or an extra whose key is one of ours or malformed; ERR_TOOLONG: over a cap.
  * On failure out is as before. */
 int spool_envelope_encode(const struct spool_envelope *e, struct buf *out);
+
+/* The bytes that encode needs for one recipient.  While the sum over all of them stays within SPOOL_ENVELOPE_RCPT_CAP, encode does not
+ * fail with ERR_TOOLONG: a session that counts them can answer 452 to the RCPT that goes beyond. */
+size_t spool_envelope_recipient_len(const struct spool_recipient *r);
 
 /* Read lines.  ERR_CORRUPT: not what encode writes (or a later version of it); ERR_TOOLONG; ERR_NOMEM. */
 int spool_envelope_decode(struct span lines, struct arena *arena, struct spool_envelope *out);

@@ -161,7 +161,6 @@ void large_body_step(struct spool_txn *txn)
 void large_body_ask(struct spool_txn *txn)
 {
 	txn->stage = TXN_ASKING;
-	txn->asked_ms = loop_now_ms(txn->writer->loop);
 	txn->item.record.flags = SPOOL_RECORD_LARGE;
 	txn_move(txn, &txn->writer->asking_due);
 	writer_turn_soon(txn->writer);
@@ -172,6 +171,8 @@ void large_body_given(struct spool_txn *txn, int fd)
 	txn->stage = TXN_LARGE;
 	txn->large.fd = fd;
 	txn_move(txn, &txn->writer->open);
+	if (txn->writer->asking_due.head)
+		writer_turn_soon(txn->writer); /* there is room for the next to ask */
 	if (fd >= 0)
 		join_line(txn);
 	else

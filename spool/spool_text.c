@@ -21,6 +21,14 @@ static int hex_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+size_t spool_text_len(struct span value, bool is_token)
+{
+	size_t len = 0;
+	for (size_t i = 0; i < value.len; i++)
+		len += is_plain((unsigned char)value.ptr[i], is_token) ? 1 : sizeof "\\xNN" - 1;
+	return len;
+}
+
 int spool_text_put(struct buf *out, struct span value, bool is_token, size_t cap)
 {
 	static const char hex[] = "0123456789abcdef";

@@ -15,6 +15,9 @@
 /* Append the escaped bytes.  ERR_INVAL (NUL, CR, LF), ERR_TOOLONG (more than cap bytes before escaping, or out is full), ERR_NOMEM. */
 int spool_text_put(struct buf *out, struct span value, bool is_token, size_t cap);
 
+/* How many bytes put would append. */
+size_t spool_text_len(struct span value, bool is_token);
+
 /* Back again, into the arena.  ERR_CORRUPT: not what put writes; ERR_TOOLONG: over cap after unescaping; ERR_NOMEM. */
 int spool_text_get(struct span text, bool is_token, size_t cap, struct arena *arena, struct span *out);
 

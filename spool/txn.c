@@ -11,6 +11,7 @@ void txn_move(struct spool_txn *txn, struct txn_list *list)
 	if (txn->list) {
 		*(txn->prev ? &txn->prev->next : &txn->list->head) = txn->next;
 		*(txn->next ? &txn->next->prev : &txn->list->tail) = txn->prev;
+		txn->list->count--;
 	}
 	txn->list = list;
 	txn->next = NULL;
@@ -18,6 +19,7 @@ void txn_move(struct spool_txn *txn, struct txn_list *list)
 	if (list) {
 		*(list->tail ? &list->tail->next : &list->head) = txn;
 		list->tail = txn;
+		list->count++;
 	}
 }
 

@@ -238,9 +238,10 @@ static void make_requests(struct spool_writer *w)
 		w->is_asking_due = false;
 		w->events.need_segment(w->events.ctx);
 	}
-	while (w->asking_due.head) {
+	while (w->asking_due.head && w->asking.count < LARGE_ASKED_MAX) {
 		struct spool_txn *txn = w->asking_due.head;
 		struct spool_id id = txn->item.record.id;
+		txn->asked_ms = loop_now_ms(w->loop);
 		txn_move(txn, &w->asking);
 		w->events.need_large(w->events.ctx, &id);
 	}
@@ -298,12 +299,18 @@ static void watch_fired(void *ctx)
 	writer_watch(w);
 }
 
+/* Armed for what has waited longest, and for that alone: requests that follow must not put off its end. */
 void writer_watch(struct spool_writer *w)
 {
-	if (w->is_asked || w->asking.head)
-		loop_timer_start(w->watch, w->options.wait_ms);
-	else
+	uint64_t now_ms = loop_now_ms(w->loop), oldest_ms = UINT64_MAX;
+	if (w->is_asked)
+		oldest_ms = w->asked_ms;
+	if (w->asking.head && w->asking.head->asked_ms < oldest_ms)
+		oldest_ms = w->asking.head->asked_ms;
+	if (oldest_ms == UINT64_MAX)
 		loop_timer_stop(w->watch);
+	else
+		loop_timer_start(w->watch, oldest_ms + w->options.wait_ms > now_ms ? oldest_ms + w->options.wait_ms - now_ms : 0);
 }
 
 /* ---- life */

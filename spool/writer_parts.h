@@ -9,6 +9,7 @@
 #include "writer.h"
 
 #define LARGE_CHUNK (256u << 10)
+#define LARGE_ASKED_MAX 32 /* files asked for at a time; whoever gives them need not expect more */
 #define LARGE_JOBS_MAX 2 /* of libuv's four threads: the journal's sync never waits for a body */
 
 enum txn_stage {
@@ -22,6 +23,7 @@ enum txn_stage {
 
 struct txn_list {
 	struct spool_txn *head, *tail;
+	size_t count;
 };
 
 struct spool_txn {

@@ -187,6 +187,7 @@ class Installation:
         self.rules_path.write_text(rules)
         self.write_conf()
         self.daemon = self.forwarder = None
+        self.prefix = []  # of the daemons' command lines: prlimit and the like
         self.logs = {}
 
     def write_conf(self):
@@ -201,7 +202,7 @@ class Installation:
         log = self.dir / f"{program}.log"
         self.logs[program] = log
         with open(log, "ab") as out:
-            return self.lab.popen(self.ns, [str(BUILD / "bin" / program), *map(str, args)], stdout=out, stderr=out,
+            return self.lab.popen(self.ns, [*self.prefix, str(BUILD / "bin" / program), *map(str, args)], stdout=out, stderr=out,
                                   stdin=subprocess.DEVNULL, env=dict(os.environ, **(env or {})))
 
     def start_daemon(self, env=None):

@@ -41,10 +41,11 @@ postlog   unix-dgram n - n  -  1  postlogd
 
 
 class Postfix:
-    """A Postfix in one namespace. settings: main.cf lines that add to or replace ours."""
+    """A Postfix in one namespace. settings: main.cf lines that add to or replace ours. is_default: its files stand in the place of
+    /etc/postfix for whatever runs in that namespace, so that /usr/sbin/sendmail there is its own."""
 
-    def __init__(self, lab, ns, directory, settings=None):
-        self.lab, self.ns = lab, ns
+    def __init__(self, lab, ns, directory, settings=None, is_default=False):
+        self.lab, self.ns, self.is_default = lab, ns, is_default
         self.dir = pathlib.Path(directory) / f"postfix-{ns}"
         self.log_path = self.dir / "maillog"
         owner = pwd.getpwnam("postfix")
@@ -81,7 +82,8 @@ class Postfix:
         self.settings.update(settings or {})
 
     def _postfix(self, command, check=True):
-        done = subprocess.run(self.lab.argv(self.ns, ["postfix", "-c", str(self.dir), command]), stdin=subprocess.DEVNULL,
+        where = [] if self.is_default else ["-c", str(self.dir)]
+        done = subprocess.run(self.lab.argv(self.ns, ["postfix", *where, command]), stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
         assert not check or done.returncode == 0, done.stdout
         return done
@@ -97,12 +99,24 @@ class Postfix:
         shutil.chown(self.dir / "mail", "postfix", "postfix")
         (self.dir / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in self.settings.items()))
         (self.dir / "master.cf").write_text(MASTER_CF)
-        self._postfix("start")
+        if self.is_default:
+            # ip netns exec puts what is in here over /etc, for the commands in that namespace only.
+            self.etc = pathlib.Path("/etc/netns") / self.lab.netns(self.ns) / "postfix"
+            shutil.copytree("/etc/postfix", self.etc)
+            for name in ("main.cf", "master.cf"):
+                shutil.copy(self.dir / name, self.etc / name)
+        try:
+            self._postfix("start")
+        except BaseException:
+            self.__exit__()
+            raise
         wait_until(lambda: self.lab.is_listening(self.ns, 25), "Postfix to listen")
         return self
 
     def __exit__(self, *exc):
         self._postfix("stop", check=False)
+        if self.is_default:
+            shutil.rmtree(self.etc)
 
     def mails(self):
         """The messages in the mailbox, as bytes."""

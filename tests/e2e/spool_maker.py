@@ -17,7 +17,7 @@ import time
 
 from journal import HEADER, MAGIC, BODY_IS_A_FILE, ID_ALPHABET, crc32c
 
-NOTICE_COMMITTED = 16
+NOTICE_COMMITTED, NOTICE_WORKER = 16, 17
 COMMITTED = struct.Struct("<40sQ??6x")
 PACKET = struct.Struct("<II")
 
@@ -61,11 +61,17 @@ class Mail:
         return HEADER.pack(*parts) + envelope + (b"" if is_large else body)
 
 
+def introduction(worker):
+    """What the master says first on a connection to fwd.sock."""
+    return PACKET.pack(NOTICE_WORKER, 4) + worker.to_bytes(4, "little")
+
+
 class Segment:
     """One journal segment that is being written: as long as it is open, its writer lives."""
 
     def __init__(self, spool, number, worker=0):
         self.spool = spool
+        self.worker = worker
         self.path = spool.dir / "journal" / f"{number:016d}.w{worker}.seg"
         self.file = open(self.path, "xb", buffering=0)
         os.chmod(self.path, 0o600)
@@ -85,8 +91,12 @@ class Segment:
         if not self.sock:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.sock.connect(str(self.spool.dir / "fwd.sock"))
+            self.sock.send(introduction(self.worker))
+        self.sock.send(self.notice(is_sealed, is_void, offset))
+
+    def notice(self, is_sealed=False, is_void=False, offset=None):
         what = COMMITTED.pack(self.path.name.encode(), self.offset if offset is None else offset, is_sealed, is_void)
-        self.sock.send(PACKET.pack(NOTICE_COMMITTED, len(what)) + what)
+        return PACKET.pack(NOTICE_COMMITTED, len(what)) + what
 
     def close(self):
         if self.sock:

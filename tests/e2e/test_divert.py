@@ -6,6 +6,7 @@ import socket
 import stat
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -303,29 +304,75 @@ def test_tproxy_with_syn_cookies(lab, v, backend):
         lab.exec("fw", "sysctl", "-qw", "net.ipv4.tcp_syncookies=1")
 
 
+# ---- nobody listens: man page, CAVEATS
+
+
+@every_way
+@every_mode
 @every_family
-def test_nobody_listens_tproxy_nft(lab, v):
-    """The packet passes; man page, CAVEATS, for this and the next two."""
-    up(lab, "tproxy", "nft")
+def test_nobody_listens(lab, v, mode, backend):
+    """Nothing reaches the server, in whatever mode and by whatever back end."""
+    up(lab, mode, backend)
     with any_listener(lab, "mta", v, 25) as server:
-        direct, accepted = reaches(lab, v, server, (mta(v), 25))
-        with direct, accepted, any_listener(lab, "fw", v, 2526):
-            exchange(direct, accepted)  # the daemon's return does not break it
-
-
-@every_family
-def test_nobody_listens_tproxy_iptables(lab, v):
-    up(lab, "tproxy", "iptables")
-    with any_listener(lab, "mta", v, 25), pytest.raises(TimeoutError):
-        lab.connect("inet", None, (mta(v), 25), timeout=1.5)
+        with pytest.raises(ConnectionRefusedError if mode == "redirect" else TimeoutError):
+            lab.connect("inet", None, (mta(v), 25), timeout=2.5)
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 @every_way
 @every_family
-def test_nobody_listens_redirect(lab, v, backend):
-    up(lab, "redirect", backend)
-    with any_listener(lab, "mta", v, 25), pytest.raises(ConnectionRefusedError):
-        lab.connect("inet", None, (mta(v), 25))
+def test_nobody_listens_for_a_moment(lab, v, backend):
+    """A client of mode tproxy that comes during a restart is served after it."""
+    up(lab, "tproxy", backend)
+    with lab.socket("inet", socket.AF_INET6 if v == 6 else socket.AF_INET) as sock:
+        sock.setblocking(False)
+        sock.connect_ex((mta(v), 25))
+        time.sleep(0.5)
+        with any_listener(lab, "fw", v, 2526) as listener:
+            conn, _ = listener.accept()
+            with conn:
+                assert original_destination(conn, "tproxy") == (mta(v), 25)
+                exchange(sock, conn)
+
+
+@every_way
+@every_mode
+@every_family
+def test_nobody_listens_and_the_rest_passes(lab, v, mode, backend):
+    """Connections that were open, our own mark, the firewall's own mail server, other ports."""
+    with any_listener(lab, "mta", v, 25) as server, any_listener(lab, "mta", v, 26) as other, any_listener(lab, "fw", v, 25) as own:
+        old, accepted = reaches(lab, v, server, (mta(v), 25))
+        with old, accepted:
+            up(lab, mode, backend)
+            exchange(old, accepted)
+            for listener, target, source in (
+                (server, (mta(v), 25), client(v, 1)),
+                (own, (wan(v), 25), None),
+                (other, (mta(v), 26), None),
+            ):
+                for sock in reaches(lab, v, listener, target, source):
+                    sock.close()
+            exchange(old, accepted)
+
+
+@every_way
+@every_mode
+@every_family
+def test_the_listener_ends_before_its_connections(lab, v, mode, backend):
+    """A daemon that drains: its sessions go on, and nobody else passes."""
+    up(lab, mode, backend)
+    with any_listener(lab, "mta", v, 25) as server:
+        with any_listener(lab, "fw", v, PORT[mode]) as listener:
+            sock, conn = reaches(lab, v, listener, (mta(v), 25))
+        with sock, conn:
+            with pytest.raises((ConnectionRefusedError, TimeoutError)):
+                lab.connect("inet", None, (mta(v), 25), timeout=1.5)
+            exchange(sock, conn)
+            server.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                server.accept()
 
 
 @every_way

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import struct
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from netlab import wait_until
-from spool_maker import PACKET, Mail, SpoolMaker, wire
+from spool_maker import PACKET, Mail, SpoolMaker, introduction, wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="posternfwd starts as root")
 
@@ -209,9 +210,54 @@ def test_nonsense_on_the_notice_socket(world):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.settimeout(5)
             sock.connect(str(world.spool.dir / "fwd.sock"))
+            if packet != PACKET.pack(99, 0):
+                sock.send(introduction(0))
             sock.send(packet)
             assert sock.recv(10) == b"", packet
     assert ask(world.spool, "status")[2] == 0
+    world.stop()
+
+
+def test_mail_of_a_section_that_is_gone_waits(world):
+    """It must not leave by the way of another section."""
+    server = world.server("mx")
+    gone, there = (Mail(f"{name}@example.net", ["b@example.org"], ANYTHING) for name in ("gone", "there"))
+    gone.fields["LISTENER"] = "dmz"
+    world.spool.store([gone, there])
+    proc = world.start("-f", world.conf(f"smtp:127.0.0.1:{server.port}"))
+    wait_until(lambda: len(world.got("mx")) == 1, "the other message")
+    assert world.got("mx")[0]["mail"].startswith("<there@")
+    wait_until(lambda: "dmz" in world.log, "the name of the section in the log")
+    conf = world.dir / "postern.conf"
+    conf.write_text(conf.read_text().replace('listen "lo"', 'listen "dmz"'))
+    proc.send_signal(signal.SIGHUP)
+    wait_until(lambda: "is in force" in world.log, "the reload")
+    wait_until(lambda: len(world.got("mx")) == 2, "the message that waited")
+    world.stop()
+
+
+def test_a_worker_says_nothing_about_a_siblings_segment(world):
+    """Neither seals nor voids it: what the sibling was promised is delivered. And nothing it said itself is taken back."""
+    server = world.server("mx")
+    world.start("-f", world.conf(f"smtp:127.0.0.1:{server.port}"))
+    with world.spool.live() as segment:
+        segment.append(Mail("one@example.net", ["b@example.org"], ANYTHING))
+        first = segment.offset
+        for worker, offset in ((segment.worker + 1, 0), (None, 0)):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+                sock.settimeout(5)
+                sock.connect(str(world.spool.dir / "fwd.sock"))
+                if worker is not None:
+                    sock.send(introduction(worker))
+                sock.send(segment.notice(is_sealed=True, is_void=True, offset=offset))
+                assert sock.recv(10) == b""
+        segment.announce()
+        segment.append(Mail("two@example.net", ["b@example.org"], ANYTHING))
+        segment.announce()
+        segment.announce(is_void=True, is_sealed=True, offset=first)
+        segment.sock.settimeout(5)
+        assert segment.sock.recv(10) == b""
+        wait_until(lambda: len(world.got("mx")) == 2, "both messages")
     world.stop()
 
 
@@ -460,6 +506,20 @@ def test_sendmail_exit_status(world, program):
     errors = " ".join(line["error"] for line in ask(world.spool, "queue list")[0])
     assert "exit status 75" in errors and "exit status 78 (an operator has to look): no such mailer" in errors
     wait_until(lambda: "-f <> s2@example.net" in (world.dir / "out" / "argv").read_text(), "the report")
+    world.stop()
+
+
+def test_set_gid_programs_keep_their_group(world, program):
+    """Postfix's sendmail hands over to a set-gid program: that must get its group though posternfwd itself gave everything away."""
+    tool = world.dir / "sgid-id"
+    shutil.copy("/usr/bin/id", tool)
+    os.chown(tool, 0, 8)
+    tool.chmod(0o2755)
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\n{tool} >{world.dir}/out/id\n")
+    world.spool.store([Mail("a@example.net", ["b@example.org"], ANYTHING)])
+    world.start(*seeds(world, program, "-F"))
+    world.wait_settled()
+    assert "egid=8(" in (world.dir / "out" / "id").read_text()
     world.stop()
 
 

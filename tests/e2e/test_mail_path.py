@@ -52,7 +52,8 @@ def room():
     path = tempfile.mkdtemp(prefix="ptest-path-")
     os.chmod(path, 0o711)
     yield pathlib.Path(path)
-    shutil.rmtree(path, ignore_errors=True)
+    if not os.environ.get("KEEP"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Path:
@@ -315,6 +316,21 @@ def test_forward_by_sendmail(lab, room):
         args = (out / done.name.replace("done", "args")).read_text().split("\n")
         assert args[:2] == ["-f", SENDER] and RECIPIENT in args and "c@protected.example" in args
         wait_until(lambda: int(post.status()["forwarder"]["delivered"]) >= 1, "it to be settled")
+
+
+def test_forward_by_postfix_sendmail(lab, room):
+    """A real sendmail command on the firewall, with its set-gid postdrop, run by a process that has no rights."""
+    hub = {"inet_interfaces": "loopback-only", "virtual_mailbox_domains": "", "relay_domains": "protected.example",
+           "relayhost": f"[{lab.MTA4}]:25", "inet_protocols": "ipv4"}
+    with Postfix(lab, "fw", room, hub, is_default=True) as postfix, Recorder(lab, lab.MTA4) as mta, \
+            Path(lab, room, listen={"forward": "sendmail:/usr/sbin/sendmail"}) as post:
+        with post.talk() as client:
+            client.hello()
+            assert client.message(b"Subject: x\r\n\r\n..\r\n..dot\r\nlast\r\n.\r\n", "-odd@sender.example", RECIPIENT).code == 250
+            assert client.message(b"Subject: null\r\n\r\n.\r\n", "", RECIPIENT).code == 250
+        messages = mta.wait_messages(2)
+        assert {m["mail"].split(">")[0] for m in messages} == {"<-odd@sender.example", "<"}, postfix.log()
+        assert any(m["wire"].endswith(b"\r\n..\r\n..dot\r\nlast\r\n.\r\n") for m in messages)
 
 
 def test_both_daemons_start_in_the_same_moment(lab, room):

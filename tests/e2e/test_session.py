@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import struct
@@ -29,11 +30,12 @@ def posternd(lab, tmp_path):
     """posternd(rules=…, **options): a running one; option names with _ for -."""
     running = []
 
-    def start(rules="allow:ALL:ALL:ALL\n", listen=None, **options):
+    def start(rules="allow:ALL:ALL:ALL\n", listen=None, prefix=(), **options):
         options = {key.replace("_", "-"): value for key, value in options.items()}
         directory = tmp_path / str(len(running))
         directory.mkdir()
         post = Installation(lab, directory, rules=rules, listen=listen, options=options)
+        post.prefix = list(prefix)
         running.append(post)
         post.start_daemon()
         return post
@@ -549,6 +551,77 @@ def test_slow_clients_time_out(posternd):
         assert reply.code == 421 and reply.text.startswith("4.4.2 ") and talk.is_closed()
         talk.close()
     assert journal.messages(post.spool) == []
+
+
+def test_dripping_bytes_wind_up_no_clock(posternd):
+    """A command must be complete in one command-timeout, however its bytes come."""
+    post = posternd(command_timeout="1s")
+    with post.talk() as talk:
+        talk.sock.settimeout(0.1)
+        closed = False
+        for _ in range(200):
+            try:
+                talk.send(b"x")
+                talk.buffer += talk.sock.recv(1000) or b"closed"
+            except socket.timeout:
+                continue
+            except ConnectionError:
+                closed = True
+            if closed or talk.buffer:
+                break
+        assert closed or talk.buffer.startswith(b"421 4.4.2 ")
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1))
+
+
+def test_faults_behind_a_held_reply_hold_no_memory(posternd):
+    """Broken lines wait like commands: they are not answered into memory while a reply is held back."""
+    post = posternd(rules="noto_delay:ALL:ALL:ALL\n", noto_delay="3s", workers=1)
+    pid = post.workers_by_log()[0]
+    with post.talk() as talk:
+        talk.hello()
+        talk.say("MAIL FROM:<a@b.example>")
+        before = resident_kib(pid)
+        talk.send("RCPT TO:<b@p.example>\r\n")
+        talk.sock.settimeout(1)
+        try:
+            for _ in range(64):
+                talk.sock.sendall(b"\n\r\n" * 20000)
+        except socket.timeout:
+            pass
+        assert resident_kib(pid) < before + 8192
+
+
+def test_out_of_descriptors(posternd, lab):
+    """A large body that finds no descriptor is one message put off; the idle sessions beside it live on."""
+    post = posternd(prefix=["prlimit", "--nofile=60:60"], workers=1)
+    pid = post.workers_by_log()[0]
+    talks = []
+    while not talks or talks[-1].greeting.code == 220:
+        talks.append(post.talk())
+    refused = talks.pop()
+    assert refused.greeting.code == 421 and refused.is_closed(), "the limit of sessions leaves a reserve"
+    free = 60 - len(os.listdir(f"/proc/{pid}/fd"))
+    senders, idle = talks[:free + 1], talks[free + 1:]
+    large = b"Subject: large\r\n\r\n" + b"x" * 70 * 10000 + b"\r\n.\r\n"
+    for talk in senders:
+        talk.hello()
+        talk.envelope()
+        talk.send(large[:-3])
+    # Every file is made, and as many descriptors as there were are taken: one file's descriptor found no place.
+    wait_until(lambda: len(os.listdir(post.spool / "large")) == len(senders), "the files of the large bodies")
+    wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 60, "the descriptors to be used up")
+    for talk in senders:
+        talk.send(large[-3:])
+    answers = [talk.reply().code for talk in senders]
+    assert set(answers) <= {250, 451, 452} and 250 in answers and answers != [250] * len(answers), answers
+    assert all(talk.hello().code == 250 for talk in idle)
+    assert idle[0].message(large).code == 250
+    for talk in talks:
+        talk.close()
 
 
 def test_a_held_reply_is_no_timeout_of_the_client(posternd):

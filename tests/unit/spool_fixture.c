@@ -50,8 +50,11 @@ static void need_segment(void *ctx)
 		return;
 	}
 	assert_int_equal(spool_segment_next_number(host->dirs, &number), 0);
-	assert_int_equal(spool_segment_create(host->dirs, number, 0, geteuid(), getegid(), &name, &fd), 0);
-	assert_int_equal(spool_writer_segment(host->writer, fd, &name), 0);
+	int err = spool_segment_create(host->dirs, number, 0, geteuid(), getegid(), &name, &fd);
+	if (err)
+		spool_writer_no_segment(host->writer, err);
+	else
+		assert_int_equal(spool_writer_segment(host->writer, fd, &name), 0);
 }
 
 static void need_large(void *ctx, const struct spool_id *id)
@@ -62,8 +65,8 @@ static void need_large(void *ctx, const struct spool_id *id)
 		spool_writer_large(host->writer, id, ERR_NOSPACE, -1);
 		return;
 	}
-	assert_int_equal(spool_large_create(host->dirs, id, geteuid(), getegid(), &fd), 0);
-	spool_writer_large(host->writer, id, 0, fd);
+	int err = spool_large_create(host->dirs, id, geteuid(), getegid(), &fd);
+	spool_writer_large(host->writer, id, err, fd);
 }
 
 static void committed(void *ctx, const struct spool_committed *what)

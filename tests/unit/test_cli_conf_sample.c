@@ -78,6 +78,7 @@ static void sample_as_it_is(void **state)
 	read_file(SAMPLE, &text);
 	load(buf_span(&text), &sample);
 	conf_defaults(&expected);
+	conf_default_hostname(&expected);
 	assert_int_equal(sample.listen_count, 1);
 	assert_string_equal(sample.listen[0].iface, "wan");
 	memcpy(expected.listen, sample.listen, sizeof expected.listen);

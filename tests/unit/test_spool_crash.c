@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -47,6 +48,14 @@ static void drained(void *ctx)
 	(void)ctx;
 }
 
+/* A real disk that is full in the middle of a segment: only then is there something to take back. */
+static void make_disk_small(void)
+{
+	const struct rlimit limit = { 1500, 1500 };
+	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || setrlimit(RLIMIT_FSIZE, &limit) != 0)
+		_exit(9);
+}
+
 /* Small messages, each third one large. */
 static void child(struct spool_fixture *fixture, struct promises *promises, const char *fault)
 {
@@ -58,6 +67,8 @@ static void child(struct spool_fixture *fixture, struct promises *promises, cons
 	memset(filler, 'x', sizeof filler);
 	if (spool_fault_arm(fault) != 0)
 		_exit(3);
+	if (spool_fault_armed == SPOOL_FAULT_JOURNAL_TRUNCATE)
+		make_disk_small();
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		unsigned left = EACH;
 		for (unsigned i = 0; i < EACH; i++) {
@@ -115,6 +126,7 @@ static void try_fault(const char *fault, bool must_die)
 static const enum spool_fault_point writer_points[] = {
 	SPOOL_FAULT_JOURNAL_BEFORE_WRITE, SPOOL_FAULT_JOURNAL_WRITE, SPOOL_FAULT_JOURNAL_AFTER_WRITE, SPOOL_FAULT_JOURNAL_SYNC,
 	SPOOL_FAULT_JOURNAL_AFTER_SYNC,   SPOOL_FAULT_LARGE_WRITE,   SPOOL_FAULT_LARGE_SYNC,          SPOOL_FAULT_LARGE_AFTER_SYNC,
+	SPOOL_FAULT_SEGMENT_CREATE,
 };
 
 static void each_point(const char *action, bool must_die)
@@ -132,6 +144,9 @@ static void killed(void **state)
 {
 	(void)state;
 	each_point("kill", true);
+	try_fault("journal-truncate:kill", true);
+	try_fault("journal-truncate:kill@2", true);
+	try_fault("journal-truncate:delay=1", false); /* the full disk alone: what was refused is cut off again */
 }
 
 static void broken_disk(void **state)
@@ -255,6 +270,106 @@ static void killed_while_moving(void **state)
 	}
 }
 
+/* ---- the life of waiting mail: a try that failed, held, released, delivered, gone */
+
+struct life {
+	unsigned settled; /* their last line is durable */
+	unsigned errors;
+};
+
+struct id_list {
+	struct spool_id ids[16];
+	size_t count;
+};
+
+static int list_id(void *ctx, const struct spool_id *id)
+{
+	struct id_list *list = ctx;
+	if (list->count < sizeof list->ids / sizeof list->ids[0])
+		list->ids[list->count++] = *id;
+	return 0;
+}
+
+static void live_one(struct spool_dirs *dirs, const struct spool_id *id, struct life *life)
+{
+	const struct spool_status deferred = { .time = 100, .attempt = 1, .next_time = 400, .text = SPAN_LIT("450 not now") };
+	const struct spool_status delivered = { .time = 500, .attempt = 2, .has_recipient = true, .recipient = SPOOL_ACK_ALL,
+						.outcome = SPOOL_OUTCOME_DELIVERED };
+	life->errors += spool_queue_append(dirs, SPOOL_IN_QUEUE, id, &deferred, 1) != 0;
+	if (spool_queue_move(dirs, SPOOL_IN_QUEUE, SPOOL_IN_HOLD, id) == 0)
+		life->errors += spool_queue_move(dirs, SPOOL_IN_HOLD, SPOOL_IN_QUEUE, id) != 0;
+	else
+		life->errors++;
+	if (spool_queue_append(dirs, SPOOL_IN_QUEUE, id, &delivered, 1) != 0) {
+		life->errors++;
+		return;
+	}
+	life->settled++;
+	life->errors += spool_queue_remove(dirs, SPOOL_IN_QUEUE, id, false) != 0;
+}
+
+static int in_child(struct spool_fixture *fixture, struct life *life, const char *fault)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct id_list list = { .count = 0 };
+		if (spool_fault_arm(fault) != 0 || spool_queue_each(&fixture->dirs, SPOOL_IN_QUEUE, list_id, &list) != 0)
+			_exit(3);
+		for (size_t i = 0; i < list.count; i++)
+			live_one(&fixture->dirs, &list.ids[i], life);
+		_exit(0);
+	}
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void waiting_mail(enum spool_fault_point point, const char *action, unsigned hit)
+{
+	struct spool_fixture fixture;
+	struct recovered found;
+	char fault[64];
+	struct life *life = mmap(NULL, sizeof *life, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(life != MAP_FAILED);
+	spool_fixture_make(&fixture);
+	fill(&fixture);
+	pid_t pid = fork();
+	if (pid == 0)
+		mover(&fixture, NULL);
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+
+	(void)snprintf(fault, sizeof fault, "%s:%s@%u", spool_fault_name(point), action, hit);
+	status = in_child(&fixture, life, fault);
+	bool is_kill = strcmp(action, "kill") == 0;
+	if (is_kill ? !WIFSIGNALED(status) : status != 0 || life->errors == 0)
+		fail_msg("%s: status %x, %u errors", fault, (unsigned)status, life->errors);
+	recover(&fixture.dirs, &found);
+	if (found.messages != 12 - life->settled || found.broken + found.torn != 0)
+		fail_msg("%s: %u messages, %u were settled", fault, found.messages, life->settled);
+	/* What was in hold/ at that moment stays there; all else goes on to its end. */
+	unsigned before = life->settled;
+	assert_int_equal(in_child(&fixture, life, NULL), 0);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 12 - life->settled);
+	assert_true(life->settled >= 11 || before == 12);
+	munmap(life, sizeof *life);
+	spool_fixture_remove(&fixture);
+}
+
+static void waiting_mail_at_each_point(void **state)
+{
+	(void)state;
+	static const enum spool_fault_point points[] = { SPOOL_FAULT_QUEUE_APPEND, SPOOL_FAULT_QUEUE_MOVE, SPOOL_FAULT_QUEUE_REMOVE };
+	for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+		for (unsigned hit = 1; hit <= 6; hit++)
+			waiting_mail(points[i], "kill", hit);
+		waiting_mail(points[i], "eio", 1);
+		waiting_mail(points[i], "enospc", 3);
+	}
+}
+
 static void fault_names(void **state)
 {
 	(void)state;
@@ -269,6 +384,7 @@ static void fault_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(fault_names), cmocka_unit_test(killed), cmocka_unit_test(broken_disk),
-					    cmocka_unit_test(full_disk), cmocka_unit_test(killed_while_moving) };
+					    cmocka_unit_test(full_disk), cmocka_unit_test(killed_while_moving),
+					    cmocka_unit_test(waiting_mail_at_each_point) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

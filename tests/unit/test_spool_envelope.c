@@ -165,9 +165,65 @@ static void caps(void **state)
 	buf_free(&lines);
 }
 
+/* A session counts with recipient_len, and what it lets in can be written. */
+static void recipient_lengths(void **state)
+{
+	(void)state;
+	struct spool_envelope e = full();
+	struct buf one = { .cap = 0 }, two = { .cap = 0 };
+	static char all[256];
+	for (unsigned i = 0; i < sizeof all; i++)
+		all[i] = (char)(i == 0 || i == '\r' || i == '\n' ? 'x' : i);
+	struct spool_recipient each[] = { e.recipients[0], e.recipients[1], e.recipients[2], { .path = { all, sizeof all }, .orcpt = { all, 77 } },
+					  { .path = SPAN_LIT("b"), .notify = 15 } };
+	for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
+		struct spool_recipient pair[] = { each[i], each[i] };
+		buf_clear(&one);
+		buf_clear(&two);
+		e.recipients = pair;
+		e.recipient_count = 1;
+		assert_int_equal(spool_envelope_encode(&e, &one), 0);
+		e.recipient_count = 2;
+		assert_int_equal(spool_envelope_encode(&e, &two), 0);
+		assert_int_equal(two.len - one.len, spool_envelope_recipient_len(&each[i]));
+	}
+	buf_free(&one);
+	buf_free(&two);
+}
+
+static void full_of_recipients(void **state)
+{
+	(void)state;
+	static char bad[SPOOL_VALUE_CAP];
+	static struct spool_recipient recipients[SPOOL_RECIPIENTS_CAP];
+	static struct spool_extra extras[SPOOL_EXTRAS_CAP];
+	memset(bad, 0xff, sizeof bad); /* each byte takes four */
+	struct span worst = { bad, sizeof bad };
+	for (size_t i = 0; i < SPOOL_EXTRAS_CAP; i++)
+		extras[i] = (struct spool_extra){ SPAN_LIT("X-ABCDEFGHIJKLMNOPQRSTUVWXYZ-345"), worst };
+	struct spool_envelope e = full();
+	e.from = e.iface = e.listener = e.client_name = e.helo = e.proto = e.tls = e.ident = e.envid = worst;
+	e.extras = extras;
+	e.extra_count = SPOOL_EXTRAS_CAP;
+	e.recipients = recipients;
+	size_t sum = 0, count = 0;
+	for (; count < SPOOL_RECIPIENTS_CAP; count++) {
+		recipients[count] = (struct spool_recipient){ .path = { bad, 256 } };
+		if (sum + spool_envelope_recipient_len(&recipients[count]) > SPOOL_ENVELOPE_RCPT_CAP)
+			break;
+		sum += spool_envelope_recipient_len(&recipients[count]);
+	}
+	assert_in_range(count, 1000, SPOOL_RECIPIENTS_CAP - 1);
+	e.recipient_count = count;
+	struct buf out = { .cap = SPOOL_ENVELOPE_CAP + 8 * SPOOL_VALUE_CAP };
+	assert_int_equal(spool_envelope_encode(&e, &out), 0);
+	buf_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(round_trip), cmocka_unit_test(every_byte_in_a_value), cmocka_unit_test(cut_everywhere),
-					    cmocka_unit_test(refused), cmocka_unit_test(caps) };
+					    cmocka_unit_test(refused), cmocka_unit_test(caps), cmocka_unit_test(recipient_lengths),
+					    cmocka_unit_test(full_of_recipients) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,16 +1,20 @@
 /* The writer with a real loop and real files: batches, large bodies, failing disks, rotation, abort. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "dir_list.h"
 #include "fault.h"
 #include "spool_fixture.h"
+#include "sweeper.h"
 
 static struct spool_fixture fixture;
 static struct writer_host host;
@@ -117,6 +121,56 @@ static void sync_fails(void **state)
 	assert_string_equal(found.bodies[1], "message 3\r\n.\r\n");
 }
 
+/* As the forwarder does when it hears of it. */
+static void note_void(const struct spool_committed *what)
+{
+	struct spool_ack_log acks;
+	assert_int_equal(spool_ack_open(&fixture.dirs, what->segment.text, &acks), 0);
+	assert_int_equal(spool_ack_add(&acks, what->offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID), 0);
+	assert_true(spool_ack_begin(&acks));
+	int err = spool_ack_write(&acks);
+	assert_int_equal(err, 0);
+	spool_ack_end(&acks, err);
+	spool_ack_close(&acks);
+}
+
+/* The file ends in the middle of the third record, and the whole second one, which was refused with it, can't be taken back. */
+static void write_and_cut_fail(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct rlimit before, small;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	uint64_t one = host.last.offset;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = before;
+	small.rlim_cur = one * 2 + one / 2;
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(spool_fault_arm("journal-truncate:eio"), 0);
+	send_numbered(2);
+	send_numbered(3);
+	writer_host_run(&host, 2);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	assert_int_equal(host.failed, 2);
+	assert_int_equal(host.last_err, ERR_NOSPACE);
+	assert_true(host.last.is_sealed && host.last.is_void);
+	assert_int_equal(host.last.offset, one);
+	note_void(&host.last);
+	send_numbered(4); /* in another segment */
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 0);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.segments, 2);
+	assert_int_equal(found.messages, 2);
+	assert_string_equal(found.bodies[1], "message 4\r\n.\r\n");
+	assert_int_equal(found.voided, 1);
+}
+
 /* The cut fails too: the forwarder notes where the void begins, and no recovery delivers what was refused. */
 static void sync_and_cut_fail(void **state)
 {
@@ -147,14 +201,7 @@ static void sync_and_cut_fail(void **state)
 	recover(&fixture.dirs, &found);
 	assert_int_equal(found.messages, 2); /* nobody has noted it yet */
 
-	struct spool_ack_log acks;
-	assert_int_equal(spool_ack_open(&fixture.dirs, what.segment.text, &acks), 0);
-	assert_int_equal(spool_ack_add(&acks, what.offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID), 0);
-	assert_true(spool_ack_begin(&acks));
-	int err = spool_ack_write(&acks);
-	assert_int_equal(err, 0);
-	spool_ack_end(&acks, err);
-	spool_ack_close(&acks);
+	note_void(&what);
 	recover(&fixture.dirs, &found);
 	assert_int_equal(found.messages, 1);
 	assert_int_equal(found.voided, 1);
@@ -325,12 +372,188 @@ static void refuses_nul(void **state)
 	writer_host_remove(&host);
 }
 
+/* ---- bodies that no message names, beside writers that work */
+
+static unsigned files_in_large(void)
+{
+	struct dir_list list;
+	unsigned count = 0;
+	assert_int_equal(dir_list_read(fixture.dirs.large, &list), 0);
+	for (size_t i = 0; i < list.count; i++)
+		count += list.names[i][0] != '.';
+	dir_list_free(&list);
+	return count;
+}
+
+static void sweep_spares_what_is_wanted(void **state)
+{
+	(void)state;
+	struct stream open_one, done_one;
+	struct recovered found;
+	uint64_t removed = 99;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	stream_start(&done_one, 40);
+	while (!done_one.is_done)
+		loop_run(host.loop);
+	stream_start(&open_one, 400);
+	send_numbered(1); /* by then it has its file */
+	writer_host_run(&host, 1);
+	assert_int_equal(files_in_large(), 2);
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 0);
+	spool_txn_abort(&open_one.txn);
+	while (!spool_writer_is_idle(host.writer)) {
+		send_numbered(2);
+		writer_host_run(&host, 1);
+	}
+	assert_int_equal(files_in_large(), 2); /* the aborted one is empty and nobody's */
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 1);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(files_in_large(), 1);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
+/* The streams stop the loop too. */
+static void send_beside(unsigned number)
+{
+	host.done = 0;
+	host.expected = 1;
+	send_numbered(number);
+	while (host.done == 0)
+		loop_run(host.loop);
+}
+
+/* The forwarder's sweeper at its busiest, while bodies are created, written, committed and aborted. */
+static void sweep_all_the_time(void **state)
+{
+	(void)state;
+	static struct stream streams[60];
+	struct sweeper *sweeper = NULL;
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	assert_int_equal(sweeper_create(host.loop, &fixture.dirs, 1, &sweeper), 0);
+	unsigned committed = 0;
+	for (unsigned i = 0; i < 60; i++) {
+		stream_start(&streams[i], 8 + i % 5);
+		if (i % 3 == 0) {
+			spool_txn_abort(&streams[i].txn);
+			streams[i].is_done = true;
+		} else {
+			committed++;
+		}
+		if (i % 7 == 0) {
+			send_beside(i);
+		}
+	}
+	for (unsigned i = 0; i < 60; i++) {
+		while (!streams[i].is_done)
+			loop_run(host.loop);
+		assert_int_equal(streams[i].err, 0);
+	}
+	while (!sweeper_is_quiet(sweeper)) {
+		send_beside(99);
+	}
+	sweeper_destroy(&sweeper);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found); /* opens and checks each body */
+	assert_int_equal(files_in_large(), committed);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
+/* ---- a master that does not answer */
+
+static unsigned large_asked, asked_first;
+
+static void ignore_segment(void *ctx)
+{
+	(void)ctx;
+}
+
+static void ignore_large(void *ctx, const struct spool_id *id)
+{
+	(void)ctx;
+	(void)id;
+	large_asked++;
+}
+
+static void ignore_committed(void *ctx, const struct spool_committed *what)
+{
+	(void)ctx;
+	(void)what;
+}
+
+static struct loop_timer *traffic_timer;
+
+/* Something goes on all the time: every turn of the writer sees the request that nobody has answered. */
+static void traffic(void *ctx)
+{
+	struct spool_txn *txn = NULL;
+	struct spool_id id = spool_id_next(&host.ids);
+	(void)ctx;
+	asked_first = asked_first ? asked_first : large_asked;
+	assert_int_equal(spool_txn_open(host.writer, &id, stream_more, NULL, &txn), 0);
+	spool_txn_abort(&txn);
+	loop_timer_start(traffic_timer, 20);
+}
+
+static void unanswered(void **state)
+{
+	(void)state;
+	static struct stream streams[40];
+	struct spool_writer_options options = { .wait_ms = 300 };
+	struct spool_writer_events events = { ignore_segment, ignore_large, ignore_committed, NULL };
+	spool_id_source_init(&host.ids, 3);
+	large_asked = asked_first = 0;
+	assert_int_equal(loop_create(&host.loop), 0);
+	assert_int_equal(spool_writer_create(host.loop, &options, &events, &host.writer), 0);
+	assert_int_equal(loop_timer_create(host.loop, traffic, NULL, &traffic_timer), 0);
+	loop_timer_start(traffic_timer, 20);
+	uint64_t start_ms = loop_now_ms(host.loop);
+	for (unsigned i = 0; i < 40; i++)
+		stream_start(&streams[i], 40);
+	for (unsigned i = 0; i < 40; i++) {
+		while (!streams[i].is_done)
+			loop_run(host.loop);
+		assert_int_equal(streams[i].err, ERR_NOSPACE);
+		if (i == 0)
+			assert_true(loop_now_ms(host.loop) - start_ms < 2000);
+	}
+	assert_int_equal(asked_first, 32); /* the others waited until these were over */
+	assert_int_equal(large_asked, 40);
+	loop_timer_destroy(&traffic_timer);
+	writer_host_remove(&host);
+}
+
+/* The watch has given up; then both the late segment and its successor come. */
+static void late_segment(void **state)
+{
+	(void)state;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	host.has_no_segment = true;
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, ERR_NOSPACE);
+	for (unsigned i = 0; i < 2; i++) {
+		struct spool_segment_name name;
+		int fd = -1;
+		assert_int_equal(spool_segment_create(&fixture.dirs, 10 + i, 0, geteuid(), getegid(), &name, &fd), 0);
+		assert_int_equal(spool_writer_segment(host.writer, fd, &name), i ? ERR_BUSY : 0);
+	}
+	send_numbered(2);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.last_err, 0);
+	writer_host_remove(&host);
+}
+
 #define spool_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail),
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
-					    spool_test(aborts), spool_test(refuses_nul) };
+					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
+					    spool_test(sweep_all_the_time), spool_test(unanswered), spool_test(late_segment) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
