@@ -457,7 +457,13 @@ def test_large_message(posternd):
         # One that is given up in the middle takes no space; its name is for posternfwd to sweep up.
         talk.envelope()
         talk.send(wire[:5_000_000])
-    sizes = lambda: sorted(path.stat().st_size for path in (post.spool / "large").iterdir())
+
+    def sizes():
+        try:
+            return sorted(path.stat().st_size for path in (post.spool / "large").iterdir())
+        except FileNotFoundError:  # it got its name just now
+            return None
+
     wait_until(lambda: sizes() in ([0, len(message.wire)], [len(message.wire)]), "the cut large body to be emptied")
     assert len(journal.messages(post.spool)) == 1
 
