@@ -11,11 +11,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "ipc.h"
 #include "log.h"
 #include "outgoing.h"
 
 #define BROKER_FD 3
+#define CHROOT_FD 4
 
 enum { BROKER_ASK = 16, BROKER_ANSWER = 17 };
 
@@ -30,34 +32,44 @@ struct answer_packet {
 
 /* ---- the process */
 
-int broker_start_prepriv(const struct priv_user *user, const char *chroot_dir, int *fd_out, struct reason *why)
+/* In the child.  The two come to their places from above them: neither overwrites the other. */
+static void become_broker(const struct priv_user *user, int pipe_fd, int chroot_fd)
 {
-	int fds[2];
-	if (ipc_pair(fds) != 0)
-		return reason_set(why, err_from_errno(errno), "socketpair: %s", strerror(errno));
 	char uid[16], gid[16], form[4], level[4];
 	(void)snprintf(uid, sizeof uid, "%u", (unsigned)user->uid);
 	(void)snprintf(gid, sizeof gid, "%u", (unsigned)user->gid);
 	(void)snprintf(form, sizeof form, "%d", (int)log_form());
 	(void)snprintf(level, sizeof level, "%d", (int)log_level());
+	const char *const args[] = { "posternfwd", BROKER_ROLE_ARG, uid, gid, form, level, NULL };
+	char *envp[] = { NULL };
+	daemon_leave_terminal();
+	pipe_fd = fcntl(pipe_fd, F_DUPFD_CLOEXEC, CHROOT_FD + 1);
+	chroot_fd = fcntl(chroot_fd, F_DUPFD_CLOEXEC, CHROOT_FD + 1);
+	if (dup2(pipe_fd, BROKER_FD) >= 0 && dup2(chroot_fd, CHROOT_FD) >= 0)
+		(void)execve("/proc/self/exe", (char *const *)(uintptr_t)args, envp);
+	_exit(1);
+}
+
+int broker_start_prepriv(const struct priv_user *user, const char *chroot_dir, int *fd_out, struct reason *why)
+{
+	int fds[2], chroot_fd;
+	int err = priv_open_empty_prepriv(chroot_dir, &chroot_fd, why);
+	if (err)
+		return err;
+	if (ipc_pair(fds) != 0) {
+		(void)close(chroot_fd);
+		return reason_set(why, err_from_errno(errno), "socketpair: %s", strerror(errno));
+	}
 	pid_t pid = fork();
+	if (pid == 0)
+		become_broker(user, fds[1], chroot_fd);
+	int errnum = errno;
+	(void)close(chroot_fd);
+	(void)close(fds[1]);
 	if (pid < 0) {
 		(void)close(fds[0]);
-		(void)close(fds[1]);
-		return reason_set(why, err_from_errno(errno), "fork: %s", strerror(errno));
+		return reason_set(why, err_from_errno(errnum), "fork: %s", strerror(errnum));
 	}
-	if (pid == 0) {
-		const char *const args[] = { "posternfwd", BROKER_ROLE_ARG, uid, gid, chroot_dir, form, level, NULL };
-		char *envp[] = { NULL };
-		/* dup2 clears close-on-exec, but for a descriptor that has the number already. */
-		if (fds[1] == BROKER_FD)
-			(void)fcntl(fds[1], F_SETFD, 0);
-		else
-			(void)dup2(fds[1], BROKER_FD);
-		(void)execve("/proc/self/exe", (char *const *)(uintptr_t)args, envp);
-		_exit(1);
-	}
-	(void)close(fds[1]);
 	*fd_out = fds[0];
 	return 0;
 }
@@ -82,19 +94,19 @@ static int give_socket(const struct ipc_message *msg, bool *is_open_out, int *fd
 int broker_run(int argc, char **argv)
 {
 	struct reason why;
-	struct priv_plan plan = { .keep_caps = UINT64_C(1) << CAP_NET_ADMIN };
-	if (argc != 7)
+	struct priv_plan plan = { .has_chroot = true, .chroot_fd = CHROOT_FD, .keep_caps = UINT64_C(1) << CAP_NET_ADMIN };
+	if (argc != 6)
 		return 2;
 	plan.user.uid = (uid_t)strtoul(argv[2], NULL, 10);
 	plan.user.gid = (gid_t)strtoul(argv[3], NULL, 10);
-	plan.chroot_dir = argv[4];
 	priv_start_process();
-	log_setup("posternfwd[sockets]", (enum log_form)atoi(argv[5]), (enum log_level)atoi(argv[6]));
+	log_setup("posternfwd[sockets]", (enum log_form)atoi(argv[4]), (enum log_level)atoi(argv[5]));
 	(void)prctl(PR_SET_NAME, "postern-sockets", 0, 0, 0);
 	/* It goes when its pipe closes, after the last connection of the forwarder; a signal to the whole group must not take
 	 * it first. */
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGQUIT, SIG_IGN);
 	if (priv_drop(&plan, &why) != 0) {
 		log_event(LOG_LEVEL_ERR, "start", "%s", why.text);
 		return 1;

@@ -21,7 +21,7 @@ struct broker_request;
 /* Start the process; *fd_out is our end of its pipe. */
 int broker_start_prepriv(const struct priv_user *user, const char *chroot_dir, int *fd_out, struct reason *why);
 
-/* Its main: argv carries user and chroot. */
+/* Its main: argv carries the user, descriptors the pipe and the directory of the chroot. */
 int broker_run(int argc, char **argv);
 
 /* fd -1: there is no process, sockets are plain.  Owns fd. */

@@ -131,6 +131,7 @@ int main(int argc, char **argv)
 		return broker_run(argc, argv);
 
 	priv_start_process();
+	log_unblock_prepriv();
 	switch (fwd_options_read(argc, argv, &s.options)) {
 	case FWD_OPTIONS_RUN: break;
 	case FWD_OPTIONS_EXIT_OK: return 0;
@@ -148,6 +149,9 @@ int main(int argc, char **argv)
 		return fail(&why);
 	}
 	(void)close(log_fd);
+	if (!conf_is_full_hostname(s.options.conf.hostname))
+		log_event(LOG_LEVEL_WARN, "hostname", "our name is '%s': servers may not take it in a greeting; set hostname",
+			  s.options.conf.hostname);
 	(void)priv_raise_file_limit();
 	s.inputs.conf = s.options.conf;
 	s.inputs.conf_path = s.options.conf_path;

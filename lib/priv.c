@@ -16,20 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sanitized.h"
 #include "span.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define PRIV_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define PRIV_SANITIZED 1
-#endif
-#endif
-#ifndef PRIV_SANITIZED
-#define PRIV_SANITIZED 0
-#endif
-
-#if PRIV_SANITIZED
+#if IS_SANITIZED
 /* LeakSanitizer asks this at the exit.  A process that has dropped everything cannot trace itself any more, and would end with an error
  * that means nothing. */
 static int has_dropped;
@@ -94,11 +84,34 @@ static int drop_bounding_set(uint64_t keep)
 	return 0;
 }
 
+int priv_open_empty_prepriv(const char *path, int *fd_out, struct reason *why)
+{
+	struct stat st;
+	int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+	if (fstat(fd, &st) != 0 || st.st_uid != 0 || st.st_mode & (S_IWGRP | S_IWOTH)) {
+		(void)close(fd);
+		return reason_set(why, ERR_PERM, "%s: must be root's, and writable by nobody else", path);
+	}
+	*fd_out = fd;
+	return 0;
+}
+
+static int enter_chroot(int fd, struct reason *why)
+{
+	if (fchdir(fd) != 0 || chroot(".") != 0 || chdir("/") != 0)
+		return reason_set(why, err_from_errno(errno), "chroot: %s", strerror(errno));
+	(void)close(fd);
+	return 0;
+}
+
 int priv_drop(const struct priv_plan *plan, struct reason *why)
 {
 	const struct priv_user *u = &plan->user;
-	if (plan->chroot_dir && (chroot(plan->chroot_dir) != 0 || chdir("/") != 0))
-		return reason_set(why, err_from_errno(errno), "chroot to %s: %s", plan->chroot_dir, strerror(errno));
+	int err = plan->has_chroot ? enter_chroot(plan->chroot_fd, why) : 0;
+	if (err)
+		return err;
 	if (!plan->runs_setid_programs && drop_bounding_set(plan->keep_caps) != 0)
 		return reason_set(why, err_from_errno(errno), "dropping the capability bounding set: %s", strerror(errno));
 	if (plan->keep_caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
@@ -111,53 +124,9 @@ int priv_drop(const struct priv_plan *plan, struct reason *why)
 		return reason_set(why, err_from_errno(errno), "no new privileges: %s", strerror(errno));
 	if (setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0)
 		return reason_set(why, ERR_PERM, "root rights came back after they were dropped");
-#if PRIV_SANITIZED
+#if IS_SANITIZED
 	has_dropped = 1;
 #endif
-	return 0;
-}
-
-/* A session worker asks DNS servers and ident itself: a process between would see every question, and one turn of the loop more would pass for
- * each.  So it may make Internet sockets, and only these: no unix sockets (the control sockets of our own and other daemons), no
- * netlink, no packets; and none that listen.  Which addresses it connects to can't be seen from here: they stand behind a pointer.  A
- * socketpair could be connected to a unix path, so there is none either.  libseccomp compares an argument once a rule, hence three. */
-static int forbid_other_sockets(scmp_filter_ctx filter)
-{
-	int failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_LT, AF_INET));
-	if (failed == 0)
-		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_INET6));
-	for (unsigned family = AF_INET + 1; family < AF_INET6 && failed == 0; family++)
-		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
-	return failed;
-}
-
-int priv_forbid_opening(struct reason *why)
-{
-	static const int forbidden[] = {
-		SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(creat), SCMP_SYS(execve), SCMP_SYS(execveat),
-		SCMP_SYS(socketpair), SCMP_SYS(bind), SCMP_SYS(listen), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
-		SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(chroot), SCMP_SYS(unshare), SCMP_SYS(setns),
-		SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(io_uring_setup), SCMP_SYS(keyctl), SCMP_SYS(add_key), SCMP_SYS(request_key),
-		SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(symlink), SCMP_SYS(symlinkat), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
-		SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(mkdir), SCMP_SYS(mkdirat), SCMP_SYS(pidfd_getfd),
-		SCMP_SYS(open_by_handle_at), SCMP_SYS(userfaultfd),
-	};
-	/* The sanitizers open files and trace threads themselves when they report. */
-	if (PRIV_SANITIZED)
-		return 0;
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	if (!filter)
-		return reason_set(why, ERR_NOMEM, "system call filter: no memory");
-	int failed = 0;
-	for (size_t i = 0; i < sizeof forbidden / sizeof forbidden[0] && failed == 0; i++)
-		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), forbidden[i], 0);
-	if (failed == 0)
-		failed = forbid_other_sockets(filter);
-	if (failed == 0)
-		failed = seccomp_load(filter);
-	seccomp_release(filter);
-	if (failed)
-		return reason_set(why, err_from_errno(-failed), "system call filter: %s", strerror(-failed));
 	return 0;
 }
 
@@ -170,6 +139,7 @@ void priv_start_process(void)
 		(void)close(fd);
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	(void)sigaction(SIGPIPE, &ignore, NULL);
+	(void)sigaction(SIGHUP, &ignore, NULL);
 	(void)umask(077);
 	tzset();
 }

@@ -45,6 +45,7 @@ enum counter {
 
 struct counter_slot {
 	uint64_t values[COUNTER_COUNT];
+	uint64_t heartbeats; /* one a second while the worker's loop turns */
 	char pad[64]; /* the next worker's slot starts on a cache line of its own */
 };
 
@@ -75,6 +76,16 @@ static inline void counter_sub(struct counter_slot *slot, enum counter id, uint6
 static inline void counter_set(struct counter_slot *slot, enum counter id, uint64_t value)
 {
 	__atomic_store_n(&slot->values[id], value, __ATOMIC_RELAXED);
+}
+
+static inline void counter_heartbeat(struct counter_slot *slot)
+{
+	__atomic_store_n(&slot->heartbeats, slot->heartbeats + 1, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t counter_heartbeats(const struct counter_slot *slot)
+{
+	return __atomic_load_n(&slot->heartbeats, __ATOMIC_RELAXED);
 }
 
 uint64_t counters_sum(const struct counters *c, enum counter id);

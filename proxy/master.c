@@ -28,6 +28,7 @@
 #include "worker_process.h"
 
 #define FORWARDER_RETRY_MS 1000u
+#define LOGGER_RETRY_MS 1000u
 #define DRAIN_GRACE_S 5u
 
 struct master {
@@ -47,9 +48,10 @@ struct master {
 	struct worker_process *workers[LISTENER_MEMBERS_MAX];
 	bool has_forwarder[LISTENER_MEMBERS_MAX]; /* this worker holds a connection to posternfwd */
 	bool forwarder_missed;                    /* said once that it is not there */
+	bool is_link_due;                         /* forwarder_timer runs */
 	struct control_server *control;
 	struct loop_signal *signals[5];
-	struct loop_timer *forwarder_timer, *drain_timer;
+	struct loop_timer *forwarder_timer, *drain_timer, *logger_timer, *watch_timer;
 	int logger_pid, logger_pipe;
 	bool is_ready, is_draining;
 	int exit_status;
@@ -76,8 +78,12 @@ static int fill_supply(struct master *m, struct reason *why)
 	setup->log_form = log_form();
 	setup->conf.conf = *conf;
 	m->supply.listeners = &m->listeners;
-	(void)snprintf(setup->chroot_dir, sizeof setup->chroot_dir, "%s/%s", conf->spool, SPOOL_EMPTY_DIR);
-	int err = local_addrs_read(&setup->conf.local_addrs);
+	char empty[CONF_PATH_CAP + 16];
+	(void)snprintf(empty, sizeof empty, "%s/%s", conf->spool, SPOOL_EMPTY_DIR);
+	int err = priv_open_empty_prepriv(empty, &m->supply.chroot_fd, why);
+	if (err)
+		return err;
+	err = local_addrs_read(&setup->conf.local_addrs);
 	if (err)
 		return reason_set(why, err, "the addresses of this host cannot be read (%s)", err_name(err));
 	if (setup->conf.local_addrs.is_cut)
@@ -127,12 +133,28 @@ static int detach(struct master *m, struct reason *why)
 	if (m->options.foreground)
 		return 0;
 	int err = daemon_detach(why);
-	/* Another pid; and from here on the logger reads what we write. */
+	/* Another pid. */
+	return err ? err : daemon_pid_file_write(m->pid_fd, why);
+}
+
+static int start_logger(struct master *m, struct reason *why)
+{
+	if (m->options.foreground)
+		return 0;
+	terminal_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	int err = daemon_logger_start("posternd", &m->logger_pipe, &m->logger_pid, why);
+	/* From here on the logger reads what we write. */
 	log_setup("posternd", LOG_FORM_PRIORITY, log_level());
 	m->supply.setup.log_form = log_form();
-	if (!err)
-		err = daemon_pid_file_write(m->pid_fd);
 	return err;
+}
+
+static void restart_logger(void *ctx)
+{
+	struct master *m = ctx;
+	struct reason why;
+	if (daemon_logger_start("posternd", &m->logger_pipe, &m->logger_pid, &why) != 0)
+		loop_timer_start(m->logger_timer, LOGGER_RETRY_MS);
 }
 
 /* ---- posternfwd: each worker gets a connection to it as soon as it is there */
@@ -151,9 +173,17 @@ static int connect_forwarder(const struct conf *conf, uint32_t worker)
 	return fd;
 }
 
-static void link_forwarder(void *ctx)
+/* A timer that runs is left alone: a worker that loses its connection again and again must not keep the others waiting. */
+static void link_later(struct master *m, uint64_t after_ms)
 {
-	struct master *m = ctx;
+	if (m->is_link_due || m->is_draining)
+		return;
+	m->is_link_due = true;
+	loop_timer_start(m->forwarder_timer, after_ms);
+}
+
+static void link_forwarder(struct master *m)
+{
 	bool is_missing = false;
 	for (size_t i = 0; i < m->worker_count; i++) {
 		if (m->has_forwarder[i] || worker_process_state(m->workers[i]) != WORKER_RUNNING)
@@ -163,9 +193,10 @@ static void link_forwarder(void *ctx)
 			is_missing = true;
 			break;
 		}
-		worker_process_send(m->workers[i], ROLE_FORWARDER, NULL, 0, fd);
+		m->has_forwarder[i] = worker_process_send(m->workers[i], ROLE_FORWARDER, NULL, 0, fd) == 0;
 		(void)close(fd);
-		m->has_forwarder[i] = true;
+		if (!m->has_forwarder[i])
+			link_later(m, FORWARDER_RETRY_MS);
 	}
 	if (is_missing != m->forwarder_missed && m->is_ready) {
 		m->forwarder_missed = is_missing;
@@ -174,8 +205,15 @@ static void link_forwarder(void *ctx)
 		else
 			log_event(LOG_LEVEL_INFO, "forwarder-here", "posternfwd is there: mail flows on");
 	}
-	if (is_missing && !m->is_draining)
-		loop_timer_start(m->forwarder_timer, FORWARDER_RETRY_MS);
+	if (is_missing)
+		link_later(m, FORWARDER_RETRY_MS);
+}
+
+static void link_due(void *ctx)
+{
+	struct master *m = ctx;
+	m->is_link_due = false;
+	link_forwarder(m);
 }
 
 /* ---- what workers ask for */
@@ -183,14 +221,15 @@ static void link_forwarder(void *ctx)
 static struct worker_process *asking(struct master *m, const struct spool_keeper_asker *asker)
 {
 	struct worker_process *w = m->workers[asker->worker];
-	return worker_process_generation(w) == asker->generation ? w : NULL;
+	/* No worker: the end has come while the file was being made. */
+	return w && worker_process_generation(w) == asker->generation ? w : NULL;
 }
 
 static void give_segment(void *ctx, const struct spool_keeper_asker *asker, const struct role_segment *what, int fd)
 {
 	struct worker_process *w = asking(ctx, asker);
 	if (w)
-		worker_process_send(w, ROLE_SEGMENT, what, sizeof *what, fd);
+		(void)worker_process_send(w, ROLE_SEGMENT, what, sizeof *what, fd);
 	if (fd >= 0)
 		(void)close(fd);
 }
@@ -199,7 +238,7 @@ static void give_large(void *ctx, const struct spool_keeper_asker *asker, const 
 {
 	struct worker_process *w = asking(ctx, asker);
 	if (w)
-		worker_process_send(w, ROLE_LARGE, what, sizeof *what, fd);
+		(void)worker_process_send(w, ROLE_LARGE, what, sizeof *what, fd);
 	if (fd >= 0)
 		(void)close(fd);
 }
@@ -228,7 +267,7 @@ static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 	struct master *m = ctx;
 	m->has_forwarder[worker_process_index(worker)] = false;
 	/* Not at once: a forwarder that ends closes its connections before its socket. */
-	loop_timer_start(m->forwarder_timer, FORWARDER_RETRY_MS / 10);
+	link_later(m, FORWARDER_RETRY_MS / 10);
 }
 
 /* ---- an interface that was made anew */
@@ -298,18 +337,22 @@ static void worker_ended(void *ctx, struct worker_process *worker)
 	finish(m, m->exit_status);
 }
 
-static void drain_overdue(void *ctx)
+static void kill_workers(struct master *m)
 {
-	struct master *m = ctx;
-	log_event(LOG_LEVEL_WARN, "drain-overdue", "workers that did not end in time are killed");
 	for (size_t i = 0; i < m->worker_count; i++)
 		worker_process_kill(m->workers[i]);
+}
+
+static void drain_overdue(void *ctx)
+{
+	log_event(LOG_LEVEL_WARN, "drain-overdue", "workers that did not end in time are killed");
+	kill_workers(ctx);
 }
 
 static void drain(struct master *m)
 {
 	if (m->is_draining) {
-		drain_overdue(m);
+		log_event(LOG_LEVEL_INFO, "stopping", "already: transactions under way may finish; SIGQUIT ends them at once");
 		return;
 	}
 	m->is_draining = true;
@@ -321,6 +364,22 @@ static void drain(struct master *m)
 		worker_process_drain(m->workers[i]);
 }
 
+static void quit(struct master *m)
+{
+	if (!m->is_draining)
+		drain(m);
+	log_event(LOG_LEVEL_WARN, "quit", "transactions under way are cut off");
+	kill_workers(m);
+}
+
+static void watch_workers(void *ctx)
+{
+	struct master *m = ctx;
+	loop_timer_start(m->watch_timer, WORKER_WATCH_MS);
+	for (size_t i = 0; i < m->worker_count; i++)
+		worker_process_watch(m->workers[i]);
+}
+
 static void reap(struct master *m)
 {
 	int wait_status;
@@ -329,8 +388,8 @@ static void reap(struct master *m)
 		bool known = false;
 		for (size_t i = 0; i < m->worker_count && !known; i++)
 			known = worker_process_died(m->workers[i], pid, wait_status);
-		if (!known && pid == m->logger_pid && !m->is_draining)
-			(void)daemon_logger_start("posternd", &m->logger_pipe, &m->logger_pid, NULL);
+		if (!known && pid == m->logger_pid)
+			loop_timer_start(m->logger_timer, LOGGER_RETRY_MS);
 	}
 }
 
@@ -393,7 +452,7 @@ static void reload(struct master *m)
 	(void)close(m->supply.rules_fd);
 	m->supply.rules_fd = rules_fd;
 	for (size_t i = 0; i < m->worker_count; i++) {
-		worker_process_send(m->workers[i], ROLE_CONF, &m->supply.setup.conf, sizeof m->supply.setup.conf, -1);
+		(void)worker_process_send(m->workers[i], ROLE_CONF, &m->supply.setup.conf, sizeof m->supply.setup.conf, -1);
 		worker_process_send_rules(m->workers[i]);
 	}
 	log_event(LOG_LEVEL_INFO, "reloaded", "configuration and rules (%s) are in force for new recipients", conf.rules);
@@ -407,6 +466,7 @@ static void on_signal(void *ctx, int signum)
 	switch (signum) {
 	case SIGCHLD: reap(m); break;
 	case SIGHUP: reload(m); break;
+	case SIGQUIT: quit(m); break;
 	default: drain(m); break;
 	}
 }
@@ -428,19 +488,33 @@ static void on_question(void *ctx, struct control_client *client, struct span re
 	master_status_answer(&sources, client, request);
 }
 
+/* A reload that is asked for during the start comes after it. */
+static void hold_reloads(bool is_held)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(is_held ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static int start_loop(struct master *m, struct reason *why)
 {
-	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT };
+	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
 							     worker_lost_forwarder, worker_ended, m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	int err = loop_create(&m->loop);
 	if (!err)
-		err = loop_timer_create(m->loop, link_forwarder, m, &m->forwarder_timer);
+		err = loop_timer_create(m->loop, link_due, m, &m->forwarder_timer);
 	if (!err)
 		err = loop_timer_create(m->loop, drain_overdue, m, &m->drain_timer);
+	if (!err)
+		err = loop_timer_create(m->loop, restart_logger, m, &m->logger_timer);
+	if (!err)
+		err = loop_timer_create(m->loop, watch_workers, m, &m->watch_timer);
 	for (size_t i = 0; !err && i < sizeof signums / sizeof signums[0]; i++)
 		err = loop_signal_create(m->loop, signums[i], on_signal, m, &m->signals[i]);
+	hold_reloads(false);
 	if (!err) {
 		err = control_server_create(m->loop, m->control_fd, on_question, m, &m->control);
 		if (!err)
@@ -456,6 +530,7 @@ static int start_loop(struct master *m, struct reason *why)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
 	for (size_t i = 0; i < m->worker_count; i++)
 		worker_process_start(m->workers[i]);
+	loop_timer_start(m->watch_timer, WORKER_WATCH_MS);
 	return 0;
 }
 
@@ -471,6 +546,8 @@ static void close_all(struct master *m)
 	listeners_watch_destroy(&m->listeners_watch);
 	loop_timer_destroy(&m->forwarder_timer);
 	loop_timer_destroy(&m->drain_timer);
+	loop_timer_destroy(&m->logger_timer);
+	loop_timer_destroy(&m->watch_timer);
 	loop_destroy(&m->loop);
 	spool_keeper_destroy(&m->spool);
 	listeners_close(&m->listeners);
@@ -498,6 +575,7 @@ int master_run(const struct options *options)
 	struct reason why = { "" };
 	m.options = *options;
 	m.pid_fd = m.control_fd = m.logger_pipe = -1;
+	hold_reloads(true);
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	m.worker_count = options->conf.workers ? (size_t)options->conf.workers : processors > 0 ? (size_t)processors : 1;
 	if (m.worker_count > LISTENER_MEMBERS_MAX)
@@ -505,6 +583,7 @@ int master_run(const struct options *options)
 	log_setup("posternd", getenv("JOURNAL_STREAM") ? LOG_FORM_PRIORITY : LOG_FORM_TERMINAL, (enum log_level)options->conf.log_level);
 	if (options->check_only)
 		return check_only(options);
+	log_unblock_prepriv();
 	(void)priv_raise_file_limit();
 	if (spool_fault_prepriv() != 0)
 		reason_set(&why, ERR_SYNTAX, "POSTERN_FAULT names no fault point");
@@ -513,15 +592,14 @@ int master_run(const struct options *options)
 			daemon_pid_file_remove(options->conf.pid_file, m.pid_fd);
 		return complain(&why);
 	}
-	int err = 0;
-	if (!options->foreground) {
-		terminal_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-		err = daemon_logger_start("posternd", &m.logger_pipe, &m.logger_pid, &why);
-	}
-	if (err || start_loop(&m, &why) != 0) {
+	if (start_logger(&m, &why) != 0 || start_loop(&m, &why) != 0) {
 		(void)complain(&why);
 		m.exit_status = 1;
 	} else {
+		if (!conf_is_full_hostname(options->conf.hostname))
+			log_event(LOG_LEVEL_WARN, "hostname",
+				  "our name is '%s': other hosts may call themselves that, and mail of theirs would look like a loop; set hostname",
+				  options->conf.hostname);
 		loop_run(m.loop);
 	}
 	close_all(&m);

@@ -18,7 +18,7 @@
 
 enum role_message {
 	/* master to worker */
-	ROLE_SETUP = 16,   /* struct role_setup */
+	ROLE_SETUP = 16,   /* struct role_setup; descriptor: the directory of its chroot */
 	ROLE_COUNTERS,     /* no payload; descriptor: counters.h */
 	ROLE_RULES,        /* no payload; descriptors: rules_source.h, rule_hits.h.  At start and at each reload */
 	ROLE_LISTENER,     /* struct role_listener; descriptor: the listening socket.  Later: in place of the one of that kind */
@@ -49,7 +49,6 @@ struct role_setup {
 	uint32_t workers;
 	uint32_t generation; /* how often this worker was started: part of session ids */
 	struct priv_user user;
-	char chroot_dir[CONF_PATH_CAP + 16];
 	uint64_t log_form;
 	struct role_conf conf;
 };

@@ -31,6 +31,7 @@ struct listener_fd {
 
 struct worker {
 	struct role_setup setup;
+	int chroot_fd;
 	struct session_host host;
 	struct counters counters;
 	struct ipc_channel *master;
@@ -45,6 +46,8 @@ struct worker {
 	struct resolver_stats dns_counted;
 	struct fact_service_stats facts_counted;
 	uint64_t file_limit;
+	struct spool_writer_stats counted; /* what the counters hold already: they outlive us, these numbers don't */
+	uint64_t log_lost_counted;
 };
 
 #define TICK_MS 1000u
@@ -75,11 +78,13 @@ static int load_rules(struct worker *w, struct ipc_message *msg, struct reason *
 	return load.err;
 }
 
-static int take_setup(struct worker *w, const struct ipc_message *msg, struct reason *why)
+static int take_setup(struct worker *w, struct ipc_message *msg, struct reason *why)
 {
 	static char tag[32];
-	if (msg->len != sizeof w->setup)
+	if (msg->len != sizeof w->setup || msg->fd_count != 1)
 		return reason_set(why, ERR_PROTO, "setup of %zu bytes", msg->len);
+	w->chroot_fd = msg->fds[0];
+	msg->fds[0] = -1;
 	memcpy(&w->setup, msg->payload, sizeof w->setup);
 	w->host.conf = w->setup.conf;
 	w->host.worker = w->setup.worker;
@@ -116,7 +121,7 @@ static int take_start_message(struct worker *w, struct ipc_message *msg, struct 
 	case ROLE_LISTENER:
 		return take_listener(w, msg, why);
 	case ROLE_GO:
-		if (w->host.rules && w->counters.slots)
+		if (w->host.rules && w->counters.slots && w->chroot_fd >= 0)
 			return 0;
 		return reason_set(why, ERR_PROTO, "started without rules or counters");
 	default:
@@ -142,9 +147,10 @@ static int receive_prepriv(struct worker *w, struct reason *why)
 
 static int drop(const struct worker *w, struct reason *why)
 {
-	struct priv_plan plan = { .user = w->setup.user, .chroot_dir = w->setup.chroot_dir };
+	struct priv_plan plan = { .user = w->setup.user, .has_chroot = true, .chroot_fd = w->chroot_fd };
 	int err = priv_drop(&plan, why);
-	return err ? err : priv_forbid_opening(why);
+	/* It asks DNS servers and ident itself: a process between would see every question too, and cost a turn of the loop for each. */
+	return err ? err : priv_restrict_calls(PRIV_MAY_CONNECT, why);
 }
 
 /* ---- run */
@@ -207,14 +213,18 @@ static void tick(void *ctx)
 {
 	struct worker *w = ctx;
 	struct spool_writer_stats stats;
+	uint64_t lost = log_lost();
 	loop_timer_start(w->tick_timer, TICK_MS);
-	counter_set(w->host.counters, COUNTER_LOG_LOST, log_lost());
+	counter_heartbeat(w->host.counters);
+	counter_add(w->host.counters, COUNTER_LOG_LOST, lost - w->log_lost_counted);
+	w->log_lost_counted = lost;
 	count_facts(w);
 	if (!w->spool)
 		return;
 	spool_writer_stats(worker_spool_writer(w->spool), &stats);
-	counter_set(w->host.counters, COUNTER_SYNCS, stats.batches);
-	counter_set(w->host.counters, COUNTER_SYNC_US, stats.sync_us_sum);
+	counter_add(w->host.counters, COUNTER_SYNCS, stats.batches - w->counted.batches);
+	counter_add(w->host.counters, COUNTER_SYNC_US, stats.sync_us_sum - w->counted.sync_us_sum);
+	w->counted = stats;
 }
 
 static struct fact_service_options fact_options(const struct conf *conf)
@@ -405,7 +415,7 @@ static void take_down(struct worker *w)
 
 int role_session_run(void)
 {
-	static struct worker w; /* large: scratch buffer and configuration */
+	static struct worker w = { .chroot_fd = -1 }; /* large: scratch buffer and configuration */
 	struct role_failed failed = { .why = { "" } };
 	priv_start_process();
 	(void)prctl(PR_SET_NAME, "postern-session", 0, 0, 0);
@@ -413,6 +423,7 @@ int role_session_run(void)
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGQUIT, SIG_IGN);
 	w.file_limit = priv_raise_file_limit();
 	int err = spool_fault_prepriv();
 	if (!err)

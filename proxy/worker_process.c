@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "log.h"
 
 #define BACKOFF_MIN_MS 200u
@@ -27,6 +28,8 @@ struct worker_process {
 	struct ipc_channel *channel;
 	struct loop_timer *restart_timer;
 	uint64_t backoff_ms, started_ms, restarts;
+	uint64_t heartbeats; /* at the last look */
+	unsigned still;      /* looks since it changed */
 	bool was_ready; /* once, ever: before that a death is a failed start */
 	bool is_draining;
 	struct reason failure; /* what the dying worker said */
@@ -62,6 +65,7 @@ static void become_worker(int control_fd, uint32_t index)
 	char title[32];
 	char *argv[] = { title, (char *)(uintptr_t)SESSION_ROLE_ARG, NULL };
 	char *envp[8];
+	daemon_leave_terminal();
 	(void)snprintf(title, sizeof title, "posternd: session %u", index);
 	keep_environment(envp, sizeof envp / sizeof envp[0]);
 	if (control_fd == ROLE_CONTROL_FD)
@@ -149,7 +153,7 @@ static int feed(struct worker_process *w)
 	struct role_setup setup = w->supply->setup;
 	setup.worker = w->index;
 	setup.generation = w->generation;
-	int err = ipc_channel_send(w->channel, ROLE_SETUP, &setup, sizeof setup, NULL, 0);
+	int err = ipc_channel_send(w->channel, ROLE_SETUP, &setup, sizeof setup, &w->supply->chroot_fd, 1);
 	if (!err)
 		err = ipc_channel_send(w->channel, ROLE_COUNTERS, NULL, 0, &w->supply->counters_fd, 1);
 	if (!err)
@@ -187,6 +191,7 @@ void worker_process_start(struct worker_process *w)
 	}
 	w->pid = pid;
 	w->started_ms = loop_now_ms(w->loop);
+	w->still = 0;
 	set_state(w, WORKER_STARTING);
 	err = ipc_channel_create(w->loop, fds[0], channel_message, channel_closed, w, &w->channel);
 	if (err)
@@ -243,13 +248,14 @@ bool worker_process_died(struct worker_process *w, pid_t pid, int wait_status)
 	return true;
 }
 
-void worker_process_send(struct worker_process *w, enum role_message type, const void *payload, size_t len, int fd)
+int worker_process_send(struct worker_process *w, enum role_message type, const void *payload, size_t len, int fd)
 {
 	if (!w->channel)
-		return;
+		return ERR_EOF;
 	int err = ipc_channel_send(w->channel, type, payload, len, &fd, fd >= 0 ? 1 : 0);
 	if (err && err != ERR_EOF)
 		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take messages (%s)", w->index, err_name(err));
+	return err;
 }
 
 void worker_process_send_rules(struct worker_process *w)
@@ -264,7 +270,7 @@ void worker_process_drain(struct worker_process *w)
 	w->is_draining = true;
 	loop_timer_stop(w->restart_timer);
 	if (w->pid > 0) {
-		worker_process_send(w, ROLE_DRAIN, NULL, 0, -1);
+		(void)worker_process_send(w, ROLE_DRAIN, NULL, 0, -1);
 	} else if (w->state != WORKER_ENDED) {
 		set_state(w, WORKER_ENDED);
 		w->events.ended(w->events.ctx, w);
@@ -275,6 +281,21 @@ void worker_process_kill(struct worker_process *w)
 {
 	if (w->pid > 0)
 		(void)kill(w->pid, SIGKILL);
+}
+
+void worker_process_watch(struct worker_process *w)
+{
+	uint64_t heartbeats = counter_heartbeats(w->counters);
+	if (w->pid <= 0 || heartbeats != w->heartbeats) {
+		w->heartbeats = heartbeats;
+		w->still = 0;
+	} else if (++w->still == WORKER_WATCH_LIMIT) {
+		log_event(LOG_LEVEL_ERR, "worker-stuck", "worker %u (pid %ld) has done nothing for %u s: aborted", w->index, (long)w->pid,
+			  WORKER_WATCH_LIMIT * WORKER_WATCH_MS / 1000);
+		(void)kill(w->pid, SIGABRT);
+	} else if (w->still > WORKER_WATCH_LIMIT) {
+		worker_process_kill(w);
+	}
 }
 
 int worker_process_create(struct loop *loop, uint32_t index, const struct worker_supply *supply, struct counter_slot *counters,

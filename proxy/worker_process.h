@@ -23,6 +23,7 @@ struct worker_process;
 /* What every worker is given; borrowed for as long as there are workers, the master changes it at a reload. */
 struct worker_supply {
 	struct role_setup setup; /* worker and generation are filled in for each */
+	int chroot_fd;
 	int counters_fd;
 	int rules_fd, hits_fd;
 	const struct listeners *listeners;
@@ -51,12 +52,19 @@ void worker_process_send_rules(struct worker_process *worker);
 /* The process that had this pid is gone.  False: it was not this worker's. */
 bool worker_process_died(struct worker_process *worker, pid_t pid, int wait_status);
 
-/* Send to a running worker; dropped silently when there is none.  Descriptors stay the caller's. */
-void worker_process_send(struct worker_process *worker, enum role_message type, const void *payload, size_t len, int fd);
+/* Send to a running worker; ERR_EOF when there is none, other failures are logged.  Descriptors stay the caller's. */
+int worker_process_send(struct worker_process *worker, enum role_message type, const void *payload, size_t len, int fd);
 
 /* No restart from here on; a worker that runs is asked to end. */
 void worker_process_drain(struct worker_process *worker);
 void worker_process_kill(struct worker_process *worker);
+
+/* The watchdog: to be called every WORKER_WATCH_MS.  A worker whose heartbeat (counters.h) has stood still for WORKER_WATCH_LIMIT calls is
+ * aborted, and killed if that does not end it by the next call.  Calls are counted, not time: a master that was stopped
+ * itself blames nobody. */
+#define WORKER_WATCH_MS 5000u
+#define WORKER_WATCH_LIMIT 12u
+void worker_process_watch(struct worker_process *worker);
 
 uint32_t worker_process_index(const struct worker_process *worker);
 uint32_t worker_process_generation(const struct worker_process *worker);
