@@ -163,14 +163,17 @@ def test_chroot_does_not_follow_names(make, tmp_path):
 
 
 def test_end_while_a_segment_is_made(make):
-    post = make(workers=2)
-    # The first two are made before the workers run; then each asks for its next.
-    post.start_daemon(env={"POSTERN_FAULT": "segment-create:delay=2000@3"})
+    post = make(workers=1, segment_size="1M")
+    # The first is made before the worker runs; the next when that one is full.
+    post.start_daemon(env={"POSTERN_FAULT": "segment-create:delay=5000@2"})
     with post.talk() as talk:
         talk.hello()
-        assert talk.message(BODY).code == 250
-    os.kill(post.daemon.pid, signal.SIGTERM)
-    assert post.daemon.wait(20) == 0
+        talk.sock.settimeout(1.5)
+        with pytest.raises(TimeoutError):
+            for _ in range(60):
+                assert talk.message(b"x" * 70 + b"\r\n" + b"y" * 70 + b"\r\n" + (b"z" * 70 + b"\r\n") * 700 + b".\r\n").code == 250
+        os.kill(post.daemon.pid, signal.SIGQUIT)
+        assert post.daemon.wait(20) == 0
     assert not (post.dir / "posternd.pid").exists() and not (post.spool / "ctl.sock").exists()
 
 
