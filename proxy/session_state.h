@@ -51,6 +51,7 @@ struct session_txn {
 	struct spool_recipient *recipients; /* heap array */
 	size_t recipient_count, recipient_room;
 	size_t refused_count;
+	size_t recipient_bytes; /* what they take in the envelope, with those that wait */
 	struct rcpt_waiting *waiting;
 	size_t waiting_count;
 	uint32_t needs; /* enum verdict_need of all recipients */

@@ -298,6 +298,14 @@ void session_rcpt(struct session *s, const struct smtp_command *cmd)
 		session_reply(s, 452, "4.5.3", "Too many recipients");
 		return;
 	}
+	const struct spool_recipient recipient = { .path = path.path, .notify = params.notify, .orcpt = params.orcpt };
+	size_t bytes = spool_envelope_recipient_len(&recipient);
+	if (txn->recipient_bytes + bytes > SPOOL_ENVELOPE_RCPT_CAP) {
+		/* Said now, and not after the data: the client sends the rest in another transaction. */
+		session_reply(s, 452, "4.5.3", "Too many recipients");
+		return;
+	}
+	txn->recipient_bytes += bytes;
 	struct span copy = arena_copy(&txn->arena, path.path);
 	params.orcpt = arena_copy(&txn->arena, params.orcpt);
 	if (!copy.ptr || !params.orcpt.ptr)

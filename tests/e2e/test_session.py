@@ -468,6 +468,24 @@ def test_large_message(posternd):
     assert len(journal.messages(post.spool)) == 1
 
 
+def test_recipients_that_would_overflow_the_envelope(posternd):
+    """Said at RCPT, not after the data: those that were accepted get the message."""
+    post = posternd(max_recipients=10000)
+    with post.talk(timeout=60) as talk:
+        talk.hello()
+        assert talk.say("MAIL FROM:<a@b.example>").code == 250
+        accepted = refused = 0
+        for start in range(0, 6000, 50):
+            talk.send("".join(f"RCPT TO:<{'u' * 240}{n}@{'d' * 60}.example> ORCPT=rfc822;{'o' * 450}@b.example\r\n" for n in range(start, start + 50)))
+            found = codes(talk, 50)
+            accepted += found.count(250)
+            refused += found.count(452)
+        assert accepted + refused == 6000 and accepted > 1000 and refused > 0
+        assert talk.say("DATA").code == 354
+        talk.send(BODY)
+        assert talk.reply().code == 250
+
+
 def test_received_header(posternd, client_address):
     post = posternd()
     v6 = ":" in client_address
