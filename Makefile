@@ -142,7 +142,7 @@ build-fuzz/all.a: $(FUZZ_LIB)
 build-fuzz/fuzz_%: build-fuzz/tests/fuzz/fuzz_%.o build-fuzz/all.a
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 .SECONDARY: $(FUZZ_SRCS:%.c=build-fuzz/%.o)
--include $(FUZZ_LIB:.o=.d)
+-include $(FUZZ_LIB:.o=.d) $(FUZZ_SRCS:%.c=build-fuzz/%.d)
 
 tidy:
 	clang-tidy --quiet $(SRCS) -- -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='""' -DPOSTERN_SYSCONFDIR='""' $(FOLDERS:%=-I%)
@@ -154,4 +154,4 @@ format:
 clean:
 	rm -rf build build-*
 
--include $(patsubst %.c,$(B)/%.d,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS))
+-include $(patsubst %.c,$(B)/%.d,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(wildcard tests/bench/*.c))
