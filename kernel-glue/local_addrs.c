@@ -26,6 +26,16 @@ int local_addrs_read(struct local_addrs *out)
 	return 0;
 }
 
+bool local_addrs_eq(const struct local_addrs *a, const struct local_addrs *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++)
+		if (!addr_eq(&a->addrs[i], &b->addrs[i]))
+			return false;
+	return true;
+}
+
 bool local_addrs_has(const struct local_addrs *set, const struct addr *a)
 {
 	if (addr_is_loopback(a) || addr_is_any(a))

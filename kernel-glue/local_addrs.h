@@ -1,5 +1,5 @@
 /* local_addrs.h - the addresses of this host: the loop guard asks whether a connection was meant for ourselves.
- * A snapshot without pointers, which the master takes and sends to the workers; taken again at every reload.
+ * A snapshot without pointers, which the master takes and sends to the workers; taken again at every reload and every few seconds.
  */
 #ifndef POSTERN_LOCAL_ADDRS_H
 #define POSTERN_LOCAL_ADDRS_H
@@ -18,6 +18,7 @@ struct local_addrs {
 };
 
 int local_addrs_read(struct local_addrs *out);
+bool local_addrs_eq(const struct local_addrs *a, const struct local_addrs *b); /* the same, in the same order */
 bool local_addrs_has(const struct local_addrs *set, const struct addr *a);
 
 #endif

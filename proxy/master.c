@@ -372,10 +372,26 @@ static void quit(struct master *m)
 	kill_workers(m);
 }
 
+/* Addresses come and go (DHCP, tunnels); the loop guard must know those of now. */
+static void refresh_local_addrs(struct master *m)
+{
+	struct role_conf *now = &m->supply.setup.conf;
+	struct local_addrs found;
+	memset(&found, 0, sizeof found);
+	if (local_addrs_read(&found) != 0 || local_addrs_eq(&found, &now->local_addrs))
+		return;
+	now->local_addrs = found;
+	log_event(LOG_LEVEL_INFO, "local-addrs", "the addresses of this host have changed: %u", found.count);
+	for (size_t i = 0; i < m->worker_count; i++)
+		(void)worker_process_send(m->workers[i], ROLE_CONF, now, sizeof *now, -1);
+}
+
 static void watch_workers(void *ctx)
 {
 	struct master *m = ctx;
 	loop_timer_start(m->watch_timer, WORKER_WATCH_MS);
+	if (!m->is_draining)
+		refresh_local_addrs(m);
 	for (size_t i = 0; i < m->worker_count; i++)
 		worker_process_watch(m->workers[i]);
 }

@@ -104,3 +104,29 @@ def test_bodies_of_clients_that_break_off(lab, tmp_path):
         assert mta.wait_messages(1)[0]["wire"].count(line) == 8000
         wait_until(lambda: not list(large.iterdir()), "an empty folder")
         lab.divert("down", "--iface", "wan")
+
+
+def redirect_own(lab, address):
+    """Somebody else's rule leads what is meant for this host itself into the listener."""
+    lab.exec("fw", "nft", "add table ip other; add chain ip other pre { type nat hook prerouting priority -110; }; "
+             f"add rule ip other pre iifname wan ip daddr {address} tcp dport 2525 redirect to :2525")
+
+
+def test_a_loop_is_refused(lab, tmp_path):
+    """A destination that is a listener of ours would lead back to us: 421, counted. Also for an address that came later."""
+    with Installation(lab, tmp_path, options={"workers": 1}) as post:
+        post.start_daemon()
+        try:
+            redirect_own(lab, lab.LAN4)
+            with post.talk(target=lab.LAN4, port=2525) as talk:
+                assert talk.greeting.code == 421 and "leads back to itself" in talk.greeting.text and talk.is_closed()
+            assert int(post.status()["counters"]["refused_loop"]) == 1
+            lab.exec("fw", "ip", "addr", "add", "203.0.113.77/32", "dev", "lan")
+            redirect_own(lab, "203.0.113.77")
+            post.wait_log("ev=local-addrs")
+            with post.talk(target="203.0.113.77", port=2525) as talk:
+                assert talk.greeting.code == 421 and "leads back to itself" in talk.greeting.text
+            assert int(post.status()["counters"]["refused_loop"]) == 2
+        finally:
+            lab.exec("fw", "nft", "delete", "table", "ip", "other", check=False)
+            lab.exec("fw", "ip", "addr", "del", "203.0.113.77/32", "dev", "lan", check=False)
