@@ -30,21 +30,6 @@ struct rr {
 	size_t data_at, data_len;
 };
 
-const char *dns_type_name(enum dns_type type)
-{
-	switch (type) {
-	case DNS_A: return "A";
-	case DNS_NS: return "NS";
-	case DNS_CNAME: return "CNAME";
-	case DNS_SOA: return "SOA";
-	case DNS_PTR: return "PTR";
-	case DNS_MX: return "MX";
-	case DNS_TXT: return "TXT";
-	case DNS_AAAA: return "AAAA";
-	}
-	return "?";
-}
-
 static uint32_t take(struct reader *r, size_t bytes)
 {
 	uint32_t value = 0;

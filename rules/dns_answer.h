@@ -53,6 +53,4 @@ struct dns_scratch {
  * inside the message. */
 void dns_answer_parse(struct span wire, struct span name, enum dns_type type, struct dns_scratch *scratch, struct dns_answer *out);
 
-const char *dns_type_name(enum dns_type type);
-
 #endif

@@ -66,11 +66,6 @@ int spool_txn_open(struct spool_writer *writer, const struct spool_id *id, spool
 	return 0;
 }
 
-uint64_t spool_txn_size(const struct spool_txn *txn)
-{
-	return txn->size_bytes;
-}
-
 static enum step fail(struct spool_txn *txn, int err)
 {
 	txn->err = err;

@@ -86,9 +86,6 @@ int spool_txn_open(struct spool_writer *writer, const struct spool_id *id, spool
  * later will be: commit reports why (the caller goes on reading to the end of data and throws it away). */
 enum step spool_txn_append(struct spool_txn *txn, struct span bytes);
 
-/* Bytes appended so far. */
-uint64_t spool_txn_size(const struct spool_txn *txn);
-
 /* Make it a message.  done is called exactly once, unless spool_txn_abort comes first; the txn is gone when done runs. */
 void spool_txn_commit(struct spool_txn *txn, const struct spool_envelope *envelope, spool_done_fn done, void *ctx);
 
