@@ -9,7 +9,8 @@
 
 Whatever happens, the lab goes down at the end of the with block (at the latest when Python ends), and every process
 started by popen() is ended, each by its own pid. Needs root. Give each test file a name of its own: labs with
-different names stand side by side.
+different names stand side by side. POSTERN_LAB_SUFFIX in the environment goes behind each name, so that two trees can be
+tested on one machine at once.
 """
 
 import atexit
@@ -27,6 +28,7 @@ LAB = ROOT / "scripts" / "lab"
 DIVERT = ROOT / "scripts" / "postern-divert"
 PYTHON = "/usr/bin/python3"
 CLONE_NEWNET = 0x40000000
+SUFFIX = os.environ.get("POSTERN_LAB_SUFFIX", "")
 
 
 class LabError(Exception):
@@ -51,7 +53,7 @@ class Lab:
     MTA4_2, MTA6_2 = "203.0.113.26", "2001:db8:2::26"
 
     def __init__(self, name=None):
-        self.name = name or f"ptest-{os.getpid()}"
+        self.name = (name or f"ptest-{os.getpid()}") + SUFFIX
         self.env = dict(os.environ, POSTERN_LAB=self.name)
         self.state = pathlib.Path("/run/postern-lab") / self.name
         self._procs = []

@@ -8,9 +8,10 @@ import subprocess
 
 import pytest
 
-from netlab import LAB, Lab, wait_until
+from netlab import LAB, SUFFIX, Lab, wait_until
 
-NAME = "ptest-lab"
+TITLE = "ptest-lab"
+NAME = TITLE + SUFFIX
 ENV = dict(os.environ, POSTERN_LAB=NAME)
 STATE = pathlib.Path("/run/postern-lab") / NAME
 
@@ -63,14 +64,14 @@ def test_up_twice_down_twice():
 
 
 def test_two_labs_stand_side_by_side():
-    with Lab(NAME + "2") as other:
+    with Lab(TITLE + "2") as other:
         assert lab("up").returncode == 0
         assert lab("down").returncode == 0
         assert other.exec("fw", "true").returncode == 0
 
 
 def test_every_client_reaches_both_servers():
-    with Lab(NAME) as net:
+    with Lab(TITLE) as net:
         ways = [(src, dst) for src in (*Lab.CLIENTS4, Lab.SPAMMER4, Lab.FAR_CLIENT4) for dst in (Lab.MTA4, Lab.MTA4_2)]
         ways += [(src, dst) for src in (*Lab.CLIENTS6, Lab.SPAMMER6) for dst in (Lab.MTA6, Lab.MTA6_2)]
         for source, target in ways:
@@ -82,7 +83,7 @@ def test_every_client_reaches_both_servers():
 
 @pytest.mark.parametrize("ns", ["inet", "fw", "mta"])
 def test_names_from_every_namespace(ns):
-    with Lab(NAME) as net:
+    with Lab(TITLE) as net:
 
         def look_up(key):
             return net.exec(ns, "getent", "hosts", key, check=False).stdout.split()
@@ -107,7 +108,7 @@ def mx_answer(net, name):
 
 
 def test_mail_exchangers_and_added_records():
-    with Lab(NAME) as net:
+    with Lab(TITLE) as net:
         answer = mx_answer(net, "protected.example")
         assert answer[6:8] == b"\0\x02" and b"\x04mail" in answer and b"\x05mail2" in answer
         net.dns("added.example. A 192.0.2.99", 'added.example. TXT "two words"')
