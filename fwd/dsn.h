@@ -12,6 +12,7 @@
 #include "message_id.h"
 
 enum dsn_kind { DSN_FAILED, DSN_DELAYED, DSN_RELAYED };
+#define DSN_KINDS 3
 
 struct dsn_recipient {
 	const struct spool_recipient *recipient;

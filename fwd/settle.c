@@ -77,42 +77,13 @@ static void leave_journal(struct forwarder *f, struct fwd_message *m, enum spool
 	m->outcomes = NULL;
 }
 
-static void add_report(struct settle *s, const struct settle_item *item, enum dsn_kind kind)
-{
-	static const char *const names[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
-	struct forwarder *f = s->f;
-	const struct spool_id *id = &item->reports[kind].id;
-	struct spool_recipient recipient;
-	struct spool_envelope envelope;
-	struct fwd_message *m;
-	struct kv kv;
-	kv_init(&kv);
-	kv_text(&kv, "ev", "report");
-	kv_text(&kv, "id", item->message->id.text);
-	kv_text(&kv, "report", id->text);
-	kv_text(&kv, "kind", names[kind]);
-	kv_span(&kv, "to", item->attempt->envelope.from);
-	log_kv(LOG_LEVEL_INFO, &kv);
-	f->stats.reports++;
-	/* Without memory it waits in queue/ until the next start. */
-	if (fwd_table_add(&f->messages, id, &m) != 0)
-		return;
-	settle_report_envelope(item, &recipient, &envelope);
-	m->accepted_time = item->now;
-	m->recipients = 1;
-	(void)scheduler_add(f->scheduler, m, &envelope);
-}
-
 /* ---- after the disk */
 
 static void attempt_written(struct settle *s, struct settle_item *item)
 {
 	struct forwarder *f = s->f;
 	struct fwd_message *m = item->message;
-	for (size_t kind = 0; kind < DSN_KINDS; kind++) {
-		if (item->reports[kind].is_wanted)
-			add_report(s, item, (enum dsn_kind)kind);
-	}
+	report_send(f, &item->reports, item->attempt);
 	bool has_failed = attempt_count(item->attempt, SPOOL_OUTCOME_FAILED) > 0;
 	if (m->segment)
 		leave_journal(f, m,
@@ -291,15 +262,6 @@ static void give_up(struct attempt *a, uint64_t lifetime_s)
 	}
 }
 
-static bool wants(const struct attempt *a, enum dsn_kind kind, enum spool_outcome outcome)
-{
-	for (size_t i = 0; i < a->todo_count; i++) {
-		if (a->todo[i].outcome == outcome && dsn_is_wanted(kind, &a->envelope, &a->envelope.recipients[a->todo[i].index]))
-			return true;
-	}
-	return false;
-}
-
 static int make_statuses(struct settle_item *item, bool is_warning)
 {
 	struct attempt *a = item->attempt;
@@ -324,21 +286,6 @@ static int make_statuses(struct settle_item *item, bool is_warning)
 			.time = item->now, .attempt = m->attempts, .next_time = m->next_time, .note = SPAN_LIT("warned")
 		};
 	return 0;
-}
-
-static void want_reports(struct settle *s, struct settle_item *item, bool is_warning)
-{
-	const struct attempt *a = item->attempt;
-	item->reports[DSN_FAILED].is_wanted = wants(a, DSN_FAILED, SPOOL_OUTCOME_FAILED);
-	item->reports[DSN_DELAYED].is_wanted = is_warning && wants(a, DSN_DELAYED, SPOOL_OUTCOME_DEFERRED);
-	item->reports[DSN_RELAYED].is_wanted = !a->has_dsn_relay && wants(a, DSN_RELAYED, SPOOL_OUTCOME_DELIVERED);
-	for (size_t i = 0; i < DSN_KINDS; i++) {
-		if (item->reports[i].is_wanted)
-			item->reports[i].id = spool_id_next(&s->f->ids);
-	}
-	if (attempt_count(a, SPOOL_OUTCOME_FAILED) > 0 && !item->reports[DSN_FAILED].is_wanted)
-		log_event(LOG_LEVEL_INFO, "no-report", "%s failed and nobody is told: %s", a->message->id.text,
-			  a->envelope.from.len ? "the sender asked for no report" : "the sender is <>");
 }
 
 static void count_outcomes(struct forwarder *f, const struct attempt *a)
@@ -373,7 +320,7 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 
 	/* The way of nearly every message: delivered at the first attempt, no file touched. */
 	bool is_plain = m->segment && attempt_count(a, SPOOL_OUTCOME_DELIVERED) == a->todo_count;
-	if (is_plain && (a->has_dsn_relay || !wants(a, DSN_RELAYED, SPOOL_OUTCOME_DELIVERED))) {
+	if (is_plain && !report_is_success_awaited(a)) {
 		leave_journal(f, m, SPOOL_OUTCOME_DELIVERED);
 		f->stats.delivered++;
 		attempt_destroy(&a);
@@ -386,8 +333,6 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 		*item = (struct settle_item){ .kind = SETTLE_ITEM_ATTEMPT, .dirs = &f->in.dirs, .message = m, .attempt = a };
 		item->keep = keep;
 		item->now = now;
-		item->expires = m->accepted_time + (int64_t)conf->queue_lifetime_s;
-		memcpy(item->hostname, conf->hostname, sizeof item->hostname);
 	}
 	if (!item || make_statuses(item, is_warning) != 0) {
 		/* Better twice than lost. */
@@ -403,7 +348,7 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 		if (a->todo[i].outcome == SPOOL_OUTCOME_DELIVERED)
 			journal_note(f->journal, m->segment, m->offset, a->todo[i].index, SPOOL_OUTCOME_DELIVERED);
 	}
-	want_reports(s, item, is_warning);
+	report_plan(f, a, is_warning, now, &item->reports);
 	m->is_warned = m->is_warned || is_warning;
 	m->recipients = (uint32_t)attempt_count(a, SPOOL_OUTCOME_DEFERRED);
 	enqueue(s, item);

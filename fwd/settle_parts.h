@@ -3,20 +3,13 @@
 #ifndef POSTERN_SETTLE_PARTS_H
 #define POSTERN_SETTLE_PARTS_H
 
-#include "buf.h"
-#include "dsn.h"
+#include "report.h"
 #include "settle.h"
 
 #define SETTLE_JOBS_MAX 2   /* of libuv's four threads */
 #define SETTLE_BATCH_MAX 16 /* items in one job */
-#define DSN_KINDS 3
 
 enum settle_kind { SETTLE_ITEM_ATTEMPT, SETTLE_ITEM_DELETE, SETTLE_ITEM_HOLD, SETTLE_ITEM_RELEASE };
-
-struct settle_report {
-	bool is_wanted, is_written;
-	struct spool_id id;
-};
 
 /* One message on its way to disk.  While it is in a job, the loop touches nothing of it.  Doing it again after a failure does
  * no harm. */
@@ -31,17 +24,13 @@ struct settle_item {
 	struct spool_status *status; /* in the attempt's arena, or single */
 	size_t status_count;
 	struct spool_status single;
-	struct settle_report reports[DSN_KINDS];
-	int64_t now, expires;
-	char hostname[CONF_NAME_CAP];
+	int64_t now;
+	struct report_set reports;   /* none for a wish */
 	int err;
 	const char *err_where;
 };
 
 /* Blocks. */
 void settle_item_write(struct settle_item *item);
-
-/* The envelope of a report about that message; recipients: room for one. */
-void settle_report_envelope(const struct settle_item *item, struct spool_recipient *recipient, struct spool_envelope *out);
 
 #endif
