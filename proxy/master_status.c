@@ -27,8 +27,8 @@ static void answer_daemon(const struct master_status_sources *from, struct contr
 
 static void answer_workers(const struct master_status_sources *from, struct control_client *client)
 {
-	for (size_t i = 0; i < from->worker_count; i++) {
-		const struct worker_process *w = from->workers[i];
+	for (uint32_t i = 0; i < from->crew->count; i++) {
+		const struct worker_process *w = from->crew->workers[i];
 		struct kv kv;
 		begin(&kv, "worker");
 		kv_u64(&kv, "worker", i);
@@ -36,7 +36,7 @@ static void answer_workers(const struct master_status_sources *from, struct cont
 		kv_text(&kv, "state", worker_state_name(worker_process_state(w)));
 		kv_u64(&kv, "restarts", worker_process_restarts(w));
 		kv_u64(&kv, "sessions", from->counters->slots[i].values[COUNTER_SESSIONS]);
-		kv_text(&kv, "forwarder", from->has_forwarder[i] ? "connected" : "away");
+		kv_text(&kv, "forwarder", forwarder_links_has(from->links, i) ? "connected" : "away");
 		(void)control_line(client, &kv);
 	}
 }

@@ -9,18 +9,18 @@
 #include "conf.h"
 #include "control.h"
 #include "counters.h"
+#include "forwarder_links.h"
 #include "listeners.h"
 #include "rule_stats.h"
-#include "worker_process.h"
+#include "worker_crew.h"
 
 struct master_status_sources {
 	const struct conf *conf;
 	const struct counters *counters;
 	struct rule_stats *rule_stats;
 	const struct listeners *listeners;
-	struct worker_process *const *workers;
-	size_t worker_count;
-	const bool *has_forwarder;
+	const struct worker_crew *crew;
+	const struct forwarder_links *links;
 	int spool_fd;
 	bool is_draining;
 };

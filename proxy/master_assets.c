@@ -1,0 +1,92 @@
+#include "master_assets.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "daemon.h"
+#include "log.h"
+#include "rules_keeper.h"
+#include "spool_dir.h"
+
+static size_t count_workers(const struct conf *conf)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t count = conf->workers ? (size_t)conf->workers : processors > 0 ? (size_t)processors : 1;
+	return count < LISTENER_MEMBERS_MAX ? count : LISTENER_MEMBERS_MAX;
+}
+
+static int fill_supply(const struct conf *conf, struct master_assets *a, struct reason *why)
+{
+	struct role_setup *setup = &a->supply.setup;
+	setup->workers = (uint32_t)a->worker_count;
+	setup->user = a->session_user;
+	setup->log_form = log_form();
+	setup->conf.conf = *conf;
+	a->supply.listeners = &a->listeners;
+	char empty[CONF_PATH_CAP + 16];
+	(void)snprintf(empty, sizeof empty, "%s/%s", conf->spool, SPOOL_EMPTY_DIR);
+	int err = priv_open_empty_prepriv(empty, &a->supply.chroot_fd, why);
+	if (err)
+		return err;
+	err = local_addrs_read(&setup->conf.local_addrs);
+	if (err)
+		return reason_set(why, err, "the addresses of this host cannot be read (%s)", err_name(err));
+	if (setup->conf.local_addrs.is_cut)
+		log_event(LOG_LEVEL_WARN, "local-addrs", "more than %d addresses on this host: the loop guard knows only the first", LOCAL_ADDRS_MAX);
+	return name_servers_find(conf->resolver, &setup->conf.name_servers, why);
+}
+
+static int lookup_users(const struct conf *conf, struct master_assets *a, struct reason *why)
+{
+	int err = priv_lookup_prepriv(conf->session_user, conf->session_group, &a->session_user, why);
+	if (err)
+		return reason_prefix(why, err, "session-user");
+	err = priv_lookup_prepriv(conf->forward_user, conf->forward_group, &a->forward_user, why);
+	return err ? reason_prefix(why, err, "forward-user") : 0;
+}
+
+int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a, struct reason *why)
+{
+	char control_path[CONF_PATH_CAP + 16];
+	a->pid_fd = a->control_fd = -1;
+	a->worker_count = count_workers(conf);
+	int err = rules_keeper_load(conf, a->worker_count, &a->supply.rules_fd, &a->rule_stats, why);
+	if (err)
+		return err;
+	a->supply.hits_fd = rule_stats_fd(a->rule_stats);
+	if (!priv_is_root())
+		return reason_set(why, ERR_PERM, "must be started as root: it binds to interfaces and starts its processes under other users");
+	err = daemon_pid_file_take(conf->pid_file, &a->pid_fd, why);
+	if (!err)
+		err = lookup_users(conf, a, why);
+	if (!err)
+		err = spool_keeper_open(conf->spool, &a->forward_user, a->worker_count, &a->spool, why);
+	if (!err)
+		err = listeners_open(conf, a->worker_count, &a->listeners, why);
+	if (!err)
+		err = fill_supply(conf, a, why);
+	if (!err && (err = counters_create(a->worker_count, &a->counters, &a->supply.counters_fd)) != 0)
+		reason_set(why, err, "shared memory for counters: %s", err_name(err));
+	if (err)
+		return err;
+	(void)snprintf(control_path, sizeof control_path, "%s/%s", conf->spool, SPOOL_CTL_SOCKET);
+	err = control_listen(control_path, &a->control_fd, why);
+	a->has_control = !err;
+	return err;
+}
+
+void master_assets_close(const struct conf *conf, struct master_assets *a)
+{
+	char control_path[CONF_PATH_CAP + 16];
+	rule_stats_release(&a->rule_stats);
+	spool_keeper_destroy(&a->spool);
+	listeners_close(&a->listeners);
+	(void)snprintf(control_path, sizeof control_path, "%s/%s", conf->spool, SPOOL_CTL_SOCKET);
+	/* A start that failed because of another daemon leaves that one's socket alone. */
+	if (a->has_control)
+		(void)unlink(control_path);
+	if (a->pid_fd >= 0)
+		daemon_pid_file_remove(conf->pid_file, a->pid_fd);
+}

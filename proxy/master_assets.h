@@ -1,0 +1,34 @@
+/* master_assets.h - what the master holds before anything runs: rules, users, spool, listeners, shared memory, sockets, all that a worker is supplied
+ * with.  Opened at once, so that everything that can be wrong is found while an operator still looks.
+ * Owns: all of it, until close; the pid file's name stays the configuration's.
+ */
+#ifndef POSTERN_MASTER_ASSETS_H
+#define POSTERN_MASTER_ASSETS_H
+
+#include "counters.h"
+#include "listeners.h"
+#include "priv.h"
+#include "rule_stats.h"
+#include "spool_keeper.h"
+#include "worker_process.h"
+
+struct master_assets {
+	size_t worker_count;
+	struct priv_user session_user, forward_user;
+	struct worker_supply supply;
+	struct listeners listeners;
+	struct counters counters;
+	struct rule_stats *rule_stats;
+	struct spool_keeper *spool;
+	int pid_fd;
+	int control_fd; /* -1: none, or the control server's by now */
+	bool has_control;
+};
+
+/* Into a zeroed struct.  Blocks.  On failure close is still due. */
+int master_assets_open_prepriv(const struct conf *conf, struct master_assets *assets, struct reason *why);
+
+/* After the loop has ended; removes the control socket and the pid file. */
+void master_assets_close(const struct conf *conf, struct master_assets *assets);
+
+#endif
