@@ -42,7 +42,12 @@ static const char *const subjects[] = {
 	[DSN_DELAYED] = "Delayed mail (still being tried)",
 	[DSN_RELAYED] = "Mail was passed on",
 };
-static const char *const actions[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
+
+const char *dsn_kind_name(enum dsn_kind kind)
+{
+	static const char *const names[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
+	return names[kind];
+}
 
 static bool is_eight_bit(struct span text)
 {
@@ -120,7 +125,7 @@ static int put_recipient(const struct dsn_report *r, const struct dsn_recipient 
 	if (!err)
 		err = put_field(out, "Final-Recipient: rfc822;", recipient->recipient->path, "\r\n");
 	if (!err)
-		err = buf_printf(out, "Action: %s\r\n", actions[r->kind]);
+		err = buf_printf(out, "Action: %s\r\n", dsn_kind_name(r->kind));
 	if (!err)
 		err = put_field(out, "Status: ", recipient->status, "\r\n");
 	if (!err && recipient->code > 0 && r->remote.len > 0)

@@ -35,6 +35,9 @@ struct dsn_report {
 	bool is_body_whole;              /* else only the header is returned, whatever RET says */
 };
 
+/* The value of Action: "failed", "delayed" and so on. */
+const char *dsn_kind_name(enum dsn_kind kind);
+
 int dsn_write(const struct dsn_report *report, struct buf *out);
 
 /* Does the sender of r want this kind?  RFC 3461 section 4.1; relayed only when asked for. */

@@ -29,7 +29,7 @@ struct forwarder_inputs {
 struct forwarder_stats {
 	uint64_t received, delivered, deferred, bounced, deleted, bad; /* messages; deferred counts attempts */
 	uint64_t recipients_delivered, recipients_failed;
-	uint64_t attempts, reports, connections;
+	uint64_t attempts, reports, reports_withheld, connections;
 };
 
 struct scheduler;

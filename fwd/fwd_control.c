@@ -39,6 +39,7 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	kv_u64(&kv, "deleted", f->stats.deleted);
 	kv_u64(&kv, "bad", f->stats.bad);
 	kv_u64(&kv, "reports", f->stats.reports);
+	kv_u64(&kv, "reports_withheld", f->stats.reports_withheld);
 	kv_u64(&kv, "attempts", f->stats.attempts);
 	kv_u64(&kv, "recipients_delivered", f->stats.recipients_delivered);
 	kv_u64(&kv, "recipients_failed", f->stats.recipients_failed);

@@ -64,6 +64,8 @@ static enum fwd_options_result seed_to_conf(const struct seed_options *seed, str
 	conf_defaults(conf);
 	conf_default_hostname(conf);
 	conf->bounce_via = (struct forward_spec){ .kind = FORWARD_SENDMAIL };
+	/* These words can't say whom to trust, and a sendmail that takes the mail would send such reports itself. */
+	conf->bounce = BOUNCE_ALL;
 	enum fwd_options_result result = absolute(conf->spool, sizeof conf->spool, 'd', seed->spool);
 	if (result == FWD_OPTIONS_RUN)
 		result = copy(conf->forward_user, sizeof conf->forward_user, 'u', seed->user);

@@ -36,6 +36,48 @@ bool report_is_success_awaited(const struct attempt *a)
 	return !a->has_dsn_relay && is_due(DSN_RELAYED, a);
 }
 
+/* Whether somebody vouches for the sender is what the listen section said when the message came in, not what it says now. */
+static bool is_allowed(const struct conf *conf, const struct spool_envelope *envelope)
+{
+	return conf->bounce == BOUNCE_ALL || (conf->bounce == BOUNCE_TRUSTED && envelope->is_trusted);
+}
+
+static const char *why_silent(const struct conf *conf, enum dsn_kind kind, const struct attempt *a, const struct attempt_recipient *r)
+{
+	if (a->envelope.from.len == 0)
+		return "the sender is <>";
+	if (!concerns(kind, a, r))
+		return "the sender asked for none";
+	return conf->bounce == BOUNCE_NONE ? "bounce = none" : "bounce = trusted, and it came in by an untrusted interface";
+}
+
+/* With this line and `ev=failed` an administrator can still tell whoever asks what has become of the message. */
+static void log_silence(const struct conf *conf, enum dsn_kind kind, const struct attempt *a, const struct attempt_recipient *r)
+{
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "no-report");
+	kv_text(&kv, "id", a->message->id.text);
+	kv_text(&kv, "kind", dsn_kind_name(kind));
+	kv_span(&kv, "from", a->envelope.from);
+	kv_span(&kv, "to", a->envelope.recipients[r->index].path);
+	kv_u64(&kv, "rc", r->code);
+	kv_span(&kv, "reply", r->text);
+	kv_text(&kv, "why", why_silent(conf, kind, a, r));
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
+/* A failure that nobody is told of is always logged, other kinds only when they were wanted. */
+static void log_silences(const struct conf *conf, enum dsn_kind kind, const struct attempt *a, bool is_report_due)
+{
+	for (size_t i = 0; i < a->todo_count; i++) {
+		const struct attempt_recipient *r = &a->todo[i];
+		bool is_wanted = concerns(kind, a, r);
+		if (r->outcome == outcomes[kind] && (is_wanted ? !is_report_due : kind == DSN_FAILED))
+			log_silence(conf, kind, a, r);
+	}
+}
+
 void report_plan(struct forwarder *f, const struct attempt *a, bool is_warning, int64_t now, struct report_set *out)
 {
 	const struct conf *conf = &f->in.conf;
@@ -43,16 +85,20 @@ void report_plan(struct forwarder *f, const struct attempt *a, bool is_warning, 
 	out->now = now;
 	out->expires = a->message->accepted_time + (int64_t)conf->queue_lifetime_s;
 	memcpy(out->hostname, conf->hostname, sizeof out->hostname);
-	out->kinds[DSN_FAILED].is_due = is_due(DSN_FAILED, a);
-	out->kinds[DSN_DELAYED].is_due = is_warning && is_due(DSN_DELAYED, a);
-	out->kinds[DSN_RELAYED].is_due = report_is_success_awaited(a);
-	for (size_t i = 0; i < DSN_KINDS; i++) {
-		if (out->kinds[i].is_due)
-			out->kinds[i].id = spool_id_next(&f->ids);
+	const bool is_wanted[DSN_KINDS] = {
+		[DSN_FAILED] = is_due(DSN_FAILED, a),
+		[DSN_DELAYED] = is_warning && is_due(DSN_DELAYED, a),
+		[DSN_RELAYED] = report_is_success_awaited(a),
+	};
+	for (size_t kind = 0; kind < DSN_KINDS; kind++) {
+		struct report *report = &out->kinds[kind];
+		report->is_due = is_wanted[kind] && is_allowed(conf, &a->envelope);
+		if (report->is_due)
+			report->id = spool_id_next(&f->ids);
+		if (is_wanted[kind] || kind == DSN_FAILED)
+			log_silences(conf, (enum dsn_kind)kind, a, report->is_due);
+		f->stats.reports_withheld += is_wanted[kind] && !report->is_due;
 	}
-	if (attempt_count(a, SPOOL_OUTCOME_FAILED) > 0 && !out->kinds[DSN_FAILED].is_due)
-		log_event(LOG_LEVEL_INFO, "no-report", "%s failed and nobody is told: %s", a->message->id.text,
-			  a->envelope.from.len ? "the sender asked for no report" : "the sender is <>");
 }
 
 /* ---- to disk */
@@ -158,7 +204,6 @@ int report_write(struct report_set *set, const struct spool_dirs *dirs, const st
 
 static void send_one(struct forwarder *f, const struct report_set *set, const struct attempt *a, enum dsn_kind kind)
 {
-	static const char *const names[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
 	const struct spool_id *id = &set->kinds[kind].id;
 	struct spool_recipient recipient;
 	struct spool_envelope envelope;
@@ -168,7 +213,7 @@ static void send_one(struct forwarder *f, const struct report_set *set, const st
 	kv_text(&kv, "ev", "report");
 	kv_text(&kv, "id", a->message->id.text);
 	kv_text(&kv, "report", id->text);
-	kv_text(&kv, "kind", names[kind]);
+	kv_text(&kv, "kind", dsn_kind_name(kind));
 	kv_span(&kv, "to", a->envelope.from);
 	log_kv(LOG_LEVEL_INFO, &kv);
 	f->stats.reports++;

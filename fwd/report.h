@@ -1,5 +1,7 @@
 /* report.h - the reports to the sender (dsn.h) that one attempt calls for: which ones, to disk, and on their way.
- * Planned on the loop, written in a job, sent on the loop once they are durable.
+ * Planned on the loop, written in a job, sent on the loop once they are durable.  `bounce` says whose senders get any: a forged sender
+ * must not be sent our reports.
+ * Promise: a recipient that failed is in a report, or in a line of the log that says what no report says.
  * Owns: nothing.  Borrows: the attempt, which every call about one set gets anew.
  */
 #ifndef POSTERN_REPORT_H
@@ -27,8 +29,7 @@ struct report_set {
 /* Would anybody want to hear that all was delivered?  If not, an attempt without a failure needs no plan. */
 bool report_is_success_awaited(const struct attempt *a);
 
-/* Every recipient has its outcome.  is_warning: time to tell of the delay.  Writes a log line where somebody failed and nobody is
- * told. */
+/* Every recipient has its outcome.  is_warning: time to tell of the delay.  Logs and counts what is not sent. */
 void report_plan(struct forwarder *f, const struct attempt *a, bool is_warning, int64_t now, struct report_set *out);
 
 /* Blocks.  Those that are due and not written yet become files in queue/; again after a failure does no harm. */

@@ -40,6 +40,7 @@ static const struct choice log_levels[] = { { "err", 3 }, { "warn", 4 }, { "info
 static const struct choice bare_lf_names[] = { { "reject", BARE_LF_REJECT }, { "normalize", BARE_LF_NORMALIZE }, { NULL, 0 } };
 static const struct choice no_match_names[] = { { "noto", NO_MATCH_NOTO }, { "allow", NO_MATCH_ALLOW }, { NULL, 0 } };
 static const struct choice on_unknown_names[] = { { "tempfail", ON_UNKNOWN_TEMPFAIL }, { "skip", ON_UNKNOWN_SKIP }, { NULL, 0 } };
+static const struct choice bounce_names[] = { { "all", BOUNCE_ALL }, { "trusted", BOUNCE_TRUSTED }, { "none", BOUNCE_NONE }, { NULL, 0 } };
 static const struct choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
 static const struct choice mode_names[] = {
 	{ "redirect", LISTEN_REDIRECT }, { "tproxy", LISTEN_TPROXY }, { "direct", LISTEN_DIRECT }, { NULL, 0 }
@@ -105,6 +106,7 @@ static const struct option options[] = {
 	{ "reply-timeout", KIND_DURATION, FIELD(struct conf, reply_timeout_s), "5m", 1, HOUR, NULL },
 	{ "keep-idle", KIND_DURATION, FIELD(struct conf, keep_idle_s), "5s", 0, HOUR, NULL },
 	{ "sendmail-children", KIND_COUNT, FIELD(struct conf, sendmail_children), "10", 1, 1000, NULL },
+	{ "bounce", KIND_CHOICE, FIELD(struct conf, bounce), "trusted", 0, 0, bounce_names },
 	{ "bounce-via", KIND_FORWARD, FIELD(struct conf, bounce_via), "sendmail:/usr/sbin/sendmail", 0, 0, NULL },
 };
 

@@ -27,6 +27,7 @@ enum listen_mode { LISTEN_REDIRECT, LISTEN_TPROXY, LISTEN_DIRECT };
 enum bare_lf { BARE_LF_REJECT, BARE_LF_NORMALIZE };
 enum no_match { NO_MATCH_NOTO, NO_MATCH_ALLOW };
 enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
+enum bounce { BOUNCE_ALL, BOUNCE_TRUSTED, BOUNCE_NONE };
 
 /* One `listen "IFACE" { ... }` section. */
 struct conf_listen {
@@ -73,6 +74,7 @@ struct conf {
 	uint64_t destination_connections; /* at once to one server */
 	uint64_t connect_timeout_s, reply_timeout_s, keep_idle_s;
 	uint64_t sendmail_children;
+	uint64_t bounce;                /* enum bounce: whose senders get reports */
 	struct forward_spec bounce_via; /* where reports to senders go; `original` is not allowed */
 
 	uint64_t listen_count;

@@ -35,7 +35,8 @@ def wire(text):
 
 
 class Mail:
-    """One message: sender and recipients without brackets, text with CRLF lines; fields: further envelope lines."""
+    """One message: sender and recipients without brackets, text with CRLF lines; fields: further envelope lines; more_rcpts: RCPT lines with
+    parameters of their own."""
 
     counter = 0
 
@@ -43,13 +44,13 @@ class Mail:
         Mail.counter += 1
         self.id = new_id(0, Mail.counter)
         self.sender, self.recipients, self.text = sender, recipients, text
-        self.rcpt_parameters = rcpt_parameters
+        self.rcpt_parameters, self.more_rcpts = rcpt_parameters, []
         self.fields = {"CLIENT": "192.0.2.10 40000", "LISTENER": "lo", "HELO": "client.example.net", "PROTO": "ESMTP",
                        "TIME": int(time.time()), **fields}
 
     @property
     def envelope(self):
-        lines = [f"FROM <{self.sender}>"] + [f"RCPT <{path}>{self.rcpt_parameters}" for path in self.recipients]
+        lines = [f"FROM <{self.sender}>"] + [f"RCPT <{path}>{self.rcpt_parameters}" for path in self.recipients] + self.more_rcpts
         lines += [f"{key} {value}" for key, value in self.fields.items()]
         return "".join(line + "\n" for line in lines).encode()
 

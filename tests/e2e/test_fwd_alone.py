@@ -99,10 +99,10 @@ class World:
         path = self.dir / f"{name}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def conf(self, forward, bounce="smtp:127.0.0.1:1", listen="", **settings):
-        settings = {"retry-min": "1s", "retry-max": "2s", "reply-timeout": "5s", "connect-timeout": "2s", **settings}
+    def conf(self, forward, bounce_via="smtp:127.0.0.1:1", listen="", **settings):
+        settings = {"retry-min": "1s", "retry-max": "2s", "reply-timeout": "5s", "connect-timeout": "2s", "bounce": "all", **settings}
         text = f'spool = "{self.spool.dir}"\nforward-user = "daemon"\nforward-pid-file = "{self.dir}/fwd.pid"\n'
-        text += f'hostname = "fw.example.net"\nbounce-via = "{bounce}"\n'
+        text += f'hostname = "fw.example.net"\nbounce-via = "{bounce_via}"\n'
         text += "".join(f"{key} = {value}\n" for key, value in settings.items())
         text += f'listen "lo" {{\n mode = redirect\n forward = "{forward}"\n {listen}\n}}\n'
         path = self.dir / "postern.conf"

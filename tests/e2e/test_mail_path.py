@@ -239,7 +239,7 @@ def test_kill_loses_nothing(lab, room, victim):
 
 def test_every_recipient_settled_by_itself(lab, room):
     """One delivered, one refused for good, one for now: a report, a retry, and the good one only once."""
-    with Path(lab, room, options={"retry-min": "1s", "bounce-via": f"smtp:{lab.MTA4_2}:25"}) as post, \
+    with Path(lab, room, options={"retry-min": "1s", "bounce": "all", "bounce-via": f"smtp:{lab.MTA4_2}:25"}) as post, \
             Recorder(lab, lab.MTA4, args=["rcpt_550=gone", "rcpt_450=later"]) as mta, Recorder(lab, lab.MTA4_2) as sender_side:
         with post.talk() as client:
             client.hello()

@@ -43,6 +43,7 @@ static void defaults(void **state)
 	assert_int_equal(conf.no_match, NO_MATCH_NOTO);
 	assert_int_equal(conf.on_unknown, ON_UNKNOWN_TEMPFAIL);
 	assert_int_equal(conf.queue_lifetime_s, 5 * 86400);
+	assert_int_equal(conf.bounce, BOUNCE_TRUSTED);
 	assert_int_equal(conf.listen_count, 1);
 	assert_int_equal(conf.listen[0].mode, LISTEN_REDIRECT);
 	assert_int_equal(conf.listen[0].port, 2525);
@@ -95,6 +96,7 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" {}\nlisten \"wan\" {}\n", 2, "wan" },
 		{ "listen \"wan\" {}\nretry-min = 2h\nretry-max = 1h\n", 0, "retry-min" },
 		{ "listen \"wan\" {}\nbounce-via = original\n", 0, "bounce-via" },
+		{ "bounce = yes\nlisten \"wan\" {}\n", 1, "expected one of all, trusted, none" },
 		{ "listen \"wan\" { forward = \"lmtp:/x\" }\n", 1, "not in this version" },
 		{ "", 0, "no listen section" },
 	};
