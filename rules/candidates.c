@@ -28,7 +28,7 @@ static uint64_t list_hash(const struct pattern_key *key, unsigned list)
 /* How much of all mail a key lets through, as a guess: only for choosing between the lists of a rule. */
 static uint64_t width_of(const struct pattern_key *key)
 {
-	static const uint64_t widths[KEY_KIND_COUNT] = { 1, 1, 4, 1, 4, 2, 4, 4 };
+	static const uint64_t widths[KEY_KIND_COUNT] = { 1, 1, 4, 4, 1, 4, 2, 4, 4 };
 	unsigned host_bits = key->kind == KEY_NET ? addr_bits(&key->net.addr) - key->net.bits : 0;
 	return widths[key->kind] + (key->kind != KEY_NET ? 0 : key->net.addr.family == ADDR_V6 ? host_bits / 4 : host_bits);
 }

@@ -231,7 +231,7 @@ bool list_index_match(const struct list_index *index, const struct match *m)
 	if (index->text_slots == 0)
 		return false;
 	/* A list is of one place: in a source list there are names, in the others addresses. */
-	const bool has_names = index->filter.kinds & (1u << KEY_NAME | 1u << KEY_NAME_SUFFIX);
+	const bool has_names = index->filter.kinds & (1u << KEY_NAME | 1u << KEY_NAME_SUFFIX | 1u << KEY_NAME_DOMAIN);
 	const struct fact *name = has_names ? facts_find(m->facts, &key) : NULL;
 	size_t count = 0;
 	if (!has_names)

@@ -78,6 +78,12 @@ static bool glob_key(struct pattern_key *out, enum key_kind kind, const struct t
 	return text_key(out, rest.len < text->glob.len ? (enum key_kind)(kind + 1) : kind, rest);
 }
 
+/* `.foo.com` is `*.foo.com`. */
+static bool domain_key(struct pattern_key *out, struct span name)
+{
+	return name.len && text_key(out, name.ptr[0] == '.' ? KEY_NAME_SUFFIX : KEY_NAME_DOMAIN, name);
+}
+
 /* `192.168.*` is 192.168.0.0/16.  Octets must stand there as an address is written. */
 static bool octets_key(struct pattern_key *out, struct span glob)
 {
@@ -129,14 +135,16 @@ bool pattern_key_of(const struct pattern *pattern, struct pattern_key *out)
 		return true;
 	case PATTERN_ADDR_GLOB:
 		return octets_key(out, pattern->u.text.glob);
+	case PATTERN_HOST_DOMAIN:
+		return domain_key(out, pattern->u.text.glob);
 	case PATTERN_HOST_GLOB:
 		return glob_key(out, KEY_NAME, &pattern->u.text);
 	case PATTERN_IDENT:
 		host = &pattern->u.pair->right;
-		/* A host pattern holds no further user@, so that this is one step down. */
+		/* A host pattern holds no further user@, so that this is one step down.  `ALL@host` asks for no user. */
 		if (host->kind != SIDE_PATTERN || host->pattern->kind == PATTERN_IDENT || !pattern_key_of(host->pattern, out))
 			return false;
-		out->says_all = false;
+		out->says_all = out->says_all && pattern->u.pair->left.kind == SIDE_ALL;
 		return true;
 	case PATTERN_NULL_SENDER:
 		return text_key(out, KEY_WHOLE, SPAN_NONE);
@@ -187,20 +195,25 @@ size_t key_probe_client(const struct key_filter *filter, const struct addr *clie
 	return n;
 }
 
-/* Every suffix of text, from the shortest on, and text itself as the exact kind. */
-static size_t probe_text(const struct key_filter *filter, enum key_kind exact, struct span text, struct key_probe *out)
+/* Every suffix of text, from the shortest on, as the suffix kind and, where a label begins, as the domain kind (KEY_KIND_COUNT: there is
+ * none); text itself as the exact kind. */
+static size_t probe_text(const struct key_filter *filter, enum key_kind exact, enum key_kind domain, struct span text, struct key_probe *out)
 {
 	enum key_kind suffix = (enum key_kind)(exact + 1);
 	bool has_exact = has_kind(filter, exact), has_suffix = has_kind(filter, suffix);
+	bool has_domain = domain != KEY_KIND_COUNT && has_kind(filter, domain);
 	size_t n = 0, len = 0, longest = text.len < KEY_TEXT_MAX ? text.len : KEY_TEXT_MAX;
 	uint64_t h = HASH_START;
-	if (!has_exact && !has_suffix)
+	if (!has_exact && !has_suffix && !has_domain)
 		return 0;
 	while (len < longest) {
 		char c = text.ptr[text.len - ++len];
 		h = hash_step(h, c);
 		if (has_suffix && has_length(filter, suffix, c == '.', len))
 			out[n++] = (struct key_probe){ hash_end(h, suffix), suffix, span_sub(text, text.len - len, text.len) };
+		bool begins_label = c != '.' && (len == text.len || text.ptr[text.len - len - 1] == '.');
+		if (has_domain && begins_label && has_length(filter, domain, false, len))
+			out[n++] = (struct key_probe){ hash_end(h, domain), domain, span_sub(text, text.len - len, text.len) };
 	}
 	bool dot = len && text.ptr[0] == '.';
 	if (has_exact && len == text.len && has_length(filter, exact, dot, len))
@@ -210,15 +223,15 @@ static size_t probe_text(const struct key_filter *filter, enum key_kind exact, s
 
 size_t key_probe_name(const struct key_filter *filter, struct span name, struct key_probe out[KEY_PROBES_MAX])
 {
-	return probe_text(filter, KEY_NAME, name, out);
+	return probe_text(filter, KEY_NAME, KEY_NAME_DOMAIN, name, out);
 }
 
 size_t key_probe_address(const struct key_filter *filter, const struct match *m, struct key_probe out[KEY_PROBES_MAX])
 {
-	size_t n = probe_text(filter, KEY_WHOLE, m->whole, out);
+	size_t n = probe_text(filter, KEY_WHOLE, KEY_KIND_COUNT, m->whole, out);
 	if (!m->has_at)
 		return n;
-	n += probe_text(filter, KEY_DOMAIN, m->domain, out + n);
+	n += probe_text(filter, KEY_DOMAIN, KEY_KIND_COUNT, m->domain, out + n);
 	bool dot = m->local.len && m->local.ptr[0] == '.';
 	if (has_kind(filter, KEY_LOCAL) && m->local.len <= KEY_TEXT_MAX && has_length(filter, KEY_LOCAL, dot, m->local.len))
 		out[n++] = (struct key_probe){ hash_text(m->local, KEY_LOCAL), KEY_LOCAL, m->local };

@@ -21,6 +21,7 @@ enum key_kind {
 	KEY_NET,           /* network: the client's address is in it */
 	KEY_NAME,          /* text: the client's name */
 	KEY_NAME_SUFFIX,   /* text: how the client's name ends */
+	KEY_NAME_DOMAIN,   /* text: the client's name, or how it ends behind a dot */
 	KEY_WHOLE,         /* text: the whole address */
 	KEY_WHOLE_SUFFIX,
 	KEY_DOMAIN,        /* text: behind the last @ */
@@ -43,7 +44,7 @@ uint64_t pattern_key_hash(const struct pattern_key *key);
 
 static inline bool key_is_name(enum key_kind kind)
 {
-	return kind == KEY_NAME || kind == KEY_NAME_SUFFIX;
+	return kind == KEY_NAME || kind == KEY_NAME_SUFFIX || kind == KEY_NAME_DOMAIN;
 }
 
 /* Which keys are in an index at all: what is not is not probed for.  A zeroed struct holds none. */
@@ -61,7 +62,7 @@ struct key_probe {
 	struct span text; /* not for KEY_NET */
 };
 
-/* The most that one call writes: each length of a suffix of whole and domain, and the exact ones. */
+/* The most that one call writes: each length of a suffix of whole and domain, and the exact ones (a name has fewer: suffixes and labels). */
 #define KEY_PROBES_MAX (2 * KEY_TEXT_MAX + 3)
 
 /* Each writes the probes that pass the filter, and returns how many. */

@@ -121,13 +121,34 @@ enum tri match_client_addr(const struct pattern *pattern, struct match *m)
 	return match_one_addr(pattern, &m->facts->client.addr);
 }
 
-enum tri match_client_name(const struct pattern *pattern, struct match *m)
+/* The client's name.  True: it is settled, *name_out is empty when there is none. */
+static enum tri need_name(struct match *m, const struct pattern *pattern, struct span *name_out)
 {
 	const struct fact *name;
 	enum tri known = need_fact(m, pattern, &(struct fact_key){ .kind = FACT_NAME }, &name);
+	if (known == TRI_TRUE)
+		*name_out = name->state == FACT_PRESENT ? name->value.text : SPAN_NONE;
+	return known;
+}
+
+enum tri match_client_domain(const struct pattern *pattern, struct match *m)
+{
+	struct span name, domain = pattern->u.text.glob;
+	enum tri known = need_name(m, pattern, &name);
+	if (known != TRI_TRUE || name.len < domain.len)
+		return known == TRI_TRUE ? TRI_FALSE : known;
+	size_t front = name.len - domain.len;
+	bool is_at_label = front == 0 || domain.ptr[0] == '.' || name.ptr[front - 1] == '.';
+	return tri_of(is_at_label && span_eq_nocase(span_sub(name, front, name.len), domain));
+}
+
+enum tri match_client_name(const struct pattern *pattern, struct match *m)
+{
+	struct span name;
+	enum tri known = need_name(m, pattern, &name);
 	if (known != TRI_TRUE)
 		return known;
-	return name->state == FACT_PRESENT ? match_text(m, pattern, &pattern->u.text, name->value.text) : TRI_FALSE;
+	return name.len ? match_text(m, pattern, &pattern->u.text, name) : TRI_FALSE;
 }
 
 enum tri match_address(const struct pattern *pattern, struct match *m)
@@ -273,8 +294,14 @@ enum tri pattern_match(const struct pattern *pattern, struct match *m)
 enum tri pattern_set_match(const struct pattern_set *set, struct match *m)
 {
 	enum tri result = tri_of(set->index && list_index_match(set->index, m));
-	for (uint32_t i = 0; i < set->count && result != TRI_TRUE; i++)
-		result = tri_or(result, pattern_match(&set->items[i], m));
+	for (uint32_t i = 0; i < set->count && result != TRI_TRUE; i++) {
+		const struct pattern *before = m->unknown;
+		enum tri one = pattern_match(&set->items[i], m);
+		/* What was unknown inside a pattern that came out otherwise is no reason for anything. */
+		if (one != TRI_UNKNOWN)
+			m->unknown = before;
+		result = tri_or(result, one);
+	}
 	return result;
 }
 

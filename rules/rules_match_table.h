@@ -23,6 +23,7 @@ enum tri match_ns(const struct pattern *pattern, struct match *m);
 enum tri match_ident(const struct pattern *pattern, struct match *m);
 enum tri match_mailbox(const struct pattern *pattern, struct match *m);
 enum tri match_client_name(const struct pattern *pattern, struct match *m);
+enum tri match_client_domain(const struct pattern *pattern, struct match *m);
 enum tri match_client_addr(const struct pattern *pattern, struct match *m);
 enum tri match_address(const struct pattern *pattern, struct match *m);
 

@@ -27,6 +27,7 @@ static int parse_text(struct parse *p, struct pattern *out);
 static int parse_ns(struct parse *p, struct pattern *out);
 static int parse_pair(struct parse *p, struct pattern *out);
 static int parse_regex(struct parse *p, struct pattern *out);
+static int parse_domain(struct parse *p, struct pattern *out);
 static int parse_glob(struct parse *p, struct pattern *out);
 
 #define NAME FACT_BIT(FACT_NAME)
@@ -52,6 +53,7 @@ static const struct pattern_def patterns[] = {
 	[PATTERN_ADDRESS_REGEX] = { NULL, NULL, parse_regex, ADDRESSES, 0, match_address },
 	[PATTERN_CIDR] = { NULL, NULL, pattern_parse_cidr, HOSTS, 0, match_client_addr },
 	[PATTERN_ADDR_GLOB] = { NULL, NULL, pattern_parse_addr_glob, HOSTS, 0, match_client_addr },
+	[PATTERN_HOST_DOMAIN] = { NULL, NULL, parse_domain, WHERE_SOURCE, NAME, match_client_domain },
 	[PATTERN_HOST_GLOB] = { NULL, NULL, parse_glob, HOSTS, NAME, match_client_name },
 	[PATTERN_ADDRESS_GLOB] = { NULL, NULL, parse_glob, ADDRESSES, 0, match_address },
 };
@@ -171,6 +173,35 @@ static int parse_glob(struct parse *p, struct pattern *out)
 	return 0;
 }
 
+/* Loads like any other word, but tells who would wait in vain: "10.0.0.1-20" or a comment behind an address. */
+static void warn_of_no_name(const struct parse *p, struct span name)
+{
+	static const char name_bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+	struct span last = span_sub(name, span_rfind(name, '.') + 1, name.len);
+	size_t odd = 0, digits = 0;
+	while (odd < name.len && name.ptr[odd] && strchr(name_bytes, name.ptr[odd]))
+		odd++;
+	while (digits < last.len && last.ptr[digits] && strchr("0123456789-", last.ptr[digits]))
+		digits++;
+	if (odd < name.len)
+		WARN(p, "'%.*s' never matches: no host name has a '%c'", WORD(p), name.ptr[odd] > ' ' && name.ptr[odd] < 0x7f ? name.ptr[odd] : ' ');
+	else if (last.len && digits == last.len)
+		WARN(p, "'%.*s' is compared as a host name, and none ends so: was an address meant?", WORD(p));
+}
+
+/* A line of a source list: a domain, as in the LocalNames file of sendmail's rule sets.  In the rule file itself it is one host. */
+static int parse_domain(struct parse *p, struct pattern *out)
+{
+	struct span name = p->arg;
+	if (!p->b->in_file || span_find(name, '*', 0) < name.len)
+		return NOT_MINE;
+	if (name.len > 1 && name.ptr[name.len - 1] == '.')
+		name.len--;
+	warn_of_no_name(p, name);
+	out->u.text = (struct text_pattern){ .glob = name };
+	return 0;
+}
+
 static int parse_file(struct parse *p, struct pattern *out)
 {
 	if (p->b->in_file)
@@ -274,7 +305,7 @@ static int parse_pair(struct parse *p, struct pattern *out)
 /* A special word where it is none: it loads, as it always did, but hardly does what was meant. */
 static void warn_of_special(const struct parse *p, const struct pattern *found)
 {
-	if (found->kind != PATTERN_HOST_GLOB && found->kind != PATTERN_ADDRESS_GLOB)
+	if (found->kind != PATTERN_HOST_DOMAIN && found->kind != PATTERN_HOST_GLOB && found->kind != PATTERN_ADDRESS_GLOB)
 		return;
 	for (size_t i = 0; i < PATTERN_COUNT; i++) {
 		const struct pattern_def *def = &patterns[i];

@@ -41,6 +41,7 @@ enum pattern_kind {
 	PATTERN_ADDRESS_REGEX,
 	PATTERN_CIDR,
 	PATTERN_ADDR_GLOB,
+	PATTERN_HOST_DOMAIN, /* in a source FILE= list only: a name and all below it; with a dot in front only those below */
 	PATTERN_HOST_GLOB,
 	PATTERN_ADDRESS_GLOB
 };

@@ -14,7 +14,7 @@ struct list_reader {
 	uint32_t count;
 	size_t room;
 	uint32_t facts;
-	bool has_name; /* one pattern about the name is kept: it stands for the others while the name is not known */
+	bool has_name; /* one pattern about the name alone is kept: it stands for the others while the name is not known */
 };
 
 static int keep(struct list_reader *r, struct span word, const struct rules_place *place)
@@ -34,9 +34,50 @@ static int keep(struct list_reader *r, struct span word, const struct rules_plac
 	return err;
 }
 
-/* Parsed into memory that is given back at once: of most patterns nothing but the key stays. */
-static int read_word(struct list_reader *r, struct span word, const struct rules_place *place)
+/* 1 to 3 octets ("208.33.75", "10."), as in the LocalIP file of sendmail's rule sets; 0 for anything else. */
+static int count_octets(struct span line, struct span *octets_out)
 {
+	struct span rest = line.len && line.ptr[line.len - 1] == '.' ? span_sub(line, 0, line.len - 1) : line, octet;
+	uint64_t value;
+	int count = 0;
+	*octets_out = rest;
+	if (rest.len > 11)
+		return 0;
+	while (span_cut(&rest, '.', &octet))
+		if (++count > 3 || octet.len > 3 || span_to_u64(octet, 255, &value))
+			return 0;
+	return count;
+}
+
+static bool is_bare_v6(struct span line)
+{
+	for (size_t i = 0; i < line.len; i++)
+		if (!line.ptr[i] || !strchr("0123456789abcdefABCDEF:./", line.ptr[i]))
+			return false;
+	return line.len < 64 && span_find(line, ':', 0) < line.len;
+}
+
+/* In a source list octets are a network, and IPv6 needs no brackets, since no colon parts fields here.  Both are written out in the
+ * way of the rule file, which always makes a network of them, so nothing keeps the text.  Anything else is the pattern it always is. */
+static struct span written_out(const struct list_reader *r, struct span line, char text[96])
+{
+	struct span octets;
+	int count = r->where == WHERE_SOURCE ? count_octets(line, &octets) : 0, len;
+	size_t slash = span_rfind(line, '/');
+	if (count)
+		len = snprintf(text, 96, "%.*s/%d", SPAN_FMT(octets), count * 8);
+	else if (r->where == WHERE_SOURCE && is_bare_v6(line))
+		len = snprintf(text, 96, "[%.*s]%.*s", SPAN_FMT(span_sub(line, 0, slash)), SPAN_FMT(span_sub(line, slash, line.len)));
+	else
+		return line;
+	return (struct span){ text, (size_t)len };
+}
+
+/* Parsed into memory that is given back at once: of most patterns nothing but the key stays. */
+static int read_word(struct list_reader *r, struct span line, const struct rules_place *place)
+{
+	char text[96];
+	const struct span word = written_out(r, line, text);
 	struct arena arena = { 0 };
 	struct pattern_regexes regexes = { 0 };
 	struct pattern_builder scratch = *r->b;
@@ -49,7 +90,7 @@ static int read_word(struct list_reader *r, struct span word, const struct rules
 		r->facts |= pattern.facts;
 		err = list_index_add(&r->index, &key);
 	} else if (!err) {
-		r->has_name = r->has_name || pattern.kind == PATTERN_HOST_GLOB;
+		r->has_name = r->has_name || pattern.facts == 1u << FACT_NAME;
 		err = keep(r, word, place);
 	}
 	pattern_regexes_free(&regexes);
@@ -72,24 +113,6 @@ static int finish_list(struct list_reader *r, struct pattern_set *set)
 	return list_index_finish(&r->index, r->b->arena, index);
 }
 
-/* In a source list a line of 1 to 3 octets ("208.33.75", "10.") is a network, as in the LocalIP file of sendmail's rule sets: rewritten
- * into octets and bits.  Anything else is the pattern it always is. */
-static struct span read_octets(struct pattern_builder *b, enum pattern_where where, struct span line)
-{
-	char text[24];
-	struct span rest = line.len && line.ptr[line.len - 1] == '.' ? span_sub(line, 0, line.len - 1) : line, octet;
-	struct span octets = rest;
-	uint64_t value;
-	int count = 0;
-	if (where != WHERE_SOURCE || octets.len > 11)
-		return line;
-	while (span_cut(&rest, '.', &octet))
-		if (++count > 3 || span_to_u64(octet, 255, &value))
-			return line;
-	int len = snprintf(text, sizeof text, "%.*s/%d", SPAN_FMT(octets), count * 8);
-	return arena_copy(b->arena, (struct span){ text, (size_t)len });
-}
-
 static int build(struct pattern_builder *b, enum pattern_where where, const struct rules_source_file *file, struct pattern_set *set)
 {
 	struct span rest = file->text, line;
@@ -103,8 +126,7 @@ static int build(struct pattern_builder *b, enum pattern_where where, const stru
 		if (line.len == 0 || line.ptr[0] == '#')
 			continue;
 		place.column = (uint32_t)(line.ptr - begin) + 1;
-		struct span word = read_octets(b, where, line);
-		int err = word.ptr ? read_word(&r, word, &place) : ERR_NOMEM;
+		int err = read_word(&r, line, &place);
 		if (err)
 			first_err = err;
 	}

@@ -1,4 +1,5 @@
 /* rules_pattern_file.h - FILE= lists: the patterns of a file, one a line, `#` comments and blank lines skipped.
+ * In the file of a source list octets are a network, IPv6 needs no brackets, and a name means all below it, too (PATTERN_HOST_DOMAIN).
  * A list that several rules name in the same kind of place is built once.
  */
 #ifndef POSTERN_RULES_PATTERN_FILE_H

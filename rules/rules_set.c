@@ -136,8 +136,12 @@ enum tri rule_list_match(const struct rule_list *list, struct match *m)
 	if (first == TRI_FALSE || list->part_count == 1)
 		return first;
 	/* From the right: C; B and not C; A and not (B and not C). */
-	enum tri result = pattern_set_match(&list->parts[list->part_count - 1], m);
-	for (uint32_t i = list->part_count - 1; i-- > 1;)
+	enum tri result = TRI_FALSE;
+	for (uint32_t i = list->part_count; i-- > 1;) {
+		/* The reason is the first part's, or that of what is still unknown; else it would hang on which facts came first. */
+		if (first != TRI_UNKNOWN && result != TRI_UNKNOWN)
+			m->unknown = NULL;
 		result = tri_and(pattern_set_match(&list->parts[i], m), tri_not(result));
+	}
 	return tri_and(first, tri_not(result));
 }

@@ -19,6 +19,7 @@
 struct subject {
 	struct rules_client client;
 	char from[64], to[64];
+	bool has_name, is_listed;
 };
 
 static uint32_t seed_state = 1;
@@ -104,13 +105,14 @@ static void on_trace(void *ctx, const struct rules_trace *trace)
 	(void)ctx, (void)trace;
 }
 
-/* The facts of a session whose client has no name; one for all, with the client put in. */
-static struct rules_facts facts;
+/* The facts of a session, one for all, with the client put in: without a name, and with one of the names of the names' list. */
+static struct rules_facts facts, named_facts[2];
 
-static void settle_facts(void)
+static void settle_name(struct rules_facts *f, const char *text)
 {
-	const struct fact *name = facts_want(&facts, &(struct fact_key){ .kind = FACT_NAME });
-	if (!name || facts_settle_absent(&facts, name->id, SPAN_NONE))
+	const struct fact *name = facts_want(f, &(struct fact_key){ .kind = FACT_NAME });
+	const struct fact_value value = { .text = span_of(text) };
+	if (!name || (text ? facts_settle_present(f, name->id, &value) : facts_settle_absent(f, name->id, SPAN_NONE)))
 		die("no facts");
 }
 
@@ -118,8 +120,9 @@ static uint64_t judge(struct rules *rules, const struct subject *s, const struct
 {
 	struct rules_verdict verdict;
 	struct rules_eval eval;
-	facts.client = s->client;
-	rules_eval_start(&eval, rules, &facts, span_of(s->from), span_of(s->to), hooks);
+	struct rules_facts *f = s->has_name ? &named_facts[s->is_listed] : &facts;
+	f->client = s->client;
+	rules_eval_start(&eval, rules, f, span_of(s->from), span_of(s->to), hooks);
 	if (rules_eval_run(&eval, &verdict) != STEP_DONE)
 		die("a decision waits for DNS");
 	rules_eval_end(&eval);
@@ -216,7 +219,7 @@ static void run_rules(uint32_t count, uint32_t decisions)
 	free(text.bytes);
 }
 
-enum list_kind { LIST_ADDRESSES, LIST_DOMAINS, LIST_MAILBOXES };
+enum list_kind { LIST_ADDRESSES, LIST_NAMES, LIST_DOMAINS, LIST_MAILBOXES };
 
 static void make_list(struct text *list, enum list_kind kind, uint32_t entries)
 {
@@ -224,6 +227,8 @@ static void make_list(struct text *list, enum list_kind kind, uint32_t entries)
 	for (uint32_t i = 0; i < entries; i++) {
 		if (kind == LIST_ADDRESSES)
 			(void)snprintf(line, sizeof line, "%u.%u.%u.%u\n", 20 + (i >> 18), i >> 10 & 255, i >> 2 & 255, (i & 3) * 64);
+		else if (kind == LIST_NAMES)
+			(void)snprintf(line, sizeof line, "spam%u.example\n", i);
 		else if (kind == LIST_DOMAINS)
 			(void)snprintf(line, sizeof line, "*@spam%u.example\n", i);
 		else
@@ -238,7 +243,7 @@ static void run_list(const char *name, enum list_kind kind, uint32_t entries, ui
 	static struct subject subjects[SUBJECTS];
 	struct text text = { 0 }, list = { 0 };
 	make_list(&list, kind, entries);
-	add(&text, kind == LIST_ADDRESSES ? "noto:FILE=/list:ALL:ALL\n" : "noto:ALL:FILE=/list:ALL\n");
+	add(&text, kind <= LIST_NAMES ? "noto:FILE=/list:ALL:ALL\n" : "noto:ALL:FILE=/list:ALL\n");
 	add(&text, "allow:ALL:ALL:ALL\n");
 	for (uint32_t i = 0; i < SUBJECTS; i++) {
 		uint32_t n = roll(entries);
@@ -246,6 +251,8 @@ static void run_list(const char *name, enum list_kind kind, uint32_t entries, ui
 		*s = (struct subject){ .client = { .addr = { .family = ADDR_V4,
 							     .bytes = { (uint8_t)(20 + (n >> 18)), (uint8_t)(n >> 10), (uint8_t)(n >> 2),
 									(uint8_t)((n & 3) * 64) } } } };
+		s->has_name = kind == LIST_NAMES;
+		s->is_listed = i % 2 == 0;
 		if (i % 2)
 			s->client.addr.bytes[3]++;
 		(void)snprintf(s->from, sizeof s->from, "user%u@%s%u.example", n, i % 2 ? "good" : "spam", n);
@@ -267,12 +274,17 @@ int main(int argc, char **argv)
 	static const uint32_t sizes[] = { 100, 10000, 100000 };
 	uint32_t decisions = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 200000;
 	const uint32_t million = 1000000;
-	settle_facts();
+	settle_name(&facts, NULL);
+	settle_name(&named_facts[0], "mx1.mail.good4711.example");
+	settle_name(&named_facts[1], "mx1.mail.spam4711.example");
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		run_rules(sizes[i], decisions);
 	run_list("list-addresses", LIST_ADDRESSES, million, decisions);
+	run_list("list-names", LIST_NAMES, million, decisions);
 	run_list("list-domains", LIST_DOMAINS, million, decisions);
 	run_list("list-mailboxes", LIST_MAILBOXES, million, decisions);
 	facts_free(&facts);
+	facts_free(&named_facts[0]);
+	facts_free(&named_facts[1]);
 	return 0;
 }

@@ -15,7 +15,7 @@ static const struct world dns_down = { .name = WORLD_FAILED, .ident = WORLD_FAIL
 static struct rules_verdict judge_with(const char *text, const struct rules_options *options, const struct world *world)
 {
 	struct rules_verdict verdict;
-	struct rules *rules = world_compile(text, options);
+	struct rules *rules = world_compile(text, NULL, options);
 	world_judge(world, rules, &client, "bob@foo.com", "<alice@ours.org>", &verdict);
 	rules_release(&rules);
 	return verdict;
@@ -143,7 +143,7 @@ static void test_dry_run(void **state)
 	(void)state;
 	rules_options_defaults(&options);
 	struct rules *rules = world_compile("dry-run noto:10/8:ALL:ALL:551 not %T\ndry-run  allow|allow-filter:ALL:ALL:ALL\n"
-					    "dry-run deny:11/8:ALL:ALL\ndry-run deny:RBL.z1:ALL:ALL\nallow:ALL:ALL:ALL\n", &options);
+					    "dry-run deny:11/8:ALL:ALL\ndry-run deny:RBL.z1:ALL:ALL\nallow:ALL:ALL:ALL\n", NULL, &options);
 	rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("<c@ours.org>"), &hooks);
 	while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
 		facts_fail_unasked(&facts, "no resolver");
@@ -165,7 +165,7 @@ static void test_hooks(void **state)
 	const struct rules_hooks hooks = { .ctx = &seen, .debug = see_debug, .trace = see_trace };
 	(void)state;
 	rules_options_defaults(&options);
-	struct rules *rules = world_compile("deny:TRUSTED:ALL:ALL\ndebug:ALL:ALL:ALL\nnoto:RBL.z1:ALL:ALL\nallow:10/8:ALL:*@ours.org\n", &options);
+	struct rules *rules = world_compile("deny:TRUSTED:ALL:ALL\ndebug:ALL:ALL:ALL\nnoto:RBL.z1:ALL:ALL\nallow:10/8:ALL:*@ours.org\n", NULL, &options);
 	rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("c@ours.org"), &hooks);
 	assert_int_equal(rules_eval_run(&eval, &verdict), STEP_WAIT);
 	assert_int_equal(rules_eval_run(&eval, &verdict), STEP_WAIT);
@@ -187,7 +187,7 @@ static void test_prefetch(void **state)
 	(void)state;
 	rules_options_defaults(&options);
 	struct rules *rules = world_compile("deny:RBL.z1 RBL.Z1 RBL.z2 NS=RBL.z3 bob@*.foo.com:RHS.z4 USER@ALL NS=RBL.z5:ALL\n"
-					    "deny:10/8 EXCEPT KNOWN:ALL:ALL\n", &options);
+					    "deny:10/8 EXCEPT KNOWN:ALL:ALL\n", NULL, &options);
 	assert_int_equal(rules_fact_kinds(rules), (1u << FACT_KIND_COUNT) - 1);
 	rules_prefetch(rules, &facts);
 	for (const struct fact *f = facts_next_unasked(&facts, 0); f; f = facts_next_unasked(&facts, f->id))
@@ -208,7 +208,7 @@ static void test_reply_waits_for_the_name(void **state)
 	struct rules_verdict verdict;
 	(void)state;
 	rules_options_defaults(&options);
-	struct rules *rules = world_compile("noto:ALL:ALL:ALL:550 %H\n", &options);
+	struct rules *rules = world_compile("noto:ALL:ALL:ALL:550 %H\n", NULL, &options);
 	rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("c@d"), NULL);
 	assert_int_equal(rules_eval_run(&eval, &verdict), STEP_WAIT);
 	world_settle(&all_known, &facts, facts_next_unasked(&facts, 0));
@@ -268,7 +268,7 @@ static void test_full_table_is_unknown(void **state)
 	struct fact_key key = { .kind = FACT_RBL };
 	(void)state;
 	rules_options_defaults(&options);
-	struct rules *rules = world_compile("noto:RBL.zone:ALL:ALL\nallow:ALL:ALL:ALL\n", &options);
+	struct rules *rules = world_compile("noto:RBL.zone:ALL:ALL\nallow:ALL:ALL:ALL\n", NULL, &options);
 	for (unsigned i = 0; i < FACTS_MAX; i++) {
 		key.zone = (struct span){ zone, (size_t)snprintf(zone, sizeof zone, "z%u", i) };
 		assert_non_null(facts_want(&facts, &key));

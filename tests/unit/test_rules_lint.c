@@ -14,7 +14,7 @@ static unsigned warned(const char *text, const char *words)
 	struct rules_diags diags = { 0 };
 	unsigned line = 0;
 	rules_options_defaults(&options);
-	struct rules *rules = world_compile(text, &options);
+	struct rules *rules = world_compile(text, NULL, &options);
 	assert_int_equal(rules_lint(rules, &diags), 0);
 	for (const struct rules_diag *d = diags.first; d && !line; d = d->next)
 		if (strstr(d->text.ptr, words))

@@ -215,38 +215,111 @@ static void test_warnings(void **state)
 	rules_diags_free(&diags);
 }
 
-/* The seed's LocalIP file: networks by their first octets. */
-static void test_octets_in_list(void **state)
+/* Of a source list's file with these lines: does it take a client of that address and name (NULL: none)? */
+static bool list_takes(const char *lines, const char *ip, const char *name, unsigned *warnings_out)
 {
-	static const struct {
-		uint8_t client[4];
-		bool is_local;
-	} cases[] = { { { 208, 33, 75, 9 }, true }, { { 208, 33, 76, 9 }, false }, { { 10, 9, 8, 7 }, true }, { { 127, 0, 0, 1 }, true },
-		      { { 127, 0, 0, 2 }, false }, { { 172, 16, 1, 1 }, true } };
 	struct rules_source *source = NULL;
 	struct rules *rules = NULL;
 	struct rules_options options;
 	struct rules_diags diags = { 0 };
-	(void)state;
+	struct rules_facts facts = { .last_id = 0 };
+	struct rules_eval eval;
+	struct rules_verdict verdict;
+	const struct fact_value value = { .text = span_of(name) };
 	rules_options_defaults(&options);
-	assert_int_equal(rules_source_from_text(SPAN_LIT("r"), SPAN_LIT("allow:FILE=LocalIP:ALL:ALL\n"), &source), 0);
-	assert_int_equal(rules_source_add(source, SPAN_LIT("LocalIP"), SPAN_LIT("208.33.75\n127.0.0.1\n10.\n172.16\n")), 0);
+	assert_int_equal(rules_source_from_text(SPAN_LIT("r"), SPAN_LIT("allow:FILE=list:ALL:ALL\n"), &source), 0);
+	assert_int_equal(rules_source_add(source, SPAN_LIT("list"), span_of(lines)), 0);
 	assert_int_equal(rules_compile(source, &options, &diags, &rules), 0);
-	assert_int_equal(diags.warnings, 0);
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct rules_facts facts = { .client = { .addr = { .family = ADDR_V4 } } };
-		struct rules_eval eval;
-		struct rules_verdict verdict;
-		memcpy(facts.client.addr.bytes, cases[i].client, 4);
-		rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("c@d"), NULL);
-		while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
-			facts_fail_unasked(&facts, "");
-		assert_int_equal(verdict.kind, cases[i].is_local ? VERDICT_ALLOW : VERDICT_NOTO);
-		rules_eval_end(&eval);
-		facts_free(&facts);
+	*warnings_out = diags.warnings;
+	assert_int_equal(addr_parse(span_of(ip), &facts.client.addr), 0);
+	rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("c@d"), NULL);
+	while (rules_eval_run(&eval, &verdict) == STEP_WAIT) {
+		const struct fact *f = facts_next_unasked(&facts, 0);
+		assert_non_null(f);
+		assert_int_equal(f->key.kind, FACT_NAME);
+		assert_int_equal(name ? facts_settle_present(&facts, f->id, &value) : facts_settle_absent(&facts, f->id, SPAN_NONE), 0);
 	}
+	rules_eval_end(&eval);
+	facts_free(&facts);
 	rules_release(&rules);
 	rules_diags_free(&diags);
+	rules_source_release(&source);
+	return verdict.kind == VERDICT_ALLOW;
+}
+
+/* The LocalIP and LocalNames files of sendmail's rule sets, in one. */
+static void test_local_ip_and_names(void **state)
+{
+	static const char lines[] = "# ours\n208.33.75\n127.0.0.1\n10.\n172.16\n33\n2001:db8:1::/48\n2001:db8::7\n[2001:db8:2::]/48\n192.168/16\r\n"
+				    "foo.com\nHost.Bar.Org\r\n.below.net\nroot.org.\nALL@alone.net\n*wild.net\nlocalhost\n";
+	static const struct {
+		const char *ip, *name;
+		bool is_local;
+	} cases[] = {
+		{ "208.33.75.9", NULL, true }, { "208.33.76.9", NULL, false }, { "10.9.8.7", NULL, true }, { "127.0.0.1", NULL, true },
+		{ "127.0.0.2", NULL, false }, { "172.16.1.1", NULL, true }, { "33.1.2.3", NULL, true }, { "133.1.2.3", NULL, false },
+		{ "192.168.1.1", NULL, true }, { "2001:db8:1:2::3", NULL, true }, { "2001:db8::7", NULL, true }, { "2001:db8::8", NULL, false },
+		{ "2001:db8:2::1", NULL, true }, { "2001:db8:3::1", NULL, false },
+		{ "9.9.9.9", "foo.com", true }, { "9.9.9.9", "a.foo.com", true }, { "9.9.9.9", "a.b.FOO.com", true }, { "9.9.9.9", "notfoo.com", false },
+		{ "9.9.9.9", "foo.com.evil.net", false }, { "9.9.9.9", "com", false }, { "9.9.9.9", "host.bar.org", true },
+		{ "9.9.9.9", "x.host.bar.org", true }, { "9.9.9.9", "bar.org", false }, { "9.9.9.9", "xhost.bar.org", false },
+		{ "9.9.9.9", "a.below.net", true }, { "9.9.9.9", "below.net", false }, { "9.9.9.9", "root.org", true },
+		{ "9.9.9.9", "a.root.org", true }, { "9.9.9.9", "alone.net", true }, { "9.9.9.9", "a.alone.net", false },
+		{ "9.9.9.9", "x.awild.net", true }, { "9.9.9.9", "localhost", true },
+	};
+	unsigned warnings;
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		if (list_takes(lines, cases[i].ip, cases[i].name, &warnings) != cases[i].is_local)
+			fail_msg("%s %s: not %d", cases[i].ip, cases[i].name ? cases[i].name : "", cases[i].is_local);
+		assert_int_equal(warnings, 0);
+	}
+}
+
+/* Lines that load and wait in vain, each with a warning; and that this is said of no other. */
+static void test_lines_that_never_match(void **state)
+{
+	static const char *const vain[] = { "10.0.0.1 # a bad one", "10.0.0.1-20", "foo.com;", "foo com", "1.2.3.4.5", "300.1", "known", "m\xc3\xbcller.com" };
+	static const char *const fine[] = { "foo.com", "1.foo.com", "foo-1.com", "_x.foo.com", "10.0.0.1", "*-1", "xn--mller-kva.com", "KNOWN" };
+	unsigned warnings;
+	(void)state;
+	for (size_t i = 0; i < sizeof vain / sizeof *vain; i++) {
+		assert_false(list_takes(vain[i], "10.0.0.1", "known.example", &warnings));
+		if (warnings != 1)
+			fail_msg("'%s': %u warnings", vain[i], warnings);
+	}
+	for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+		(void)list_takes(fine[i], "10.0.0.1", "known.example", &warnings);
+		if (warnings)
+			fail_msg("'%s': %u warnings", fine[i], warnings);
+	}
+}
+
+/* A list with many names, of which one alone stands for all while the name is not known: it must not be the one that asks for ident, too. */
+static void test_names_wait_behind_ident(void **state)
+{
+	struct rules_source *source = NULL;
+	struct rules *rules = NULL;
+	struct rules_options options;
+	struct rules_facts facts = { .client = { .addr = { ADDR_V4, { 9, 9, 9, 9 } } } };
+	struct rules_eval eval;
+	struct rules_verdict verdict;
+	const struct fact_value value = { .text = SPAN_LIT("a.foo.com") };
+	(void)state;
+	rules_options_defaults(&options);
+	assert_int_equal(rules_source_from_text(SPAN_LIT("r"), SPAN_LIT("allow:FILE=list:ALL:ALL\n"), &source), 0);
+	assert_int_equal(rules_source_add(source, SPAN_LIT("list"), SPAN_LIT("bob@mail.foo.com\nfoo.com\nbar.org\n")), 0);
+	assert_int_equal(rules_compile(source, &options, NULL, &rules), 0);
+	const struct fact *ident = facts_want(&facts, &(struct fact_key){ .kind = FACT_IDENT });
+	assert_int_equal(facts_settle_absent(&facts, ident->id, SPAN_NONE), 0);
+	rules_eval_start(&eval, rules, &facts, SPAN_LIT("a@b"), SPAN_LIT("c@d"), NULL);
+	assert_int_equal(rules_eval_run(&eval, &verdict), STEP_WAIT);
+	assert_int_equal(facts_settle_present(&facts, facts_next_unasked(&facts, 0)->id, &value), 0);
+	assert_int_equal(rules_eval_run(&eval, &verdict), STEP_DONE);
+	assert_int_equal(verdict.kind, VERDICT_ALLOW);
+	rules_eval_end(&eval);
+	facts_free(&facts);
+	rules_release(&rules);
 	rules_source_release(&source);
 }
 
@@ -348,7 +421,9 @@ int main(void)
 		cmocka_unit_test(test_all_errors_are_reported),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_octets_in_list),
+		cmocka_unit_test(test_local_ip_and_names),
+		cmocka_unit_test(test_lines_that_never_match),
+		cmocka_unit_test(test_names_wait_behind_ident),
 		cmocka_unit_test(test_from_disk_to_worker),
 		cmocka_unit_test(test_hostile_bundle),
 	};
