@@ -36,6 +36,7 @@ struct attempt {
 	struct attempt_recipient *todo;
 	size_t todo_count;
 	bool has_dsn_relay;            /* the next server offered DSN: it answers for what it took */
+	bool is_final;                 /* what was delivered is in the mailbox (LMTP), not just one server further */
 	uint64_t started_ms;
 	char remote[320];              /* who answered: "mx.example.org[192.0.2.1]:25" */
 };

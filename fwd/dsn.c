@@ -41,11 +41,13 @@ static const char *const subjects[] = {
 	[DSN_FAILED] = "Undelivered mail returned to sender",
 	[DSN_DELAYED] = "Delayed mail (still being tried)",
 	[DSN_RELAYED] = "Mail was passed on",
+	[DSN_DELIVERED] = "Mail was delivered",
 };
 
 const char *dsn_kind_name(enum dsn_kind kind)
 {
-	static const char *const names[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
+	static const char *const names[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed",
+					     [DSN_DELIVERED] = "delivered" };
 	return names[kind];
 }
 
@@ -89,6 +91,7 @@ static const char *const explanations[] = {
 			"being tried: you need not send it again.\r\n",
 	[DSN_RELAYED] = "Your message was passed on to a server that sends no reports of its own.\r\n"
 			"There will be no further report about the recipients below.\r\n",
+	[DSN_DELIVERED] = "Your message was delivered to the mailboxes of the recipients below.\r\n",
 };
 
 static int put_text(const struct dsn_report *r, struct buf *out)
@@ -211,7 +214,8 @@ bool dsn_is_wanted(enum dsn_kind kind, const struct spool_envelope *envelope, co
 	switch (kind) {
 	case DSN_FAILED: return r->notify == 0 || (r->notify & SPOOL_NOTIFY_FAILURE);
 	case DSN_DELAYED: return r->notify == 0 || (r->notify & SPOOL_NOTIFY_DELAY);
-	case DSN_RELAYED: return (r->notify & SPOOL_NOTIFY_SUCCESS) != 0;
+	case DSN_RELAYED:
+	case DSN_DELIVERED: return (r->notify & SPOOL_NOTIFY_SUCCESS) != 0;
 	}
 	return false;
 }

@@ -11,8 +11,9 @@
 #include "envelope.h"
 #include "message_id.h"
 
-enum dsn_kind { DSN_FAILED, DSN_DELAYED, DSN_RELAYED };
-#define DSN_KINDS 3
+/* DSN_RELAYED: handed to a server that sends no such reports; DSN_DELIVERED: into the mailbox. */
+enum dsn_kind { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_DELIVERED };
+#define DSN_KINDS 4
 
 struct dsn_recipient {
 	const struct spool_recipient *recipient;

@@ -12,7 +12,10 @@
 #define REPORT_CAP (8u << 20)
 
 static const enum spool_outcome outcomes[] = {
-	[DSN_FAILED] = SPOOL_OUTCOME_FAILED, [DSN_DELAYED] = SPOOL_OUTCOME_DEFERRED, [DSN_RELAYED] = SPOOL_OUTCOME_DELIVERED
+	[DSN_FAILED] = SPOOL_OUTCOME_FAILED,
+	[DSN_DELAYED] = SPOOL_OUTCOME_DEFERRED,
+	[DSN_RELAYED] = SPOOL_OUTCOME_DELIVERED,
+	[DSN_DELIVERED] = SPOOL_OUTCOME_DELIVERED,
 };
 
 /* ---- which */
@@ -88,7 +91,8 @@ void report_plan(struct forwarder *f, const struct attempt *a, bool is_warning, 
 	const bool is_wanted[DSN_KINDS] = {
 		[DSN_FAILED] = is_due(DSN_FAILED, a),
 		[DSN_DELAYED] = is_warning && is_due(DSN_DELAYED, a),
-		[DSN_RELAYED] = report_is_success_awaited(a),
+		[DSN_RELAYED] = !a->is_final && report_is_success_awaited(a),
+		[DSN_DELIVERED] = a->is_final && report_is_success_awaited(a),
 	};
 	for (size_t kind = 0; kind < DSN_KINDS; kind++) {
 		struct report *report = &out->kinds[kind];

@@ -179,6 +179,7 @@ void dialogue_begin(struct smtp_client *c)
 	c->body_sent = 0;
 	c->result_next = 0;
 	a->has_dsn_relay = (c->caps.offered & SMTP_CAP_DSN) != 0;
+	a->is_final = c->is_lmtp;
 	(void)snprintf(a->remote, sizeof a->remote, "%s", c->remote);
 	if (c->has_xforward && (c->caps.offered & SMTP_CAP_XFORWARD))
 		(void)smtp_lines_xforward(&plan->xforward, &a->envelope, &a->record.id, &c->caps, &plan->xforward_count);
@@ -194,8 +195,12 @@ static void data_reply(struct smtp_client *c)
 	unsigned code = c->reply.code;
 	if (code == 354) {
 		/* RFC 2920 section 3.1: pipelined after recipients that were all refused, DATA may still be taken; then an
-		 * empty message is due. */
+		 * empty message is due.  In LMTP nobody would answer it (RFC 2033 section 4.2: the reply has to be 503). */
 		c->is_dot_only = c->plan.accepted == 0;
+		if (c->is_dot_only && c->is_lmtp) {
+			dialogue_broken(c, "354 to DATA without a recipient");
+			return;
+		}
 		client_set_state(c, c->is_dot_only ? CLIENT_RESULT : CLIENT_BODY);
 		if (c->is_dot_only)
 			client_say(c, ".\r\n");

@@ -286,11 +286,9 @@ static int check_listen(struct conf *conf, struct conf_listen *l, struct reason 
 		return reason_set(why, ERR_INVAL, "listen \"%s\": address works with mode = direct only", l->iface);
 	if (l->mode == LISTEN_DIRECT && l->forward.kind == FORWARD_ORIGINAL)
 		return reason_set(why, ERR_INVAL,
-				  "listen \"%s\": forward = original needs a diverted connection; with mode = direct say smtp:HOST:PORT or "
-				  "sendmail:/path/prog",
+				  "listen \"%s\": forward = original needs a diverted connection; with mode = direct say smtp:HOST:PORT, "
+				  "lmtp:... or sendmail:/path/prog",
 				  l->iface);
-	if (l->forward.kind == FORWARD_LMTP || l->forward.kind == FORWARD_LMTP_UNIX)
-		return reason_set(why, ERR_UNSUPPORTED, "listen \"%s\": forward = lmtp is not in this version; use smtp or sendmail", l->iface);
 	for (uint64_t i = 0; i + 1 < conf->listen_count; i++)
 		if (conf->listen[i].port == l->port && strcmp(conf->listen[i].iface, l->iface) == 0)
 			return reason_set(why, ERR_INVAL, "listen \"%s\": port %u is listened on twice", l->iface, (unsigned)l->port);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "addr.h"
 
@@ -60,9 +61,10 @@ int forward_spec_parse(struct span text, struct forward_spec *out, struct reason
 		err = parse_host_port(rest, &spec, why);
 	} else if (is_lmtp || take_prefix(&rest, "sendmail:")) {
 		spec.kind = is_lmtp ? FORWARD_LMTP_UNIX : FORWARD_SENDMAIL;
-		if (!rest.len || rest.ptr[0] != '/' || span_to_cstr(rest, spec.path, sizeof spec.path))
-			err = reason_set(why, ERR_SYNTAX, "'%.*s': the path must begin with / and be shorter than %zu bytes", SPAN_FMT(text),
-					 sizeof spec.path);
+		/* Known now, and not at the first message: the kernel takes no longer name for a socket. */
+		size_t cap = is_lmtp ? sizeof ((struct sockaddr_un *)0)->sun_path : sizeof spec.path;
+		if (!rest.len || rest.ptr[0] != '/' || span_to_cstr(rest, spec.path, cap))
+			err = reason_set(why, ERR_SYNTAX, "'%.*s': the path must begin with / and be shorter than %zu bytes", SPAN_FMT(text), cap);
 	} else {
 		err = reason_set(why, ERR_SYNTAX, "'%.*s' is unknown; " EXPECTED, SPAN_FMT(text));
 	}

@@ -1,7 +1,8 @@
 /* forward_spec.h - where accepted mail goes next: the `forward` vocabulary of postern.conf.
  *   original            to the server that the client had meant (its original destination)
  *   smtp:HOST:PORT      to that server; HOST is a name, an IPv4 address or a bracketed IPv6 address; :PORT may be left out (25)
- *   lmtp:HOST:PORT, lmtp:/path
+ *   lmtp:HOST:PORT      into the mailboxes of that server, by LMTP (RFC 2033); :PORT may be left out (24)
+ *   lmtp:/path          the same through a unix socket
  *   sendmail:/path/prog through the program, as the seeds' smtpfwdd did
  */
 #ifndef POSTERN_FORWARD_SPEC_H

@@ -70,7 +70,7 @@ struct spool_queue_item {
 	int64_t next_time;
 	struct span last_note;
 	bool is_warned;         /* a "warned" line is there */
-	struct span last_text;
+	struct span last_text;  /* why it waits: the last reply or error that was not final */
 	uint32_t damaged_lines;
 	uint64_t file_bytes;
 };

@@ -69,7 +69,8 @@ static void apply(struct spool_queue_item *item, const struct spool_status *stat
 		item->last_time = status->time;
 	if (status->next_time)
 		item->next_time = status->next_time;
-	if (status->text.len > 0)
+	/* What was delivered or refused for good is no reason why the message waits. */
+	if (status->text.len > 0 && (!status->has_recipient || status->outcome == SPOOL_OUTCOME_DEFERRED))
 		item->last_text = status->text;
 	if (status->note.len > 0) {
 		item->last_note = status->note;

@@ -1,4 +1,5 @@
-"""mail_servers - real mail servers for the lab: Postfix with a configuration and queue of its own, and Postfix's smtp-sink.
+"""mail_servers - real mail servers: Postfix with a configuration and queue of its own, and Postfix's smtp-sink, for the lab; Dovecot's LMTP
+server on loopback.
 
     with Postfix(lab, "mta", tmp_path, {"inet_interfaces": lab.MTA4}) as mta:
         ...
@@ -145,3 +146,79 @@ class Sink:
 
     def __exit__(self, *exc):
         self.lab.stop(self.proc)
+
+
+DOVECOT_CONF = """\
+base_dir = {dir}/run
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+protocols = lmtp
+listen = 127.0.0.1
+ssl = no
+mail_location = maildir:~/Maildir
+first_valid_uid = 1
+mail_plugins = $mail_plugins quota
+plugin {{
+  quota = maildir:User quota
+}}
+service lmtp {{
+  unix_listener {dir}/lmtp.sock {{
+    mode = 0660
+    group = {group}
+  }}
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {port}
+  }}
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%n {dir}/users
+}}
+"""
+
+
+class Dovecot:
+    """Dovecot's LMTP server at 127.0.0.1:port and at the unix socket `socket`, which `group` may write to. Mailboxes: good and better; full,
+    which has no room; broken, which can't be written."""
+
+    UID = 64983
+
+    def __init__(self, directory, port, group):
+        self.dir, self.port = pathlib.Path(directory) / "dovecot", port
+        self.group = group
+        self.socket = self.dir / "lmtp.sock"
+
+    def __enter__(self):
+        homes = self.dir / "homes"
+        homes.mkdir(parents=True)
+        self.dir.chmod(0o755)
+        for name in ("good", "better", "full"):
+            (homes / name).mkdir()
+        (homes / "broken").touch()
+        for path in (homes, *homes.iterdir()):
+            os.chown(path, self.UID, self.UID)
+        (self.dir / "users").write_text("".join(
+            f"{home.name}:x:{self.UID}:{self.UID}::{home}::{'userdb_quota_rule=*:storage=1B' if home.name == 'full' else ''}\n"
+            for home in homes.iterdir()))
+        conf = self.dir / "dovecot.conf"
+        conf.write_text(DOVECOT_CONF.format(dir=self.dir, port=self.port, group=self.group))
+        self.proc = subprocess.Popen(["dovecot", "-F", "-c", str(conf)], stdin=subprocess.DEVNULL)
+        wait_until(lambda: self.socket.exists() and "starting up" in self.log(), "Dovecot to start")
+        return self
+
+    def __exit__(self, *exc):
+        self.proc.terminate()
+        self.proc.wait(timeout=20)
+
+    def mails(self, user):
+        new = self.dir / "homes" / user / "Maildir" / "new"
+        return [path.read_bytes() for path in sorted(new.iterdir())] if new.is_dir() else []
+
+    def log(self):
+        path = self.dir / "dovecot.log"
+        return path.read_text() if path.exists() else ""

@@ -3,6 +3,8 @@
 Options: rcpt_CODE=LOCALPART (answer RCPT for that local part with CODE), data_code=CODE (answer the end of data with it),
 data_fail_first=N (answer the first N ends of data with 451), ehlo=A,B (what EHLO offers), greet_delay=S, close_after=N (close after N messages),
 silent=1 (accept connections and never say a word).
+lmtp=1: speak LMTP (RFC 2033) and record for each recipient that got 250 at the end; done_CODE=LOCALPART (answer CODE for that local part then),
+hang_up_after=N (the first time, hang up after N of these replies).
 """
 
 import json
@@ -15,8 +17,11 @@ ADDRESS, PORT, PATH = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 OPTIONS = dict(option.split("=", 1) for option in sys.argv[4:])
 EHLO = OPTIONS.get("ehlo", "PIPELINING,8BITMIME,SIZE,DSN,ENHANCEDSTATUSCODES").split(",")
 RCPT_CODES = {value: key[5:] for key, value in OPTIONS.items() if key.startswith("rcpt_")}
+DONE_CODES = {value: key[5:] for key, value in OPTIONS.items() if key.startswith("done_")}
+HELLOS = ("LHLO",) if OPTIONS.get("lmtp") else ("EHLO", "HELO")
 lock = threading.Lock()
 failures_left = int(OPTIONS.get("data_fail_first", 0))
+hang_ups = [int(OPTIONS["hang_up_after"])] if "hang_up_after" in OPTIONS else []
 
 
 def read_line(stream):
@@ -37,6 +42,26 @@ def read_data(stream):
         previous = line
 
 
+def local_part(line):
+    return line.split("<", 1)[-1].split("@", 1)[0].rstrip(">")
+
+
+def answer_each(say, message, connection):
+    """The LMTP way. True: hang up."""
+    with lock:
+        replies_left = hang_ups.pop() if hang_ups else None
+    for rcpt in message["rcpts"]:
+        if replies_left == 0:
+            return True
+        code = DONE_CODES.get(local_part(rcpt), "250")
+        if code == "250":
+            with lock, open(PATH, "a") as out:
+                out.write(json.dumps({**connection, **message, "rcpts": [rcpt]}) + "\n")
+        say(f"{code} {code[0]}.2.0 {rcpt} done")
+        replies_left = replies_left and replies_left - 1
+    return False
+
+
 def serve(sock, peer):
     global failures_left
     stream = sock.makefile("rb")
@@ -55,9 +80,9 @@ def serve(sock, peer):
         line = read_line(stream).rstrip(b"\r\n").decode("latin-1")
         connection["commands"].append(line)
         verb = line[:4].upper()
-        if verb in ("EHLO", "HELO"):
+        if verb in HELLOS:
             connection["helo"] = line[5:]
-            if verb == "EHLO":
+            if verb != "HELO":
                 for word in ["recorder", *EHLO][:-1]:
                     say("250-" + word)
                 say("250 " + [*["recorder"], *EHLO][-1])
@@ -67,7 +92,7 @@ def serve(sock, peer):
             message = {"mail": line[10:], "rcpts": []}
             say("250 2.1.0 ok")
         elif verb == "RCPT":
-            local = line.split("<", 1)[-1].split("@", 1)[0].rstrip(">")
+            local = local_part(line)
             code = RCPT_CODES.get(local)
             if code:
                 say(f"{code} {code[0]}.1.1 no {local} here")
@@ -80,6 +105,10 @@ def serve(sock, peer):
                 continue
             say("354 go")
             message["wire"] = read_data(stream).decode("latin-1")
+            if OPTIONS.get("lmtp"):
+                if answer_each(say, message, connection):
+                    return
+                continue
             with lock:
                 fails = failures_left > 0
                 failures_left -= fails

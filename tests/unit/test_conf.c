@@ -97,7 +97,7 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" {}\nretry-min = 2h\nretry-max = 1h\n", 0, "retry-min" },
 		{ "listen \"wan\" {}\nbounce-via = original\n", 0, "bounce-via" },
 		{ "bounce = yes\nlisten \"wan\" {}\n", 1, "expected one of all, trusted, none" },
-		{ "listen \"wan\" { forward = \"lmtp:/x\" }\n", 1, "not in this version" },
+		{ "listen \"wan\" {}\nbounce-via = \"lmtp:/x\"\n", 0, "bounce-via" },
 		{ "", 0, "no listen section" },
 	};
 	(void)state;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -58,6 +59,14 @@ static void refuses_with_a_reason(void **state)
 			fail_msg("'%s' was read", cases[i]);
 		assert_true(why.text[0] != '\0');
 		assert_int_equal(spec.port, 77);
+	}
+	/* The kernel takes 107 bytes for the name of a socket. */
+	struct forward_spec spec;
+	struct reason why;
+	char path[130];
+	for (int len = 107; len <= 108; len++) {
+		(void)snprintf(path, sizeof path, "lmtp:/%0*d", len - 1, 0);
+		assert_int_equal(forward_spec_parse(span_of(path), &spec, &why) == 0, len == 107);
 	}
 }
 

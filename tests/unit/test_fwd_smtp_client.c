@@ -389,6 +389,27 @@ static void lmtp_answers_each_recipient(void **state)
 		{ BODY, "250 ok\r\n452 full\r\n" },
 		QUIT,
 	};
+	/* A 354 that should have been a 503: no dot, since nobody would answer it. */
+	static const struct turn nobody[] = {
+		{ NULL, GREETING },
+		{ "LHLO fw.example.net\r\n", "250-mx\r\n250 PIPELINING\r\n" },
+		{ "MAIL FROM:<a@example.net>\r\nRCPT TO:<r0@example.org>\r\nDATA\r\n", "250 ok\r\n550 no\r\n354 go\r\n" },
+	};
+	/* The server dies after two of three replies. */
+	static const struct turn dying[] = {
+		{ NULL, GREETING },
+		{ "LHLO fw.example.net\r\n", "250 mx\r\n" },
+		{ "MAIL FROM:<a@example.net>\r\n", "250 ok\r\n" },
+		{ "RCPT TO:<r0@example.org>\r\n", "250 ok\r\n" },
+		{ "RCPT TO:<r1@example.org>\r\n", "250 ok\r\n" },
+		{ "RCPT TO:<r2@example.org>\r\n", "250 ok\r\n" },
+		{ "DATA\r\n", "354 go\r\n" },
+		{ BODY, "250 ok\r\n550 no\r\n" },
+	};
+	run_script(&(struct script){ "lmtp-nobody", STEPS(nobody), .is_lmtp = true, .messages = { { 1, { F } } }, .message_count = 1,
+				     .end = SMTP_END_BROKEN });
+	run_script(&(struct script){ "lmtp-dying", STEPS(dying), .is_lmtp = true, .messages = { { 3, { D, F, L } } }, .message_count = 1,
+				     .end = SMTP_END_BROKEN });
 	run_script(&(struct script){ "lmtp", STEPS(steps), .is_lmtp = true, .messages = { { 3, { D, F, L } } }, .message_count = 1,
 				     .end = SMTP_END_IDLE });
 }

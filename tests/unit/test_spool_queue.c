@@ -34,7 +34,7 @@ static int create(enum spool_place place)
 	struct buf lines = { .cap = 0 };
 	assert_int_equal(spool_envelope_encode(sample_envelope(3), &lines), 0);
 	struct spool_status first[] = { { .time = 100, .attempt = 1, .next_time = 400, .text = SPAN_LIT("450 4.2.1\r\nnot now \\ \xff") },
-					{ .time = 100, .has_recipient = true, .recipient = 1, .outcome = SPOOL_OUTCOME_DELIVERED } };
+					{ .time = 100, .has_recipient = true, .recipient = 1, .outcome = SPOOL_OUTCOME_DELIVERED, .text = SPAN_LIT("250 ok") } };
 	struct spool_queue_source source = { .record = { .id = id }, .envelope = buf_span(&lines), .body_bytes = SPAN_LIT("hello\r\n.\r\n"),
 					     .status = first, .status_count = 2 };
 	int err = spool_queue_create(&fixture.dirs, place, &source);
