@@ -1,6 +1,6 @@
-/* cli_queue.h - `postern queue list|show|cat|delete|retry|hold|release`: the mail that posternfwd has not delivered yet.
- * posternfwd answers; where it does not run, list, show and cat read the spool's files, say so on standard error and exit
- * with CLI_NOT_RUNNING.
+/* cli_queue.h - `postern queue list|stats|show|cat|delete|retry|hold|release`: the mail that posternfwd has not delivered yet.
+ * posternfwd answers; where it does not run, list, stats, show and cat read the spool's files, say so on standard error and exit
+ * with CLI_NOT_RUNNING (changes: cli_queue_change.h).
  */
 #ifndef POSTERN_CLI_QUEUE_H
 #define POSTERN_CLI_QUEUE_H

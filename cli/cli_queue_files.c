@@ -8,27 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "recovery.h"
+#include "cli_queue_files_parts.h"
 #include "smtp_dot.h"
 
 #define CHUNK 32768u
-
-struct walk;
-typedef int (*visit_fn)(struct walk *walk, const struct spool_found *found);
-
-/* One walk over all messages.  visit returns FOUND to stop. */
-enum { FOUND = 1 };
-
-struct walk {
-	struct spool_dirs dirs;
-	const struct control_answer *answer;
-	visit_fn visit;
-	const struct spool_id *wanted; /* NULL: all */
-	int64_t now;
-	size_t damaged;
-	bool is_live;                  /* the segment under way */
-	struct reason *why;
-};
+#define TO_CAP 240u /* as posternfwd has it */
 
 /* ---- what is said about a message */
 
@@ -40,6 +24,38 @@ static const char *state_of(const struct spool_found *found)
 static bool is_to_do(enum spool_outcome outcome)
 {
 	return outcome == SPOOL_OUTCOME_NONE || outcome == SPOOL_OUTCOME_DEFERRED;
+}
+
+static int64_t accepted_time(const struct spool_found *found)
+{
+	return found->envelope->time ? found->envelope->time : (int64_t)(spool_id_time_ms(&found->record->id) / 1000);
+}
+
+static const char *destination_of(const struct spool_found *found, char text[ENDPOINT_TEXT_CAP])
+{
+	const struct endpoint *dst = &found->envelope->dst;
+	return dst->addr.family == ADDR_NONE ? "" : endpoint_format(dst, text);
+}
+
+static bool takes(const struct walk *walk, const struct spool_found *found)
+{
+	char destination[ENDPOINT_TEXT_CAP];
+	const struct queue_filter *filter = walk->filter;
+	if (!filter)
+		return true;
+	int64_t accepted = accepted_time(found);
+	struct queue_filter_facts facts = { .age_s = walk->now > accepted ? walk->now - accepted : 0,
+					    .size_bytes = found->record->body_len,
+					    .state = span_of(state_of(found)),
+					    .destination = span_of(destination_of(found, destination)) };
+	if (!queue_filter_takes(filter, &facts) ||
+	    !queue_filter_takes_envelope(filter, found->envelope, found->item ? found->item->last_text : SPAN_NONE))
+		return false;
+	for (size_t i = 0; i < found->envelope->recipient_count; i++) {
+		if (is_to_do(found->outcomes[i]) && queue_filter_takes_recipient(filter, found->envelope->recipients[i].path))
+			return true;
+	}
+	return false;
 }
 
 static uint64_t count_to_do(const struct spool_found *found)
@@ -55,20 +71,37 @@ static void put_path(struct kv *kv, const char *key, struct span path)
 	kv_printf(kv, key, "<%.*s>", SPAN_FMT(path));
 }
 
+static void put_recipients(struct kv *kv, const struct spool_found *found)
+{
+	struct buf list = { .cap = KV_VALUE_CAP };
+	for (size_t i = 0; i < found->envelope->recipient_count; i++) {
+		struct span path = found->envelope->recipients[i].path;
+		if (!is_to_do(found->outcomes[i]))
+			continue;
+		path.len = path.len < TO_CAP ? path.len : TO_CAP;
+		if ((list.len > 0 && list.len + path.len + 3 > TO_CAP) || buf_printf(&list, "%s<%.*s>", list.len ? " " : "", SPAN_FMT(path)) != 0)
+			break;
+	}
+	kv_span(kv, "to", buf_span(&list));
+	buf_free(&list);
+}
+
 /* The keys of posternfwd's own listing. */
 static void put_summary(struct kv *kv, const struct walk *walk, const struct spool_found *found)
 {
 	const struct spool_queue_item *item = found->item;
-	int64_t accepted = found->envelope->time ? found->envelope->time : (int64_t)(spool_id_time_ms(&found->record->id) / 1000);
+	int64_t accepted = accepted_time(found);
+	char destination[ENDPOINT_TEXT_CAP];
 	kv_text(kv, "id", found->record->id.text);
 	put_path(kv, "from", found->envelope->from);
+	put_recipients(kv, found);
 	kv_u64(kv, "rcpts", count_to_do(found));
 	kv_u64(kv, "size", found->record->body_len);
 	kv_i64(kv, "age_s", walk->now > accepted ? walk->now - accepted : 0);
 	kv_text(kv, "state", state_of(found));
 	kv_u64(kv, "attempts", item ? item->attempts : 0);
 	kv_i64(kv, "next_s", item && item->next_time > walk->now ? item->next_time - walk->now : 0);
-	kv_text(kv, "destination", "");
+	kv_text(kv, "destination", destination_of(found, destination));
 	kv_addr(kv, "client", &found->envelope->client.addr);
 	kv_span(kv, "error", item ? item->last_text : SPAN_NONE);
 }
@@ -150,9 +183,19 @@ static int visit_cat(struct walk *walk, const struct spool_found *found)
 
 /* ---- the walk */
 
+static int compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, SPOOL_ID_LEN);
+}
+
+static bool is_wanted(const struct walk *walk, const struct spool_id *id)
+{
+	return !walk->wanted || bsearch(id, walk->wanted, walk->wanted_count, sizeof *id, compare_ids);
+}
+
 static int take(struct walk *walk, const struct spool_found *found)
 {
-	if (walk->wanted && !spool_id_eq(walk->wanted, &found->record->id))
+	if (!is_wanted(walk, &found->record->id) || !takes(walk, found))
 		return 0;
 	return walk->visit(walk, found);
 }
@@ -239,7 +282,7 @@ static int on_waiting(void *ctx, const struct spool_id *id)
 	struct arena arena = { NULL, 0 };
 	struct spool_queue_item item;
 	int fd;
-	if (at->walk->wanted && !spool_id_eq(at->walk->wanted, id))
+	if (!is_wanted(at->walk, id))
 		return 0;
 	int err = spool_queue_load(&at->walk->dirs, at->place, id, 0, &arena, &item, &fd);
 	if (err == 0) {
@@ -261,7 +304,7 @@ static int walk_place(struct walk *walk, enum spool_place place)
 	return spool_queue_each(&walk->dirs, place, on_waiting, &at);
 }
 
-static int walk_all(struct walk *walk, const char *spool)
+int cli_queue_files_walk(struct walk *walk, const char *spool)
 {
 	walk->dirs = SPOOL_DIRS_CLOSED;
 	walk->now = time(NULL);
@@ -281,15 +324,16 @@ static int walk_all(struct walk *walk, const char *spool)
 
 static int find_one(const char *spool, const struct spool_id *id, visit_fn visit, const struct control_answer *answer, struct reason *why)
 {
-	struct walk walk = { .answer = answer, .visit = visit, .wanted = id, .why = why };
-	int err = walk_all(&walk, spool);
+	struct walk walk = { .answer = answer, .visit = visit, .wanted = id, .wanted_count = 1, .why = why };
+	int err = cli_queue_files_walk(&walk, spool);
 	return err == FOUND ? 0 : err ? err : reason_set(why, ERR_NOTFOUND, "no message %s is waiting", id->text);
 }
 
-int cli_queue_files_list(const char *spool, const struct control_answer *answer, size_t *damaged_out, struct reason *why)
+int cli_queue_files_list(const char *spool, const struct queue_filter *filter, const struct control_answer *answer, size_t *damaged_out,
+			 struct reason *why)
 {
-	struct walk walk = { .answer = answer, .visit = visit_list, .why = why };
-	int err = walk_all(&walk, spool);
+	struct walk walk = { .answer = answer, .visit = visit_list, .filter = filter, .why = why };
+	int err = cli_queue_files_walk(&walk, spool);
 	*damaged_out = walk.damaged;
 	return err;
 }

@@ -54,7 +54,26 @@ static void put_message(const struct cli_queue_printer *printer, const json_t *r
 	}
 }
 
-/* As sendmail's mailq and the old smtpd-mailq would: scripts look for these columns. */
+/* "<a@x> <b@y>": one a line, in the column of the sender. */
+static void put_mailq_recipients(const json_t *record)
+{
+	struct span list = span_of(cli_record_text(record, "to"));
+	long long left = cli_record_number(record, "rcpts");
+	while (list.len > 0) {
+		size_t end = 0;
+		while (end < list.len && !(list.ptr[end] == '>' && (end + 1 == list.len || list.ptr[end + 1] == ' ')))
+			end++;
+		(void)printf("%41s", "");
+		cli_text_put(stdout, span_sub(list, 0, end + 1));
+		(void)putchar('\n');
+		list = span_sub(list, end + 2, list.len);
+		left--;
+	}
+	if (left > 0)
+		(void)printf("%41s(%lld more)\n", "", left);
+}
+
+/* As sendmail's mailq has it: scripts look for these columns. */
 static void put_mailq(const struct cli_queue_printer *printer, const json_t *record)
 {
 	char when[32] = "?";
@@ -73,9 +92,7 @@ static void put_mailq(const struct cli_queue_printer *printer, const json_t *rec
 		put_text(record, "error");
 		(void)fputs(")\n", stdout);
 	}
-	(void)printf("%41s", "");
-	put_rcpts(record);
-	(void)putchar('\n');
+	put_mailq_recipients(record);
 }
 
 void cli_queue_list_line(void *ctx, struct span line)

@@ -28,7 +28,8 @@ static int load_journal(const struct spool_dirs *dirs, struct attempt *a)
 	struct fwd_message *m = a->message;
 	struct spool_reader reader;
 	struct spool_entry entry;
-	spool_reader_init(&reader, m->segment->fd, m->offset, m->segment->committed, 0);
+	/* Just this record: how far the segment is committed may change while we read in a job. */
+	spool_reader_init(&reader, m->segment->fd, m->offset, m->offset + m->length, 0);
 	enum spool_read read = spool_reader_next(&reader, &entry);
 	int err = read == SPOOL_READ_RECORD ? 0 : read == SPOOL_READ_ERROR ? entry.err : ERR_CORRUPT;
 	if (!err && !spool_id_eq(&entry.record.id, &m->id))
@@ -76,15 +77,21 @@ int attempt_load(const struct spool_dirs *dirs, struct fwd_message *message, str
 	return err;
 }
 
+void attempt_close(struct attempt *a)
+{
+	if (a->body.fd >= 0)
+		spool_body_close(&a->body);
+	if (a->file_fd >= 0)
+		(void)close(a->file_fd);
+	a->body.fd = a->file_fd = -1;
+}
+
 void attempt_destroy(struct attempt **attempt)
 {
 	struct attempt *a = *attempt;
 	if (!a)
 		return;
-	if (a->body.fd >= 0)
-		spool_body_close(&a->body);
-	if (a->file_fd >= 0)
-		(void)close(a->file_fd);
+	attempt_close(a);
 	arena_free(&a->arena);
 	free(a);
 	*attempt = NULL;

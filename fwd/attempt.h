@@ -45,6 +45,8 @@ struct attempt {
  * ERR_IO, ERR_NOMEM.  ERR_EOF: no recipient is left to do (then *out is set all the same). */
 int attempt_load(const struct spool_dirs *dirs, struct fwd_message *message, struct attempt **out);
 void attempt_destroy(struct attempt **attempt);
+/* Its descriptors only: the body is not wanted. */
+void attempt_close(struct attempt *a);
 
 /* Settle one recipient, or all that are not settled yet.  code 0: the text is ours; else it is a reply with its code ("550 5.1.1
  * no such user"), whose enhanced status is kept if it fits the outcome.  The text is copied and cut; control characters become

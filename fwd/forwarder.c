@@ -12,6 +12,7 @@
 #include "feed.h"
 #include "fwd_control.h"
 #include "log.h"
+#include "queue_walk.h"
 #include "scheduler.h"
 #include "settle.h"
 #include "sweeper.h"
@@ -165,7 +166,7 @@ static void check_stopped(void *ctx)
 	struct running *r = ctx;
 	struct forwarder *f = &r->f;
 	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal) &&
-		      sweeper_is_quiet(r->sweeper);
+		      sweeper_is_quiet(r->sweeper) && queue_walk_is_quiet(f);
 	if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms)
 		loop_stop(f->loop);
 	else

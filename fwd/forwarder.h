@@ -49,6 +49,7 @@ struct forwarder {
 	struct control_server *control;
 	struct spool_id_source ids;
 	struct forwarder_stats stats;
+	unsigned walk_jobs; /* of queue_walk.h, under way */
 	int64_t started_time;
 	bool is_stopping;
 };

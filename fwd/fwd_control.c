@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include "attempt.h"
-#include "log.h"
+#include "queue_answer.h"
+#include "queue_summary.h"
 #include "scheduler.h"
-#include "settle.h"
 #include "smtp_dot.h"
 
-#define LIST_BUDGET 32u    /* messages a turn of the loop */
+#define SHOW_BUDGET 32u    /* recipients a turn of the loop */
 #define CAT_CHUNK 32768u   /* half a packet: text never grows when it is made native */
 #define WORDS_MAX 512u
 
@@ -56,49 +56,6 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 
 /* ---- about one message */
 
-static void put_path(struct kv *kv, const char *key, struct span path)
-{
-	kv_printf(kv, key, "<%.*s>", SPAN_FMT(path));
-}
-
-static const char *state_of(const struct fwd_message *m)
-{
-	return m->state == FWD_SETTLING ? "active" : fwd_state_name((enum fwd_state)m->state);
-}
-
-static uint64_t seconds_to_next(const struct forwarder *f, const struct fwd_message *m)
-{
-	int64_t now = loop_wall_time();
-	if (m->state == FWD_READY)
-		return destination_probe_s(f->scheduler, m->destination);
-	return m->state == FWD_WAITING && m->next_time > now ? (uint64_t)(m->next_time - now) : 0;
-}
-
-/* a NULL: it can't be read at the moment. */
-static void put_summary(struct kv *kv, const struct forwarder *f, const struct fwd_message *m, const struct attempt *a)
-{
-	struct span error = a ? a->last_text : SPAN_NONE;
-	if (error.len == 0 && m->destination)
-		error = span_of(destination_error(m->destination));
-	int64_t age = loop_wall_time() - m->accepted_time;
-	kv_text(kv, "id", m->id.text);
-	put_path(kv, "from", a ? a->envelope.from : SPAN_LIT("?"));
-	kv_u64(kv, "rcpts", m->recipients);
-	kv_u64(kv, "size", m->size_bytes);
-	kv_i64(kv, "age_s", age > 0 ? age : 0);
-	kv_text(kv, "state", state_of(m));
-	kv_u64(kv, "attempts", m->attempts);
-	kv_u64(kv, "next_s", seconds_to_next(f, m));
-	kv_text(kv, "destination", m->destination ? destination_key(m->destination) : "");
-	kv_addr(kv, "client", a ? &a->envelope.client.addr : &(struct addr){ .family = ADDR_NONE });
-	kv_span(kv, "error", error);
-}
-
-static bool is_held(const struct fwd_message *m)
-{
-	return m->state == FWD_HELD;
-}
-
 static struct attempt *load(struct forwarder *f, struct fwd_message *m, int *err_out)
 {
 	struct attempt *a = NULL;
@@ -113,10 +70,8 @@ struct answer {
 	struct forwarder *f;
 	struct control_client *client;
 	struct loop_task task;
-	/* list, show */
-	struct spool_id *ids;
-	size_t count, at;
-	/* show, cat */
+	struct spool_id id;
+	size_t at;
 	struct attempt *attempt;
 	uint64_t sent;
 	struct smtp_undot undot;
@@ -128,7 +83,6 @@ static void answer_free(struct answer *answer)
 	loop_task_cancel(&answer->task);
 	attempt_destroy(&answer->attempt);
 	buf_free(&answer->native);
-	free(answer->ids);
 	free(answer);
 }
 
@@ -168,41 +122,6 @@ static struct answer *answer_create(struct forwarder *f, struct control_client *
 	return answer;
 }
 
-static void list_turn(void *ctx)
-{
-	struct answer *answer = ctx;
-	struct forwarder *f = answer->f;
-	for (unsigned budget = LIST_BUDGET; answer->at < answer->count; budget--) {
-		if (budget == 0) {
-			loop_task_post(f->loop, &answer->task);
-			return;
-		}
-		struct fwd_message *m = fwd_table_find(&f->messages, &answer->ids[answer->at]);
-		if (!m) {
-			answer->at++;
-			continue;
-		}
-		struct kv kv;
-		int err;
-		struct attempt *a = load(f, m, &err);
-		kv_init(&kv);
-		put_summary(&kv, f, m, a);
-		attempt_destroy(&a);
-		err = control_line(answer->client, &kv);
-		if (err == ERR_AGAIN)
-			return;
-		answer->at++;
-	}
-	finish(answer, 0, "");
-}
-
-static void answer_list(struct forwarder *f, struct control_client *client)
-{
-	struct answer *answer = answer_create(f, client, list_turn);
-	if (answer)
-		answer->ids = fwd_table_ids(&f->messages, &answer->count);
-}
-
 static void put_circumstances(struct kv *kv, const struct attempt *a)
 {
 	const struct spool_envelope *e = &a->envelope;
@@ -231,7 +150,7 @@ static void show_turn(void *ctx)
 {
 	struct answer *answer = ctx;
 	const struct attempt *a = answer->attempt;
-	for (unsigned budget = LIST_BUDGET; answer->at <= a->envelope.recipient_count; budget--) {
+	for (unsigned budget = SHOW_BUDGET; answer->at <= a->envelope.recipient_count; budget--) {
 		struct kv kv;
 		if (budget == 0) {
 			loop_task_post(answer->f->loop, &answer->task);
@@ -240,14 +159,14 @@ static void show_turn(void *ctx)
 		kv_init(&kv);
 		kv_text(&kv, "what", answer->at == 0 ? "message" : "recipient");
 		if (answer->at == 0) {
-			const struct fwd_message *m = fwd_table_find(&answer->f->messages, &answer->ids[0]);
+			const struct fwd_message *m = fwd_table_find(&answer->f->messages, &answer->id);
 			if (m)
-				put_summary(&kv, answer->f, m, a);
+				queue_summary_put(&kv, answer->f, m, a);
 			put_circumstances(&kv, a);
 		} else {
 			size_t i = answer->at - 1;
 			const struct spool_recipient_state *state = a->states ? &a->states[i] : NULL;
-			put_path(&kv, "rcpt", a->envelope.recipients[i].path);
+			queue_summary_put_path(&kv, "rcpt", a->envelope.recipients[i].path);
 			kv_text(&kv, "state", is_to_do(a, i) ? "waiting" : state ? spool_outcome_name(state->outcome) : "settled");
 			kv_span(&kv, "text", state ? state->text : SPAN_NONE);
 		}
@@ -296,134 +215,103 @@ static void answer_message(struct forwarder *f, struct control_client *client, s
 		return;
 	}
 	answer->attempt = a;
+	answer->id = m->id;
 	smtp_undot_init(&answer->undot);
-	answer->ids = malloc(sizeof *answer->ids);
-	if (answer->ids)
-		answer->ids[0] = m->id;
-	else
-		finish(answer, ERR_NOMEM, "no memory");
-}
-
-/* ---- changes */
-
-static int retry(struct forwarder *f, struct fwd_message *m)
-{
-	if (is_held(m))
-		return ERR_INVAL;
-	/* One that is being tried is being tried. */
-	if (m->state == FWD_WAITING || m->state == FWD_READY)
-		scheduler_retry(f->scheduler, m);
-	return 0;
-}
-
-static int retry_all(struct forwarder *f)
-{
-	size_t count;
-	struct spool_id *ids = fwd_table_ids(&f->messages, &count);
-	for (size_t i = 0; i < count; i++) {
-		struct fwd_message *m = fwd_table_find(&f->messages, &ids[i]);
-		if (m)
-			(void)retry(f, m);
-	}
-	free(ids);
-	return 0;
-}
-
-static int change(struct forwarder *f, struct span verb, struct fwd_message *m)
-{
-	if (span_eq(verb, SPAN_LIT("retry")))
-		return retry(f, m);
-	if (span_eq(verb, SPAN_LIT("delete")))
-		return settle_wish(f->settle, m, SETTLE_DELETE);
-	return settle_wish(f->settle, m, span_eq(verb, SPAN_LIT("hold")) ? SETTLE_HOLD : SETTLE_RELEASE);
-}
-
-static const char *complaint(int err)
-{
-	switch (err) {
-	case ERR_NOTFOUND: return "no such message";
-	case ERR_BUSY: return "it is being delivered at this moment: try again";
-	case ERR_INVAL: return "not possible in its state";
-	case ERR_SYNTAX: return "that is no message id";
-	default: return err_name(err);
-	}
-}
-
-static struct fwd_message *find(struct forwarder *f, struct span word, int *err_out)
-{
-	struct spool_id id;
-	struct fwd_message *m = NULL;
-	*err_out = spool_id_parse(word, &id);
-	if (!*err_out) {
-		m = fwd_table_find(&f->messages, &id);
-		*err_out = m ? 0 : ERR_NOTFOUND;
-	}
-	return m;
-}
-
-/* Every id is tried; the answer names the first that could not be changed. */
-static void answer_change(struct forwarder *f, struct control_client *client, struct span verb, const struct span *words,
-			  size_t count)
-{
-	struct reason why = { "" };
-	int failed = 0;
-	if (count == 1 && span_eq(verb, SPAN_LIT("retry")) && span_eq(words[0], SPAN_LIT("all"))) {
-		control_end(client, retry_all(f), "");
-		return;
-	}
-	for (size_t i = 0; i < count; i++) {
-		int err;
-		struct fwd_message *m = find(f, words[i], &err);
-		if (!err)
-			err = change(f, verb, m);
-		if (err && !failed)
-			failed = reason_set(&why, err, "%.*s: %s", SPAN_FMT(words[i]), complaint(err));
-	}
-	control_end(client, failed, why.text);
 }
 
 /* ---- questions */
 
-static void answer_queue(struct forwarder *f, struct control_client *client, const struct span *words, size_t count)
+/* "from=... older=...", as it stood behind the verb and "where". */
+static bool take_filter(struct span line, struct control_client *client, struct queue_filter *out)
 {
-	static const char *const changes[] = { "delete", "hold", "release", "retry" };
-	struct span verb = count > 0 ? words[0] : SPAN_NONE;
-	if (span_eq(verb, SPAN_LIT("list"))) {
-		answer_list(f, client);
-		return;
-	}
-	bool is_show = span_eq(verb, SPAN_LIT("show"));
-	if ((is_show || span_eq(verb, SPAN_LIT("cat"))) && count == 2) {
-		int err;
-		struct fwd_message *m = find(f, words[1], &err);
-		if (err)
-			control_end(client, err, complaint(err));
-		else
-			answer_message(f, client, m, is_show ? show_turn : cat_turn);
-		return;
-	}
-	for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
-		if (span_eq(verb, span_of(changes[i])) && count > 1) {
-			answer_change(f, client, verb, words + 1, count - 1);
-			return;
-		}
-	}
-	control_end(client, ERR_SYNTAX, "queue list, show ID, cat ID, delete ID..., hold ID..., release ID..., retry ID...|all");
+	struct reason why = { "" };
+	int err = queue_filter_parse(line, out, &why);
+	if (err)
+		control_end(client, err, why.text);
+	return !err;
 }
 
-void fwd_control_ask(void *ctx, struct control_client *client, struct span request)
+/* Messages to which it can't be done are not meant: nobody wants to release what is not held. */
+static void answer_change_some(struct forwarder *f, struct control_client *client, struct span verb, struct span line)
 {
-	struct span words[WORDS_MAX], rest = span_trim(request), word;
+	struct queue_filter filter;
+	struct buf whole = { .cap = 2 * CONTROL_REQUEST_CAP };
+	if (buf_printf(&whole, "verb=%.*s %.*s", SPAN_FMT(verb), SPAN_FMT(line)) != 0)
+		control_end(client, ERR_NOMEM, err_name(ERR_NOMEM));
+	else if (take_filter(buf_span(&whole), client, &filter))
+		queue_answer_change_some(f, client, verb, &filter);
+	buf_free(&whole);
+}
+
+static void answer_show(struct forwarder *f, struct control_client *client, struct span word, loop_fn turn)
+{
+	struct spool_id id;
+	struct fwd_message *m;
+	if (spool_id_parse(word, &id) != 0)
+		control_end(client, ERR_SYNTAX, "that is no message id");
+	else if ((m = fwd_table_find(&f->messages, &id)) == NULL)
+		control_end(client, ERR_NOTFOUND, "no such message");
+	else
+		answer_message(f, client, m, turn);
+}
+
+static size_t split(struct span rest, struct span *words, size_t max)
+{
+	struct span word;
 	size_t count = 0;
-	while (count < WORDS_MAX && span_cut(&rest, ' ', &word)) {
+	while (count < max && span_cut(&rest, ' ', &word)) {
 		word = span_trim(word);
 		if (word.len > 0)
 			words[count++] = word;
 	}
-	if (count == 1 && span_eq(words[0], SPAN_LIT("status")))
+	return count;
+}
+
+/* The first word of *rest, which is then behind it. */
+static struct span next_word(struct span *rest)
+{
+	struct span word = SPAN_NONE;
+	*rest = span_trim(*rest);
+	(void)span_cut(rest, ' ', &word);
+	*rest = span_trim(*rest);
+	return word;
+}
+
+static void answer_queue(struct forwarder *f, struct control_client *client, struct span rest)
+{
+	struct span words[WORDS_MAX], verb = next_word(&rest), behind = rest;
+	struct queue_filter filter;
+	bool is_change = queue_answer_is_change(verb), is_brief = span_eq(verb, SPAN_LIT("brief"));
+	bool has_filter = span_eq(next_word(&behind), SPAN_LIT("where"));
+	size_t count = split(rest, words, WORDS_MAX);
+	if (is_brief || span_eq(verb, SPAN_LIT("list"))) {
+		if (count > 0 && !has_filter)
+			control_end(client, ERR_SYNTAX, "queue list where FILTER...");
+		else if (take_filter(behind, client, &filter))
+			queue_answer_list(f, client, &filter, is_brief);
+	} else if (is_change && has_filter && behind.len > 0) {
+		answer_change_some(f, client, verb, behind);
+	} else if (is_change && count == 1 && span_eq(words[0], SPAN_LIT("all"))) {
+		answer_change_some(f, client, verb, SPAN_NONE);
+	} else if (is_change && count > 0 && !has_filter) {
+		queue_answer_change_ids(f, client, verb, words, count);
+	} else if (span_eq(verb, SPAN_LIT("show")) && count == 1) {
+		answer_show(f, client, words[0], show_turn);
+	} else if (span_eq(verb, SPAN_LIT("cat")) && count == 1) {
+		answer_show(f, client, words[0], cat_turn);
+	} else {
+		control_end(client, ERR_SYNTAX,
+			    "queue list|brief [where FILTER...], show ID, cat ID, delete|hold|release|retry ID...|all|where FILTER...");
+	}
+}
+
+void fwd_control_ask(void *ctx, struct control_client *client, struct span request)
+{
+	struct span verb = next_word(&request);
+	if (span_eq(verb, SPAN_LIT("status")) && request.len == 0)
 		answer_status(ctx, client);
-	else if (count > 0 && span_eq(words[0], SPAN_LIT("queue")))
-		answer_queue(ctx, client, words + 1, count - 1);
+	else if (span_eq(verb, SPAN_LIT("queue")))
+		answer_queue(ctx, client, request);
 	else
 		control_end(client, ERR_SYNTAX, "posternfwd answers: status, queue ...");
 }

@@ -1,5 +1,5 @@
 /* fwd_control.h - what posternfwd answers an administrator on fwdctl.sock (control.h): `status`, and `queue` with
- * list, show, cat, delete, hold, release or retry.
+ * list, brief, show, cat, delete, hold, release or retry (queue_answer.h).
  * docs: posternfwd(8).  Every list is sent in pieces as the asker reads, and never holds up deliveries.
  */
 #ifndef POSTERN_FWD_CONTROL_H

@@ -244,6 +244,17 @@ void journal_settle(struct journal *journal, struct segment *segment, uint64_t o
 	journal_note(journal, segment, offset, SPOOL_ACK_ALL, outcome);
 }
 
+void journal_pin(struct segment *segment)
+{
+	segment->pins++;
+}
+
+void journal_unpin(struct segment *segment)
+{
+	segment->pins--;
+	segment_recycle_if_done(segment);
+}
+
 /* ---- life */
 
 int journal_create(struct loop *loop, const struct spool_dirs *dirs, const struct journal_events *events, struct journal **out)

@@ -27,6 +27,7 @@ struct segment {
 	struct spool_reader reader; /* its offset: the next record to look at */
 	uint64_t committed;         /* read no further */
 	uint64_t unsettled;         /* records that somebody works on */
+	unsigned pins;              /* readers of its descriptor on other threads */
 	bool is_sealed;             /* committed is final */
 	bool is_void;               /* what lies behind committed was refused */
 	bool is_orphan;             /* its writer died: what was not announced may be torn, so bodies are checked */
@@ -69,6 +70,10 @@ void journal_note(struct journal *journal, struct segment *segment, uint64_t off
 		  enum spool_outcome outcome);
 void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome,
 		    const struct spool_id *large);
+
+/* While it is pinned its descriptor stays, whatever becomes of its records. */
+void journal_pin(struct segment *segment);
+void journal_unpin(struct segment *segment);
 
 /* No job runs and everything noted is durable. */
 bool journal_is_quiet(const struct journal *journal);

@@ -105,7 +105,7 @@ static void recycle_done(void *ctx)
 void segment_recycle_if_done(struct segment *segment)
 {
 	struct segment *s = segment;
-	if (!segment_is_open(s) || !s->is_sealed || s->unsettled > 0 || s->reader.offset < s->committed || s->is_flushing ||
+	if (!segment_is_open(s) || !s->is_sealed || s->unsettled > 0 || s->pins > 0 || s->reader.offset < s->committed || s->is_flushing ||
 	    s->is_recycling || s->large.len > 0 || spool_ack_has_pending(&s->acks))
 		return;
 	s->is_recycling = true;

@@ -157,10 +157,12 @@ static void item_written(struct settle *s, struct settle_item *item)
 	if (item->kind == SETTLE_ITEM_ATTEMPT) {
 		s->is_complaining = false;
 		attempt_written(s, item);
-	} else if (item->err) {
-		wish_failed(s, item);
 	} else {
-		wish_written(s, item);
+		if (item->err)
+			wish_failed(s, item);
+		else
+			wish_written(s, item);
+		item->done(item->done_ctx, item->err);
 	}
 	item_free(item);
 }
@@ -356,7 +358,7 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 
 /* ---- an administrator's wish */
 
-int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_wish wish)
+int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_wish wish, settle_done_fn done, void *ctx)
 {
 	static const struct {
 		enum settle_kind kind;
@@ -373,7 +375,8 @@ int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_
 	struct settle_item *item = calloc(1, sizeof *item);
 	if (!item)
 		return ERR_NOMEM;
-	*item = (struct settle_item){ .kind = wishes[wish].kind, .dirs = &f->in.dirs, .message = m, .now = loop_wall_time() };
+	*item = (struct settle_item){ .kind = wishes[wish].kind, .dirs = &f->in.dirs, .message = m, .now = loop_wall_time(),
+				      .done = done, .done_ctx = ctx };
 	item->was_held = m->state == FWD_HELD;
 	item->single = (struct spool_status){ .time = item->now, .attempt = m->attempts, .note = span_of(wishes[wish].note) };
 	if (wish == SETTLE_DELETE) {
@@ -393,9 +396,9 @@ int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_
 	if (m->segment && wish == SETTLE_DELETE) {
 		wish_written(settle, item);
 		item_free(item);
-	} else {
-		enqueue(settle, item);
+		return 1;
 	}
+	enqueue(settle, item);
 	return 0;
 }
 

@@ -24,6 +24,8 @@ struct settle_item {
 	struct spool_status *status; /* in the attempt's arena, or single */
 	size_t status_count;
 	struct spool_status single;
+	settle_done_fn done;         /* of a wish */
+	void *done_ctx;
 	int64_t now;
 	struct report_set reports;   /* none for a wish */
 	int err;

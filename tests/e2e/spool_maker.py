@@ -6,6 +6,8 @@
     with spool.live() as segment:          # a session worker: holds the lock, announces what is committed
         segment.append(mail)
         segment.announce()
+
+    spool.wait([mail], attempt=3, text="451 later")   # files in queue/
 """
 
 import fcntl
@@ -28,10 +30,19 @@ def new_id(worker, counter):
     return "".join(ID_ALPHABET[number >> shift & 31] for shift in range(65, -1, -5))
 
 
+def status_line(**fields):
+    """One line of the history of a waiting message; the last field may hold spaces."""
+    rest = " ".join(f"{key}={value}" for key, value in fields.items()).encode()
+    return b"crc=%08x %s\n" % (crc32c(rest), rest)
+
+
 def wire(text):
     """Dot-stuffed, with the final dot."""
     assert text == b"" or text.endswith(b"\r\n")
     return (b"\r\n" + text).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n"
+
+
+body_sums = {}  # of the last body: thousands of messages have the same, and a checksum takes Python a while
 
 
 class Mail:
@@ -56,8 +67,11 @@ class Mail:
 
     def record(self, offset, is_large=False):
         envelope, body = self.envelope, wire(self.text)
+        if body not in body_sums:
+            body_sums.clear()
+            body_sums[body] = crc32c(body)
         flags = BODY_IS_A_FILE if is_large else 0
-        parts = [MAGIC, 1, flags, 0, offset, self.id.encode(), len(envelope), crc32c(envelope), len(body), crc32c(body), 0]
+        parts = [MAGIC, 1, flags, 0, offset, self.id.encode(), len(envelope), crc32c(envelope), len(body), body_sums[body], 0]
         parts[3] = crc32c(HEADER.pack(*parts))
         return HEADER.pack(*parts) + envelope + (b"" if is_large else body)
 
@@ -134,6 +148,16 @@ class SpoolMaker:
         with self.live() as segment:
             for mail in mails:
                 segment.append(mail, is_large)
+
+    def wait(self, mails, place="queue", **fields):
+        """Messages that have been tried before. fields: of one status line."""
+        now = int(time.time())
+        line = status_line(**{"time": now, "next": now + 86400, **fields})
+        for mail in mails:
+            path = self.dir / place / mail.id
+            path.write_bytes(mail.record(0) + line)
+            os.chmod(path, 0o600)
+            os.chown(path, self.uid, self.gid)
 
     def names(self, place):
         return sorted(path.name for path in (self.dir / place).iterdir())

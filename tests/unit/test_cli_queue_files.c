@@ -85,7 +85,7 @@ static void list(struct scene *scene, unsigned expected)
 	struct reason why = { "" };
 	size_t damaged = 99;
 	scene_clear(scene);
-	assert_int_equal(cli_queue_files_list(scene->spool.path, &scene->answer, &damaged, &why), 0);
+	assert_int_equal(cli_queue_files_list(scene->spool.path, NULL, &scene->answer, &damaged, &why), 0);
 	assert_int_equal(damaged, 0);
 	assert_int_equal(scene->heard.lines, expected);
 }

@@ -1,0 +1,39 @@
+/* queue_walk.h - goes through the messages that wait and hands out those that a filter takes, oldest first.
+ * What the filter needs of envelopes is read in loop jobs, a few hundred messages at a time, while the ones before are handed out:
+ * so a queue of any length neither stops the loop nor needs memory for more than its ids (15 bytes each, while the walk lasts).
+ * Messages that come or go meanwhile may be missed.
+ * Calls back: on the loop, never before the starting function has returned.  A job can't be taken back: see queue_walk_is_quiet.
+ */
+#ifndef POSTERN_QUEUE_WALK_H
+#define POSTERN_QUEUE_WALK_H
+
+#include <stdbool.h>
+
+#include "attempt.h"
+#include "forwarder.h"
+#include "queue_filter.h"
+
+struct queue_walk;
+
+struct queue_walk_events {
+	/* a: what was read, only for the call; NULL when nothing was asked to be read, or it can't be.  False: no room, offer it again
+	 * after queue_walk_go_on. */
+	bool (*message)(void *ctx, struct fwd_message *m, const struct attempt *a);
+	/* Once, unless cancelled; the walk is gone then.  ERR_NOMEM. */
+	void (*end)(void *ctx, int err);
+	void *ctx;
+};
+
+/* reads_all: read every message that is handed out, also where the filter needs nothing. */
+int queue_walk_start(struct forwarder *f, const struct queue_filter *filter, bool reads_all, const struct queue_walk_events *events,
+                     struct queue_walk **out);
+void queue_walk_go_on(struct queue_walk *walk);
+void queue_walk_cancel(struct queue_walk **walk);
+
+/* As listings show it. */
+const char *queue_walk_state(const struct fwd_message *m);
+
+/* No job of a walk runs, not even of a cancelled one. */
+bool queue_walk_is_quiet(const struct forwarder *f);
+
+#endif
