@@ -1,9 +1,11 @@
 #include "cli_check.h"
 
+#include <errno.h>
 #include <net/if.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli_rules.h"
 #include "priv.h"
@@ -16,6 +18,12 @@ static void warn_user(const char *option, const char *user, const char *group)
 		cli_complain("warning: %s: %s", option, why.text);
 }
 
+static void warn_program(const char *option, const struct forward_spec *way)
+{
+	if (way->kind == FORWARD_SENDMAIL && access(way->path, X_OK) != 0)
+		cli_complain("warning: %s = sendmail:%s: %s", option, way->path, strerror(errno));
+}
+
 static void warn_about_host(const struct conf *conf)
 {
 	warn_user("session-user", conf->session_user, conf->session_group);
@@ -24,7 +32,10 @@ static void warn_about_host(const struct conf *conf)
 		const char *iface = conf->listen[i].iface;
 		if (strcmp(iface, "*") != 0 && if_nametoindex(iface) == 0)
 			cli_complain("warning: listen \"%s\": this host has no such interface", iface);
+		warn_program("forward", &conf->listen[i].forward);
 	}
+	if (conf->bounce != BOUNCE_NONE)
+		warn_program("bounce-via", &conf->bounce_via);
 }
 
 static enum cli_exit check_rules(char *path)

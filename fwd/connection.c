@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,9 +101,18 @@ static void give_back(struct connection *c)
 static void program_done(void *ctx, struct attempt *a)
 {
 	struct connection *c = ctx;
-	struct scheduler *s = c->destination->scheduler;
+	struct destination *d = c->destination;
+	struct scheduler *s = d->scheduler;
+	char why[sizeof d->error] = "";
 	c->attempt = NULL;
 	s->active--;
+	if (a->is_our_fault) {
+		struct span text = a->todo[a->todo_count - 1].text;
+		(void)snprintf(why, sizeof why, "%.*s", SPAN_FMT(text));
+		destination_hold(d, why);
+	} else {
+		destination_works(d);
+	}
 	connection_close(&c);
 	settle_attempt(s->f->settle, &a);
 }

@@ -118,7 +118,7 @@ static bool may_open(const struct destination *d)
 {
 	const struct scheduler *s = d->scheduler;
 	const struct conf *conf = &s->f->in.conf;
-	if (d->route.spec.kind == FORWARD_SENDMAIL)
+	if (d->route.spec.kind == FORWARD_SENDMAIL && d->failures == 0)
 		return s->child_count < conf->sendmail_children;
 	unsigned limit = d->window < conf->destination_connections ? d->window : (unsigned)conf->destination_connections;
 	/* Down: one probe at a time, when its time has come. */
@@ -178,6 +178,7 @@ void destination_works(struct destination *d)
 		log_event(LOG_LEVEL_INFO, "destination-up", "%s answers again", d->key);
 		loop_timer_stop(d->retry_timer);
 		d->failures = 0;
+		d->is_held = false;
 		d->window = 1;
 	}
 	destination_kick(d);
@@ -217,25 +218,44 @@ static void probe(void *ctx)
 	destination_kick(d);
 }
 
-void destination_failed(struct destination *d, const char *why)
+/* Down until the next probe, the pause of which it returns.  0: down already; connections that were opened together fail together,
+ * and that is one failure. */
+static uint64_t go_down(struct destination *d, const char *why)
 {
 	struct scheduler *s = d->scheduler;
-	const struct conf *conf = &s->f->in.conf;
-	/* Connections that were opened together fail together: that is one failure. */
 	if (d->failures > 0 && loop_now_ms(s->f->loop) < d->retry_at_ms)
-		return;
+		return 0;
 	d->failures++;
 	d->window = 1;
 	(void)snprintf(d->error, sizeof d->error, "%s", why);
-	uint64_t wait_ms = backoff_delay(d->failures, PROBE_MIN_MS, conf->retry_max_s * 1000, backoff_random());
+	uint64_t wait_ms = backoff_delay(d->failures, PROBE_MIN_MS, s->f->in.conf.retry_max_s * 1000, backoff_random());
 	d->retry_at_ms = loop_now_ms(s->f->loop) + wait_ms;
+	/* Without a timer the next message kicks it. */
+	if (d->retry_timer || loop_timer_create(s->f->loop, probe, d, &d->retry_timer) == 0)
+		loop_timer_start(d->retry_timer, wait_ms);
+	return wait_ms;
+}
+
+void destination_failed(struct destination *d, const char *why)
+{
+	uint64_t wait_ms = go_down(d, why);
+	if (!wait_ms)
+		return;
 	log_event(d->failures == 1 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "destination-down",
 		  "%s: %s; %zu wait in line, next try in %u s", d->key, why, d->ready, (unsigned)(wait_ms / 1000));
-	if (!d->retry_timer && loop_timer_create(s->f->loop, probe, d, &d->retry_timer) != 0)
-		return; /* the next message kicks it */
-	loop_timer_start(d->retry_timer, wait_ms);
 	d->defers_first = true;
-	loop_task_post(s->f->loop, &d->defer_task);
+	loop_task_post(d->scheduler->f->loop, &d->defer_task);
+}
+
+/* The one that was tried has gone to the end of the line; the others stay in it, untried, until it works. */
+void destination_hold(struct destination *d, const char *why)
+{
+	uint64_t wait_ms = go_down(d, why);
+	if (!wait_ms)
+		return;
+	d->is_held = true;
+	log_event(LOG_LEVEL_ERR, "queue-held", "%s; its mail is held and nobody gets a report: mend it and reload; %zu wait in line, next try in %u s",
+		  why, d->ready, (unsigned)(wait_ms / 1000));
 }
 
 const char *destination_key(const struct destination *d)
@@ -246,6 +266,11 @@ const char *destination_key(const struct destination *d)
 const char *destination_error(const struct destination *d)
 {
 	return d->failures > 0 ? d->error : "";
+}
+
+bool destination_is_held(const struct destination *d)
+{
+	return d->is_held;
 }
 
 uint64_t destination_probe_s(const struct scheduler *s, const struct destination *d)

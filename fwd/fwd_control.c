@@ -18,6 +18,23 @@
 
 /* ---- status */
 
+struct held_answer {
+	const struct scheduler *scheduler;
+	struct control_client *client;
+};
+
+static void put_held(void *ctx, const struct destination *d)
+{
+	const struct held_answer *answer = ctx;
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "what", "problem");
+	kv_text(&kv, "destination", destination_key(d));
+	kv_text(&kv, "error", destination_error(d));
+	kv_u64(&kv, "next_s", destination_probe_s(answer->scheduler, d));
+	(void)control_line(answer->client, &kv);
+}
+
 static void answer_status(struct forwarder *f, struct control_client *client)
 {
 	struct scheduler_figures now;
@@ -51,6 +68,7 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	kv_u64(&kv, "destinations_down", now.destinations_down);
 	kv_u64(&kv, "segments", journal_segment_count(f->journal));
 	int err = control_line(client, &kv);
+	scheduler_each_held(f->scheduler, put_held, &(struct held_answer){ f->scheduler, client });
 	control_end(client, err, err ? err_name(err) : "");
 }
 

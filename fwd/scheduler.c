@@ -193,6 +193,21 @@ bool scheduler_child_exited(struct scheduler *s, pid_t pid, int status)
 	return false;
 }
 
+static bool waits_for_operator(const struct fwd_message *m)
+{
+	return m->state == FWD_WAITING && m->destination && m->destination->is_held;
+}
+
+void scheduler_each_held(const struct scheduler *s, void (*fn)(void *ctx, const struct destination *d), void *ctx)
+{
+	for (size_t i = 0; i < s->room; i++) {
+		for (const struct destination *d = s->slots[i]; d; d = d->hash_next) {
+			if (d->is_held)
+				fn(ctx, d);
+		}
+	}
+}
+
 /* All that are in line go through the heap, which finds their routes anew a few a turn; those that wait do so when they are due. */
 void scheduler_reload(struct scheduler *s)
 {
@@ -200,8 +215,10 @@ void scheduler_reload(struct scheduler *s)
 	(void)local_addrs_read(&s->local);
 	for (size_t i = 0; i < messages->room; i++) {
 		for (struct fwd_message *m = messages->slots[i]; m; m = m->hash_next) {
-			if (m->state != FWD_READY)
+			if (m->state != FWD_READY && !waits_for_operator(m))
 				continue;
+			if (m->destination->is_held)
+				m->destination->retry_at_ms = 0;
 			scheduler_take(s, m);
 			m->next_time = loop_wall_time();
 			if (due_heap_add(&s->due, m) == 0)

@@ -27,6 +27,7 @@ struct destination {
 	unsigned window;                 /* connections it may have now */
 	unsigned failures;               /* in a row; 0: it is up, or nobody knows */
 	uint64_t retry_at_ms;            /* no connection before */
+	bool is_held;                    /* down, and it is for an operator to mend (a mail program): its messages stay in line */
 	char error[200];
 	struct loop_timer *retry_timer;  /* made with the first failure */
 	struct loop_task kick_task, defer_task;
@@ -71,6 +72,7 @@ void destination_take(struct destination *d, struct fwd_message *m);
 void destination_kick(struct destination *d);   /* on the next turn: start what can be started, free it when nobody needs it */
 void destination_works(struct destination *d);
 void destination_failed(struct destination *d, const char *why);
+void destination_hold(struct destination *d, const char *why);
 void destination_free(struct destination *d);
 
 /* connection.c */

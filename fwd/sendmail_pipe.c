@@ -17,6 +17,7 @@
 #define WIRE_CHUNK 65536u
 #define LONE_DOT_SCAN (256u << 10) /* longer bodies are not searched */
 #define OUTPUT_CAP 1024u /* of what the program says */
+#define HEAR_CHUNK 512u
 
 struct sendmail_pipe {
 	struct loop *loop;
@@ -41,25 +42,29 @@ struct sendmail_pipe {
 	bool is_timed_out;
 };
 
-enum spool_outcome sendmail_outcome(int wait_status, bool *is_alarm_out)
+enum spool_outcome sendmail_outcome(int wait_status, bool *is_broken_out)
 {
-	*is_alarm_out = false;
+	*is_broken_out = false;
 	if (!WIFEXITED(wait_status))
 		return SPOOL_OUTCOME_DEFERRED;
 	switch (WEXITSTATUS(wait_status)) {
 	case EX_OK: return SPOOL_OUTCOME_DELIVERED;
-	case EX_TEMPFAIL: return SPOOL_OUTCOME_DEFERRED;
-	/* Not the message's fault.  126 and 127 are the shell's words for a program that does not run. */
+	/* What smtpfwdd tried again; and what need not be the message's fault: msmtp says 69 where a server said 450, and 68 where the
+	 * DNS did not answer.  But it may be, so it holds up no other. */
+	case EX_NOHOST:
+	case EX_UNAVAILABLE:
+	case EX_OSERR:
+	case EX_IOERR:
+	case EX_TEMPFAIL:
 	case EX_USAGE:
 	case EX_SOFTWARE:
-	case EX_OSERR:
+	case EX_CANTCREAT: return SPOOL_OUTCOME_DEFERRED;
+	/* At 78, and when it could not run the program, smtpfwdd itself gave up.  126 and 127 are how a shell says the latter. */
 	case EX_OSFILE:
-	case EX_CANTCREAT:
-	case EX_IOERR:
 	case EX_NOPERM:
 	case EX_CONFIG:
 	case 126:
-	case 127: *is_alarm_out = true; return SPOOL_OUTCOME_DEFERRED;
+	case 127: *is_broken_out = true; return SPOOL_OUTCOME_DEFERRED;
 	default: return SPOOL_OUTCOME_FAILED;
 	}
 }
@@ -84,8 +89,12 @@ static void close_call(struct sendmail_pipe *p)
 	loop_timer_stop(p->timer);
 }
 
-static void settle_call(struct sendmail_pipe *p, enum spool_outcome outcome, struct span text)
+/* is_broken: nor would the calls for the other recipients do any better. */
+static void settle_call(struct sendmail_pipe *p, enum spool_outcome outcome, bool is_broken, struct span text)
 {
+	if (is_broken)
+		p->past = p->attempt->todo_count;
+	p->attempt->is_our_fault = is_broken;
 	for (size_t i = p->first; i < p->past; i++)
 		attempt_settle(p->attempt, i, outcome, 0, text);
 	p->first = p->past;
@@ -137,7 +146,7 @@ static void feed(void *ctx, unsigned events)
 static void hear(void *ctx, unsigned events)
 {
 	struct sendmail_pipe *p = ctx;
-	char bytes[512];
+	char bytes[HEAR_CHUNK];
 	(void)events;
 	ssize_t n = read(p->out_fd, bytes, sizeof bytes);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -287,10 +296,14 @@ static void begin_call(void *ctx)
 	if (err) {
 		char text[320];
 		int len = snprintf(text, sizeof text, "can't start %s: %s", p->program,
-				   err == ERR_NOTFOUND ? "no such program" : err_name(err));
+				   err == ERR_NOTFOUND ? "no such program" :
+				   err == ERR_PERM     ? "it is not to be executed by this user" :
+							 err_name(err));
 		close_call(p);
 		p->pid = 0;
-		settle_call(p, SPOOL_OUTCOME_DEFERRED, (struct span){ text, len < 0 ? 0 : (size_t)len });
+		/* Out of processes or memory for a moment is no reason to hold the queue. */
+		bool is_broken = err != ERR_NOMEM && err != ERR_AGAIN;
+		settle_call(p, SPOOL_OUTCOME_DEFERRED, is_broken, (struct span){ text, len < 0 ? 0 : (size_t)len });
 		return;
 	}
 	loop_timer_start(p->timer, p->timeout_ms);
@@ -300,11 +313,12 @@ void sendmail_pipe_exited(struct sendmail_pipe *pipe, int status)
 {
 	struct sendmail_pipe *p = pipe;
 	char text[SPOOL_STATUS_TEXT_CAP];
-	bool is_alarm;
-	enum spool_outcome outcome = sendmail_outcome(status, &is_alarm);
+	bool is_broken;
+	enum spool_outcome outcome = sendmail_outcome(status, &is_broken);
 	const char *what = WIFEXITED(status) ? "exit status" : "signal";
 	int number = WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status);
-	if (p->out_io)
+	/* The news of its end may be quicker than its last words. */
+	for (unsigned budget = OUTPUT_CAP / HEAR_CHUNK + 1; p->out_io && budget > 0; budget--)
 		hear(p, LOOP_READ);
 	/* It says that all is well, and has not read all. */
 	if (outcome == SPOOL_OUTCOME_DELIVERED && !p->is_fed)
@@ -312,12 +326,12 @@ void sendmail_pipe_exited(struct sendmail_pipe *pipe, int status)
 	struct span said = span_trim(buf_span(&p->output));
 	int len = snprintf(text, sizeof text, "%s: %s %d%s%s%.*s", p->program, what, number,
 			   p->is_timed_out ? " (killed: no progress)"
-			   : is_alarm      ? " (an operator has to look)"
+			   : is_broken     ? " (an operator has to look)"
 					   : "",
 			   said.len ? ": " : "", (int)(said.len < 300 ? said.len : 300), said.ptr ? said.ptr : "");
 	p->pid = 0;
 	close_call(p);
-	settle_call(p, outcome, (struct span){ text, len < 0 ? 0 : (size_t)len });
+	settle_call(p, outcome, is_broken, (struct span){ text, len < 0 ? 0 : (size_t)len });
 }
 
 pid_t sendmail_pipe_pid(const struct sendmail_pipe *pipe)

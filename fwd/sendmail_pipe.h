@@ -1,7 +1,8 @@
 /* sendmail_pipe.h - delivery by a program: `PROG -f SENDER RECIPIENT...`, the message as native lines on its standard input.
  * At most 100 recipients a call; a message with more takes several calls in a row.
- * Exit status (sysexits.h): 0 delivered; 75 and signals: try again; 64, 70, 71, 72, 77, 78: something is wrong here, try again and
- * shout; else the recipients failed.  A 0 that came before the program had read everything does not count.
+ * Exit status (sysexits.h): 0 delivered; the transient ones, and signals: try again; those that say that the program can't work here at
+ * all, and a program that can't be started: attempt.is_our_fault; else the recipients failed.  A 0 that came before the program had
+ * read everything does not count.
  * Owns: the child and the pipes.  Borrows: the attempt.
  */
 #ifndef POSTERN_SENDMAIL_PIPE_H
@@ -37,7 +38,7 @@ pid_t sendmail_pipe_pid(const struct sendmail_pipe *pipe); /* 0: none */
 /* SIGCHLD: the child of that pid ended with this status (as from waitpid). */
 void sendmail_pipe_exited(struct sendmail_pipe *pipe, int status);
 
-/* Pure: what an exit status means.  is_alarm_out: an operator has to look. */
-enum spool_outcome sendmail_outcome(int wait_status, bool *is_alarm_out);
+/* Pure: what an exit status means.  is_broken_out: for every message, until an operator has mended it. */
+enum spool_outcome sendmail_outcome(int wait_status, bool *is_broken_out);
 
 #endif

@@ -308,13 +308,15 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 	int64_t now = loop_wall_time(), age = now - m->accepted_time;
 	*attempt = NULL;
 	attempt_settle_rest(a, SPOOL_OUTCOME_DEFERRED, 0, SPAN_LIT("not answered"));
-	if (age >= (int64_t)conf->queue_lifetime_s)
+	if (age >= (int64_t)conf->queue_lifetime_s && !a->is_our_fault)
 		give_up(a, conf->queue_lifetime_s);
 	bool keep = attempt_count(a, SPOOL_OUTCOME_DEFERRED) > 0;
 	if (m->attempts < UINT16_MAX)
 		m->attempts++;
+	/* Its destination keeps a pace of its own: back in line soon, it is there when that works again. */
+	unsigned failures = a->is_our_fault ? 1 : m->attempts;
 	if (keep)
-		m->next_time = now + (int64_t)backoff_delay(m->attempts, conf->retry_min_s, conf->retry_max_s, backoff_random());
+		m->next_time = now + (int64_t)backoff_delay(failures, conf->retry_min_s, conf->retry_max_s, backoff_random());
 	for (size_t i = 0; i < a->todo_count; i++)
 		log_recipient(f, a, &a->todo[i], m->next_time);
 	count_outcomes(f, a);

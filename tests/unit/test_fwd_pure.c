@@ -172,17 +172,32 @@ static void exit_codes(void **state)
 	static const struct {
 		int code;
 		enum spool_outcome outcome;
-		bool is_alarm;
-	} cases[] = { { 0, SPOOL_OUTCOME_DELIVERED, false },           { EX_TEMPFAIL, SPOOL_OUTCOME_DEFERRED, false },
-		      { EX_CONFIG, SPOOL_OUTCOME_DEFERRED, true },     { EX_NOUSER, SPOOL_OUTCOME_FAILED, false },
-		      { EX_NOHOST, SPOOL_OUTCOME_FAILED, false },      { EX_OSERR, SPOOL_OUTCOME_DEFERRED, true },
-		      { EX_UNAVAILABLE, SPOOL_OUTCOME_FAILED, false }, { 127, SPOOL_OUTCOME_DEFERRED, true } };
-	bool is_alarm;
+		bool is_broken;
+	} cases[] = { { 0, SPOOL_OUTCOME_DELIVERED, false },
+		      { 1, SPOOL_OUTCOME_FAILED, false },
+		      { EX_USAGE, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_DATAERR, SPOOL_OUTCOME_FAILED, false },
+		      { EX_NOINPUT, SPOOL_OUTCOME_FAILED, false },
+		      { EX_NOUSER, SPOOL_OUTCOME_FAILED, false },
+		      { EX_NOHOST, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_UNAVAILABLE, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_SOFTWARE, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_OSERR, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_OSFILE, SPOOL_OUTCOME_DEFERRED, true },
+		      { EX_CANTCREAT, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_IOERR, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_TEMPFAIL, SPOOL_OUTCOME_DEFERRED, false },
+		      { EX_PROTOCOL, SPOOL_OUTCOME_FAILED, false },
+		      { EX_NOPERM, SPOOL_OUTCOME_DEFERRED, true },
+		      { EX_CONFIG, SPOOL_OUTCOME_DEFERRED, true },
+		      { 126, SPOOL_OUTCOME_DEFERRED, true },
+		      { 127, SPOOL_OUTCOME_DEFERRED, true } };
+	bool is_broken;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		assert_int_equal(sendmail_outcome(cases[i].code << 8, &is_alarm), cases[i].outcome);
-		assert_int_equal(is_alarm, cases[i].is_alarm);
+		assert_int_equal(sendmail_outcome(cases[i].code << 8, &is_broken), cases[i].outcome);
+		assert_int_equal(is_broken, cases[i].is_broken);
 	}
-	assert_int_equal(sendmail_outcome(9, &is_alarm), SPOOL_OUTCOME_DEFERRED); /* a signal */
+	assert_int_equal(sendmail_outcome(9, &is_broken), SPOOL_OUTCOME_DEFERRED); /* a signal */
 }
 
 /* Every line ends in CRLF and is short; no line but the last is a dot; the parts are all there. */
