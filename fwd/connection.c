@@ -254,6 +254,13 @@ static void client_ready(void *ctx)
 		c->was_ready = true;
 		c->destination->dialing--;
 		destination_works(c->destination);
+		if (smtp_client_hides_clients(c->client) && !c->destination->is_hiding_logged) {
+			c->destination->is_hiding_logged = true;
+			log_event(LOG_LEVEL_WARN, "identity",
+				  "%s: the server does not offer this host XFORWARD or XCLIENT, whichever is configured: it takes all mail "
+				  "for ours",
+				  c->destination->key);
+		}
 	}
 	connection_give(c);
 }
@@ -314,7 +321,7 @@ static void dialed(void *ctx, struct dial_result *result)
 		.hostname = conf->hostname,
 		.remote = result->remote,
 		.is_lmtp = d->route.spec.kind == FORWARD_LMTP || d->route.spec.kind == FORWARD_LMTP_UNIX,
-		.has_xforward = d->route.identity == IDENTITY_XFORWARD,
+		.identity = result->has_fallen_back ? d->route.spoof_fallback : d->route.identity,
 		.reply_timeout_ms = conf->reply_timeout_s * 1000,
 		.idle_ms = conf->keep_idle_s * 1000,
 	};

@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "log.h"
+
 #define ADDRESSES_MAX 16
 
 /* One resolution: outlives a cancelled dial, since a job can't be taken back. */
@@ -31,6 +33,7 @@ struct dial {
 	struct lookup *lookup;
 	struct endpoint addresses[ADDRESSES_MAX];
 	size_t count, next;
+	bool is_own;     /* the present address: without pretence, since it did not work with it */
 	struct broker_request *request;
 	int fd;
 	struct loop_io *io;
@@ -77,16 +80,44 @@ static void forget_socket(struct dial *d)
 	d->fd = -1;
 }
 
+/* A client of the other family can't be spoken for; one on this very host needs no pretence. */
+static bool is_spoofed(const struct dial *d, const struct endpoint *to)
+{
+	return !d->is_own && d->route.spoofed.family == to->addr.family && !local_addrs_has(d->options.local, &d->route.spoofed);
+}
+
+static bool has_fallback(const struct dial *d)
+{
+	return d->route.spoofed.family != ADDR_NONE && d->route.spoof_fallback != IDENTITY_SPOOF;
+}
+
 static void address_failed(struct dial *d, int err, const char *what)
 {
 	forget_socket(d);
 	d->result.err = reason_set(&d->result.why, err, "%s: %s", d->result.remote, what);
+	d->is_own = false;
+	loop_task_post(d->options.loop, &d->task);
+}
+
+/* The server may be well, and only the pretence has failed. */
+static void pretence_failed(struct dial *d, int err, const char *what)
+{
+	if (!has_fallback(d)) {
+		address_failed(d, err, what);
+		return;
+	}
+	log_event(LOG_LEVEL_WARN, "spoof-fallback", "%s: %s; tried again from our own address", d->result.remote, what);
+	forget_socket(d);
+	d->is_own = true;
+	d->next--;
 	loop_task_post(d->options.loop, &d->task);
 }
 
 static void connected(struct dial *d)
 {
 	const int on = 1;
+	bool is_unix = d->route.spec.kind == FORWARD_LMTP_UNIX;
+	d->result.has_fallen_back = !is_unix && has_fallback(d) && !is_spoofed(d, &d->addresses[d->next - 1]);
 	/* Fails on a unix socket, which has no such delay. */
 	(void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	finish(d, 0);
@@ -108,13 +139,12 @@ static void socket_ready(void *ctx, unsigned events)
 
 static void time_is_up(void *ctx)
 {
-	address_failed(ctx, ERR_TIMEOUT, "no answer to our attempt to connect");
-}
-
-/* A client of the other family can't be spoken for; one on this very host needs no pretence. */
-static bool is_spoofed(const struct dial *d, const struct endpoint *to)
-{
-	return d->route.spoofed.family == to->addr.family && !local_addrs_has(d->options.local, &d->route.spoofed);
+	struct dial *d = ctx;
+	bool is_unix = d->route.spec.kind == FORWARD_LMTP_UNIX;
+	if (!is_unix && is_spoofed(d, &d->addresses[d->next - 1]))
+		pretence_failed(d, ERR_TIMEOUT, "no answer to our attempt to connect from the client's address");
+	else
+		address_failed(d, ERR_TIMEOUT, "no answer to our attempt to connect");
 }
 
 static void connect_to(struct dial *d, const struct sockaddr *sa, socklen_t len)
@@ -142,11 +172,12 @@ static void socket_given(void *ctx, int err, int fd)
 	struct sockaddr_storage sa;
 	socklen_t len;
 	d->request = NULL;
+	if (err == ERR_UNSUPPORTED) {
+		pretence_failed(d, err, "identity = spoof needs a transparent socket, which this process can't have (run as root)");
+		return;
+	}
 	if (err) {
-		address_failed(d, err,
-			       err == ERR_UNSUPPORTED
-				       ? "identity = spoof needs a transparent socket, which this process can't have (run as root)"
-				       : err_name(err));
+		address_failed(d, err, err_name(err));
 		return;
 	}
 	d->fd = fd;
@@ -155,7 +186,7 @@ static void socket_given(void *ctx, int err, int fd)
 		struct endpoint from = { d->route.spoofed, 0 };
 		len = endpoint_to_sockaddr(&from, &sa);
 		if (bind(fd, (struct sockaddr *)&sa, len) != 0) {
-			address_failed(d, err_from_errno(errno), "can't speak from the client's address");
+			pretence_failed(d, err_from_errno(errno), "can't speak from the client's address");
 			return;
 		}
 	}

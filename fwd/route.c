@@ -37,6 +37,7 @@ int route_choose(const struct conf *conf, const struct spool_id *id, const struc
 	/* A program or a unix socket can't be spoken to from somewhere else. */
 	if (route.identity == IDENTITY_SPOOF && route.spec.kind != FORWARD_SENDMAIL && route.spec.kind != FORWARD_LMTP_UNIX)
 		route.spoofed = envelope->client.addr;
+	route.spoof_fallback = route.spoofed.family != ADDR_NONE ? (enum forward_identity)listen->spoof_fallback : IDENTITY_SPOOF;
 	*out = route;
 	return 0;
 }
@@ -50,10 +51,15 @@ const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP])
 	else
 		(void)forward_spec_format(&route->spec, spec);
 	bool is_spoofed = route->spoofed.family != ADDR_NONE;
-	/* xforward changes what is said on the connection, so it must not share one with a listener that does not want it. */
-	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s", where, is_spoofed ? " from " : "",
-		       is_spoofed ? addr_format(&route->spoofed, addr) : "",
-		       route->identity == IDENTITY_XFORWARD ? " xforward" : "");
+	bool has_fallback = is_spoofed && route->spoof_fallback != IDENTITY_SPOOF;
+	enum forward_identity said = has_fallback ? route->spoof_fallback : route->identity;
+	/* What changes what is said on a connection is in the name: listeners that want different things must not share one. */
+	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s%s", where, is_spoofed ? " from " : "",
+		       is_spoofed ? addr_format(&route->spoofed, addr) : "", has_fallback ? " or" : "",
+		       said == IDENTITY_XFORWARD  ? " xforward"
+		       : said == IDENTITY_XCLIENT ? " xclient"
+		       : has_fallback             ? " none"
+						  : "");
 	return key;
 }
 

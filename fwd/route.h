@@ -17,6 +17,7 @@ struct route {
 	enum forward_identity identity;
 	struct endpoint original; /* spec.kind FORWARD_ORIGINAL: the server */
 	struct addr spoofed;      /* identity spoof: speak from here; else ADDR_NONE */
+	enum forward_identity spoof_fallback; /* IDENTITY_SPOOF: mail waits */
 };
 
 #define ROUTE_KEY_CAP 400

@@ -32,6 +32,7 @@ struct destination {
 	struct loop_timer *retry_timer;  /* made with the first failure */
 	struct loop_task kick_task, defer_task;
 	bool defers_first;               /* the next to be deferred is the one the failed connection was for */
+	bool is_hiding_logged;           /* that it does not learn who the clients are */
 	bool is_starved;                 /* waits for a connection of the whole process */
 	struct destination *starved_next;
 };

@@ -18,7 +18,7 @@
 #define QUIT_MS 5000u
 #define OUT_CAP (16u << 20)
 
-static const char *const state_names[] = { "greeting", "ehlo",   "helo",  "ready", "envelope",
+static const char *const state_names[] = { "greeting", "ehlo",   "helo",  "ready", "xclient", "xhelo", "envelope",
 					   "body",     "result", "reset", "quit",  "ended" };
 
 const char *smtp_client_state_name(const struct smtp_client *client)
@@ -108,7 +108,7 @@ static void send_body(struct smtp_client *c)
 		client_set_state(c, CLIENT_RESULT);
 }
 
-static void flush(struct smtp_client *c)
+void client_flush(struct smtp_client *c)
 {
 	if (c->state == CLIENT_ENDED || !send_commands(c))
 		return;
@@ -168,7 +168,7 @@ static void socket_ready(void *ctx, unsigned events)
 	struct smtp_client *c = ctx;
 	if (events & (LOOP_READ | LOOP_HANGUP))
 		receive(c);
-	flush(c);
+	client_flush(c);
 }
 
 static void time_is_up(void *ctx)
@@ -195,7 +195,7 @@ int smtp_client_create(int fd, const struct smtp_client_options *options, const 
 	(void)snprintf(c->hostname, sizeof c->hostname, "%s", options->hostname);
 	(void)snprintf(c->remote, sizeof c->remote, "%s", options->remote);
 	c->is_lmtp = options->is_lmtp;
-	c->has_xforward = options->has_xforward;
+	c->identity = options->identity;
 	c->reply_timeout_ms = options->reply_timeout_ms;
 	c->idle_ms = options->idle_ms;
 	c->out.cap = OUT_CAP;
@@ -227,8 +227,16 @@ void smtp_client_destroy(struct smtp_client **client)
 		(void)close(c->fd);
 	buf_free(&c->out);
 	buf_free(&c->plan.xforward);
+	buf_free(&c->xclient);
+	buf_free(&c->introduced);
 	free(c);
 	*client = NULL;
+}
+
+bool smtp_client_hides_clients(const struct smtp_client *client)
+{
+	return (client->identity == IDENTITY_XFORWARD && client->caps.xforward == 0) ||
+	       (client->identity == IDENTITY_XCLIENT && client->caps.xclient == 0);
 }
 
 bool smtp_client_is_ready(const struct smtp_client *client)
@@ -240,7 +248,7 @@ void smtp_client_send(struct smtp_client *client, struct attempt *attempt)
 {
 	client->attempt = attempt;
 	dialogue_begin(client);
-	flush(client);
+	client_flush(client);
 }
 
 void smtp_client_quit(struct smtp_client *client)
@@ -249,5 +257,5 @@ void smtp_client_quit(struct smtp_client *client)
 		return;
 	client_set_state(client, CLIENT_QUIT);
 	client_say(client, "QUIT\r\n");
-	flush(client);
+	client_flush(client);
 }

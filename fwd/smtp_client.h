@@ -1,5 +1,5 @@
 /* smtp_client.h - the client's side of one SMTP (RFC 5321) or LMTP (RFC 2033) connection: several messages in a row.
- * Uses what the server offers: PIPELINING, SIZE, 8BITMIME, DSN, XFORWARD.  The body goes from its file to the socket by sendfile().
+ * Uses what the server offers: PIPELINING, SIZE, 8BITMIME, DSN, XFORWARD, XCLIENT.  The body goes from its file to the socket by sendfile().
  * Promise: a recipient is DELIVERED only after the server's 2xx to the whole message.
  * Owns: the socket.  Borrows: the attempt, from send until done or failed.
  * Calls back: on the loop, never from inside smtp_client_send.  Every wait has a deadline.  Replies are hostile: whatever a server
@@ -14,6 +14,7 @@
 
 #include "attempt.h"
 #include "err.h"
+#include "forward_spec.h"
 #include "loop.h"
 
 struct smtp_client;
@@ -23,7 +24,7 @@ struct smtp_client_options {
 	const char *hostname;       /* for EHLO; copied */
 	const char *remote;         /* for logs and reports; copied */
 	bool is_lmtp;
-	bool has_xforward;          /* identity xforward */
+	enum forward_identity identity; /* XFORWARD and XCLIENT are said here; spoof is the socket's matter */
 	uint64_t reply_timeout_ms;
 	uint64_t idle_ms;           /* QUIT after so long without a message */
 };
@@ -47,6 +48,9 @@ struct smtp_client_events {
 int smtp_client_create(int fd, const struct smtp_client_options *options, const struct smtp_client_events *events,
 		       struct smtp_client **out);
 void smtp_client_destroy(struct smtp_client **client);
+
+/* Once ready: the identity is to be told by a command, and the server does not offer it. */
+bool smtp_client_hides_clients(const struct smtp_client *client);
 
 /* Between two messages, and the server has not hung up. */
 bool smtp_client_is_ready(const struct smtp_client *client);

@@ -1,5 +1,5 @@
-/* smtp_client_parts.h - what smtp_client.c (socket, deadlines, life) and smtp_dialogue.c (what is said and answered) share.  Only
- * for them.
+/* smtp_client_parts.h - what smtp_client.c (socket, deadlines, life), smtp_hello.c (who we are, and for whom we speak) and
+ * smtp_dialogue.c (messages) share.  Only for them.
  */
 #ifndef POSTERN_SMTP_CLIENT_PARTS_H
 #define POSTERN_SMTP_CLIENT_PARTS_H
@@ -14,6 +14,8 @@ enum client_state {
 	CLIENT_EHLO,     /* EHLO or LHLO was said */
 	CLIENT_HELO,     /* EHLO was refused */
 	CLIENT_READY,    /* between messages */
+	CLIENT_XCLIENT,  /* a message was given; XCLIENT was said for its client */
+	CLIENT_XHELO,    /* EHLO or LHLO was said behind it */
 	CLIENT_ENVELOPE, /* XFORWARD, MAIL, RCPT, DATA and their replies */
 	CLIENT_BODY,     /* the message streams out */
 	CLIENT_RESULT,   /* the final dot was sent */
@@ -41,7 +43,8 @@ struct smtp_client {
 	struct loop_timer *timer;
 	struct loop_task end_task;
 	char hostname[256], remote[320];
-	bool is_lmtp, has_xforward;
+	bool is_lmtp;
+	enum forward_identity identity;
 	uint64_t reply_timeout_ms, idle_ms;
 
 	enum client_state state;
@@ -54,6 +57,11 @@ struct smtp_client {
 	uint64_t messages;       /* finished */
 	bool is_answered;        /* the server has said something about this attempt */
 	bool is_dot_only;        /* 354 though no recipient was taken: an empty message ends it */
+	unsigned xclient_offer;  /* what the server offered when it last did: the lines are made from that */
+	struct buf xclient;      /* lines for this attempt's client */
+	size_t xclient_at;       /* of the next to be said */
+	struct buf introduced;   /* the lines that the server has taken: for that client it takes us now */
+	bool is_introducing;     /* it has taken one: without the others, or with those of another client, no message may be sent */
 	struct envelope_plan plan;
 	uint64_t body_sent;
 	size_t result_next;      /* LMTP: whose reply comes next */
@@ -62,11 +70,24 @@ struct smtp_client {
 /* smtp_client.c */
 void client_set_state(struct smtp_client *c, enum client_state state);
 void client_say(struct smtp_client *c, const char *line); /* with its CRLF */
+void client_flush(struct smtp_client *c);                 /* as much as goes now */
 void client_end(struct smtp_client *c, enum smtp_end end, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* smtp_hello.c */
+void hello_reply(struct smtp_client *c);         /* in one of its states: up to READY, XCLIENT, XHELO */
+/* For whom the new attempt is.  True: that is being said, and dialogue_envelope follows (or the connection has ended). */
+bool hello_introduce(struct smtp_client *c);
+
 /* smtp_dialogue.c */
+#define DIALOGUE_TEXT_CAP 600
+struct span dialogue_text(const struct smtp_client *c, char out[DIALOGUE_TEXT_CAP]); /* the reply, in one line */
 void dialogue_reply(struct smtp_client *c);      /* c->reply is complete */
 void dialogue_begin(struct smtp_client *c);      /* c->attempt is new */
+void dialogue_envelope(struct smtp_client *c);   /* the server knows for whom: MAIL */
+void dialogue_ready(struct smtp_client *c);      /* for a message */
+bool dialogue_is_closing(struct smtp_client *c); /* the reply is a 421: then the connection has ended */
+/* All recipients that are open are settled with the reply, and the connection ends. */
+void dialogue_broken_by_reply(struct smtp_client *c);
 void dialogue_say_more(struct smtp_client *c);   /* room for commands */
 void dialogue_broken(struct smtp_client *c, const char *what); /* closed, timed out, nonsense: settle, and end */
 

@@ -9,19 +9,17 @@
  * buffers fill up with the other one waiting. */
 #define PIPELINE_MAX 128u
 
-#define REPLY_TEXT_CAP 600
-
 static bool is_positive(unsigned code)
 {
 	return code >= 200 && code < 300;
 }
 
-/* "550 5.1.1 no such user": one line, as it goes into logs, status lines and reports. */
-static struct span reply_text(const struct smtp_client *c, char out[REPLY_TEXT_CAP])
+/* "550 5.1.1 no such user", as it goes into logs, status lines and reports. */
+struct span dialogue_text(const struct smtp_client *c, char out[DIALOGUE_TEXT_CAP])
 {
 	const struct smtp_reply *r = &c->reply;
 	struct span text = smtp_reply_span(r);
-	int len = snprintf(out, REPLY_TEXT_CAP, "%u %s%s%.*s", r->code, r->enhanced, r->enhanced[0] ? " " : "",
+	int len = snprintf(out, DIALOGUE_TEXT_CAP, "%u %s%s%.*s", r->code, r->enhanced, r->enhanced[0] ? " " : "",
 			   (int)(text.len < 560 ? text.len : 560), text.ptr ? text.ptr : "");
 	for (int i = 0; i < len; i++) {
 		if (out[i] == '\n')
@@ -38,13 +36,13 @@ static enum spool_outcome outcome_of(unsigned code)
 /* All that are still open get this reply. */
 static void settle_rest(struct smtp_client *c)
 {
-	char text[REPLY_TEXT_CAP];
-	attempt_settle_rest(c->attempt, outcome_of(c->reply.code), c->reply.code, reply_text(c, text));
+	char text[DIALOGUE_TEXT_CAP];
+	attempt_settle_rest(c->attempt, outcome_of(c->reply.code), c->reply.code, dialogue_text(c, text));
 }
 
 /* ---- the end of a message, the end of the connection */
 
-static void become_ready(struct smtp_client *c)
+void dialogue_ready(struct smtp_client *c)
 {
 	client_set_state(c, CLIENT_READY);
 	c->events.ready(c->events.ctx);
@@ -67,13 +65,13 @@ static void finish(struct smtp_client *c, bool needs_reset)
 		if (c->state != CLIENT_ENDED)
 			client_set_state(c, CLIENT_RESET);
 	} else {
-		become_ready(c);
+		dialogue_ready(c);
 	}
 }
 
 void dialogue_broken(struct smtp_client *c, const char *what)
 {
-	char text[REPLY_TEXT_CAP];
+	char text[DIALOGUE_TEXT_CAP];
 	switch (c->state) {
 	case CLIENT_ENDED: return;
 	case CLIENT_GREETING:
@@ -84,6 +82,8 @@ void dialogue_broken(struct smtp_client *c, const char *what)
 	case CLIENT_READY:
 	case CLIENT_RESET:
 	case CLIENT_QUIT: client_end(c, SMTP_END_IDLE, "%s: %s", c->remote, what); return;
+	case CLIENT_XCLIENT:
+	case CLIENT_XHELO:
 	case CLIENT_ENVELOPE:
 		if (c->messages > 0 && !c->is_answered) {
 			client_end(c, SMTP_END_STALE, "%s: %s", c->remote, what);
@@ -98,12 +98,12 @@ void dialogue_broken(struct smtp_client *c, const char *what)
 	client_end(c, SMTP_END_BROKEN, "%s: %s", c->remote, what);
 }
 
-/* The server says in the middle of things that it is going away, or refuses for good: what is open gets this reply. */
-static void broken_by_reply(struct smtp_client *c)
+/* The server says in the middle of things that it is going away, or refuses for good. */
+void dialogue_broken_by_reply(struct smtp_client *c)
 {
 	settle_rest(c);
-	char text[REPLY_TEXT_CAP];
-	struct span said = reply_text(c, text);
+	char text[DIALOGUE_TEXT_CAP];
+	struct span said = dialogue_text(c, text);
 	client_end(c, SMTP_END_BROKEN, "%s said: %.*s", c->remote, SPAN_FMT(said));
 }
 
@@ -169,19 +169,25 @@ void dialogue_say_more(struct smtp_client *c)
 
 void dialogue_begin(struct smtp_client *c)
 {
+	c->is_answered = c->is_dot_only = false;
+	c->body_sent = 0;
+	c->result_next = 0;
+	(void)snprintf(c->attempt->remote, sizeof c->attempt->remote, "%s", c->remote);
+	if (!hello_introduce(c))
+		dialogue_envelope(c);
+}
+
+void dialogue_envelope(struct smtp_client *c)
+{
 	struct attempt *a = c->attempt;
 	struct envelope_plan *plan = &c->plan;
 	plan->xforward_count = plan->next_command = plan->next_reply = plan->accepted = 0;
 	plan->is_refused = false;
 	plan->xforward_at = 0;
 	buf_clear(&plan->xforward);
-	c->is_answered = c->is_dot_only = false;
-	c->body_sent = 0;
-	c->result_next = 0;
 	a->has_dsn_relay = (c->caps.offered & SMTP_CAP_DSN) != 0;
 	a->is_final = c->is_lmtp;
-	(void)snprintf(a->remote, sizeof a->remote, "%s", c->remote);
-	if (c->has_xforward && (c->caps.offered & SMTP_CAP_XFORWARD))
+	if (c->identity == IDENTITY_XFORWARD)
 		(void)smtp_lines_xforward(&plan->xforward, &a->envelope, &a->record.id, &c->caps, &plan->xforward_count);
 	plan->total = plan->xforward_count + 1 + (unsigned)a->todo_count + 1;
 	client_set_state(c, CLIENT_ENVELOPE);
@@ -216,7 +222,7 @@ static void data_reply(struct smtp_client *c)
 
 static void rcpt_reply(struct smtp_client *c, size_t todo_index)
 {
-	char text[REPLY_TEXT_CAP];
+	char text[DIALOGUE_TEXT_CAP];
 	struct attempt *a = c->attempt;
 	unsigned code = c->reply.code;
 	if (a->todo[todo_index].outcome != SPOOL_OUTCOME_NONE)
@@ -227,21 +233,28 @@ static void rcpt_reply(struct smtp_client *c, size_t todo_index)
 	}
 	/* RFC 5321 section 4.5.3.1.10: 552 is what old servers say for "too many recipients". */
 	enum spool_outcome outcome = code == 552 ? SPOOL_OUTCOME_DEFERRED : outcome_of(code);
-	attempt_settle(a, todo_index, outcome, code, reply_text(c, text));
+	attempt_settle(a, todo_index, outcome, code, dialogue_text(c, text));
+}
+
+bool dialogue_is_closing(struct smtp_client *c)
+{
+	if (c->reply.code != 421) {
+		c->is_answered = true;
+		return false;
+	}
+	if (c->messages > 0 && !c->is_answered)
+		dialogue_broken(c, "closing (421)");
+	else
+		dialogue_broken_by_reply(c);
+	return true;
 }
 
 static void envelope_reply(struct smtp_client *c)
 {
 	struct envelope_plan *plan = &c->plan;
 	unsigned code = c->reply.code;
-	if (code == 421) {
-		if (c->messages > 0 && !c->is_answered)
-			dialogue_broken(c, "closing (421)");
-		else
-			broken_by_reply(c);
+	if (dialogue_is_closing(c))
 		return;
-	}
-	c->is_answered = true;
 	unsigned index = plan->next_reply++;
 	if (index < plan->xforward_count) {
 		/* The next server does not let us: its own log then shows us instead of the client, which is no reason to keep
@@ -273,13 +286,13 @@ static void envelope_reply(struct smtp_client *c)
 static void result_reply(struct smtp_client *c)
 {
 	struct attempt *a = c->attempt;
-	char text[REPLY_TEXT_CAP];
+	char text[DIALOGUE_TEXT_CAP];
 	if (c->is_dot_only) {
 		finish(c, false);
 		return;
 	}
 	if (c->reply.code == 421 || c->reply.code < 200 || (c->reply.code >= 300 && c->reply.code < 400)) {
-		broken_by_reply(c);
+		dialogue_broken_by_reply(c);
 		return;
 	}
 	if (!c->is_lmtp) {
@@ -291,68 +304,36 @@ static void result_reply(struct smtp_client *c)
 	while (c->result_next < a->todo_count && a->todo[c->result_next].outcome != SPOOL_OUTCOME_NONE)
 		c->result_next++;
 	if (c->result_next < a->todo_count)
-		attempt_settle(a, c->result_next++, outcome_of(c->reply.code), c->reply.code, reply_text(c, text));
+		attempt_settle(a, c->result_next++, outcome_of(c->reply.code), c->reply.code, dialogue_text(c, text));
 	if (--c->plan.accepted == 0)
 		finish(c, false);
 	else
 		client_set_state(c, CLIENT_RESULT);
 }
 
-/* ---- before and between messages */
-
-static void say_hello(struct smtp_client *c, const char *verb, enum client_state state)
-{
-	char line[sizeof c->hostname + 16];
-	(void)snprintf(line, sizeof line, "%s %s\r\n", verb, c->hostname);
-	client_set_state(c, state);
-	client_say(c, line);
-}
-
-static void refused(struct smtp_client *c)
-{
-	char text[REPLY_TEXT_CAP];
-	struct span said = reply_text(c, text);
-	client_end(c, SMTP_END_REFUSED, "%s said: %.*s", c->remote, SPAN_FMT(said));
-}
+/* ---- all replies */
 
 void dialogue_reply(struct smtp_client *c)
 {
 	unsigned code = c->reply.code;
 	switch (c->state) {
 	case CLIENT_GREETING:
-		if (code == 220)
-			say_hello(c, c->is_lmtp ? "LHLO" : "EHLO", CLIENT_EHLO);
-		else
-			refused(c);
-		return;
 	case CLIENT_EHLO:
-		if (code == 250) {
-			smtp_caps_parse(&c->reply, &c->caps);
-			become_ready(c);
-		} else if (code >= 500 && !c->is_lmtp) {
-			say_hello(c, "HELO", CLIENT_HELO);
-		} else {
-			refused(c);
-		}
-		return;
 	case CLIENT_HELO:
-		if (is_positive(code))
-			become_ready(c);
-		else
-			refused(c);
-		return;
+	case CLIENT_XCLIENT:
+	case CLIENT_XHELO: hello_reply(c); return;
 	case CLIENT_ENVELOPE: envelope_reply(c); return;
 	case CLIENT_BODY:
 		/* Before it has read everything: it can only be a refusal, and the rest of the body would be read as commands. */
 		if (code >= 400)
-			broken_by_reply(c);
+			dialogue_broken_by_reply(c);
 		else
 			dialogue_broken(c, "a reply in the middle of the message");
 		return;
 	case CLIENT_RESULT: result_reply(c); return;
 	case CLIENT_RESET:
 		if (is_positive(code))
-			become_ready(c);
+			dialogue_ready(c);
 		else
 			client_end(c, SMTP_END_IDLE, "%s refused RSET", c->remote);
 		return;

@@ -4,10 +4,10 @@
 #include <stdio.h>
 
 #include "err.h"
+#include "smtp_domain.h"
 #include "smtp_xtext.h"
 
-#define XFORWARD_VALUE_CAP 255u
-#define XFORWARD_HARD_CAP 160u /* fits a line whatever it holds */
+#define X_VALUE_CAP 255u /* as it is sent; Postfix refuses the whole line for a longer one */
 
 static bool is_speakable(struct span path)
 {
@@ -88,78 +88,59 @@ int smtp_lines_rcpt(struct buf *out, const struct spool_recipient *recipient, co
 	return finish(out, start, err);
 }
 
-/* ---- XFORWARD */
+/* ---- XFORWARD and XCLIENT */
+
+#define ADDR_VALUE_CAP (ADDR_TEXT_CAP + 5)
+
+struct attribute {
+	unsigned bit; /* SMTP_ATTR_* */
+	const char *name;
+	struct span value; /* empty: not known */
+};
 
 struct line {
 	struct buf *out;
+	struct span verb;
 	size_t start; /* of the present line */
 	unsigned count;
 };
 
-static const struct span verb = { "XFORWARD", 8 };
-
-static int put_attribute(struct line *line, const char *name, struct span value)
+static int put_attribute(struct line *line, const struct attribute *a)
 {
 	static const struct span unknown = { "[UNAVAILABLE]", 13 };
-	char text[3 * XFORWARD_VALUE_CAP + 32];
+	char text[X_VALUE_CAP + 32];
 	struct buf attribute = { .data = text, .room = sizeof text, .cap = sizeof text };
-	if (value.len == 0)
-		value = unknown;
-	int err = buf_printf(&attribute, " %s=", name);
-	size_t begin = attribute.len;
-	if (!err)
-		err = smtp_xtext_encode(span_sub(value, 0, XFORWARD_VALUE_CAP), &attribute);
-	if (!err && verb.len + attribute.len + 2 > SMTP_LINES_XFORWARD_CAP) {
-		/* Full of bytes that take three each: even a line of its own would be too short. */
-		attribute.len = begin;
-		err = smtp_xtext_encode(span_sub(value, 0, XFORWARD_HARD_CAP), &attribute);
+	struct span value = a->value.len ? a->value : unknown;
+	int err = buf_printf(&attribute, " %s=", a->name);
+	/* Byte by byte, so that what is cut off is whole bytes. */
+	attribute.cap = attribute.len + X_VALUE_CAP;
+	for (size_t i = 0; i < value.len && !err; i++) {
+		if (smtp_xtext_encode(span_sub(value, i, i + 1), &attribute) != 0)
+			break;
 	}
 	if (err)
 		return err;
 	size_t present = line->out->len - line->start;
-	if (line->count == 0 || present + attribute.len + 2 > SMTP_LINES_XFORWARD_CAP) {
+	if (line->count == 0 || present + attribute.len + 2 > SMTP_LINES_X_CAP) {
 		if (line->count > 0)
 			err = buf_append(line->out, "\r\n", 2);
 		line->start = line->out->len;
 		line->count++;
 		if (!err)
-			err = buf_append_span(line->out, verb);
+			err = buf_append_span(line->out, line->verb);
 	}
 	return err ? err : buf_append_span(line->out, buf_span(&attribute));
 }
 
-int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, const struct spool_id *id,
-			const struct smtp_caps *caps, unsigned *count_out)
+static int put_attributes(struct buf *out, struct span verb, const struct attribute *attributes, size_t count, unsigned offered,
+			  unsigned *count_out)
 {
-	char addr[ADDR_TEXT_CAP + 5] = "", port[8] = "";
-	const struct endpoint *client = &envelope->client;
-	if (client->addr.family != ADDR_NONE) {
-		char plain[ADDR_TEXT_CAP];
-		(void)snprintf(addr, sizeof addr, "%s%s", client->addr.family == ADDR_V6 ? "IPV6:" : "",
-			       addr_format(&client->addr, plain));
-		(void)snprintf(port, sizeof port, "%u", client->port);
-	}
-	bool is_esmtp = span_starts_nocase(envelope->proto, SPAN_LIT("ESMTP"));
-	const struct {
-		unsigned bit;
-		const char *name;
-		struct span value;
-	} attributes[] = {
-		{ SMTP_ATTR_NAME, "NAME", envelope->client_name },
-		{ SMTP_ATTR_ADDR, "ADDR", span_of(addr) },
-		{ SMTP_ATTR_PORT, "PORT", span_of(port) },
-		/* The attribute knows two words only. */
-		{ SMTP_ATTR_PROTO, "PROTO", is_esmtp ? SPAN_LIT("ESMTP") : SPAN_LIT("SMTP") },
-		{ SMTP_ATTR_HELO, "HELO", envelope->helo },
-		{ SMTP_ATTR_IDENT, "IDENT", { id->text, SPOOL_ID_LEN } },
-		{ SMTP_ATTR_SOURCE, "SOURCE", envelope->is_trusted ? SPAN_LIT("LOCAL") : SPAN_LIT("REMOTE") },
-	};
 	size_t start = out->len;
-	struct line line = { .out = out, .start = start };
+	struct line line = { .out = out, .verb = verb, .start = start };
 	int err = 0;
-	for (size_t i = 0; i < sizeof attributes / sizeof attributes[0] && !err; i++) {
-		if (caps->xforward & attributes[i].bit)
-			err = put_attribute(&line, attributes[i].name, attributes[i].value);
+	for (size_t i = 0; i < count && !err; i++) {
+		if (offered & attributes[i].bit)
+			err = put_attribute(&line, &attributes[i]);
 	}
 	if (!err && line.count > 0)
 		err = buf_append(out, "\r\n", 2);
@@ -168,4 +149,75 @@ int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, 
 	else
 		*count_out = line.count;
 	return err;
+}
+
+/* As RFC 5321 section 4.1.3 writes it, without the brackets.  Empty where it is not known. */
+static struct span addr_value(const struct addr *addr, char text[ADDR_VALUE_CAP])
+{
+	char plain[ADDR_TEXT_CAP];
+	if (addr->family == ADDR_NONE)
+		return SPAN_NONE;
+	(void)snprintf(text, ADDR_VALUE_CAP, "%s%s", addr->family == ADDR_V6 ? "IPV6:" : "", addr_format(addr, plain));
+	return span_of(text);
+}
+
+static struct span port_value(const struct endpoint *e, char text[8])
+{
+	if (e->addr.family == ADDR_NONE)
+		return SPAN_NONE;
+	(void)snprintf(text, 8, "%u", e->port);
+	return span_of(text);
+}
+
+/* A server may refuse the whole line for a name that is none. */
+static struct span name_value(const struct spool_envelope *envelope)
+{
+	return smtp_domain_is_valid(envelope->client_name, false) ? envelope->client_name : SPAN_NONE;
+}
+
+/* The attribute knows two words only. */
+static struct span proto_value(const struct spool_envelope *envelope)
+{
+	return span_starts_nocase(envelope->proto, SPAN_LIT("ESMTP")) ? SPAN_LIT("ESMTP") : SPAN_LIT("SMTP");
+}
+
+int smtp_lines_xforward(struct buf *out, const struct spool_envelope *envelope, const struct spool_id *id,
+			const struct smtp_caps *caps, unsigned *count_out)
+{
+	char addr[ADDR_VALUE_CAP], port[8];
+	const struct attribute attributes[] = {
+		{ SMTP_ATTR_NAME, "NAME", name_value(envelope) },
+		{ SMTP_ATTR_ADDR, "ADDR", addr_value(&envelope->client.addr, addr) },
+		{ SMTP_ATTR_PORT, "PORT", port_value(&envelope->client, port) },
+		{ SMTP_ATTR_PROTO, "PROTO", proto_value(envelope) },
+		{ SMTP_ATTR_HELO, "HELO", envelope->helo },
+		{ SMTP_ATTR_IDENT, "IDENT", { id->text, SPOOL_ID_LEN } },
+		{ SMTP_ATTR_SOURCE, "SOURCE", envelope->is_trusted ? SPAN_LIT("LOCAL") : SPAN_LIT("REMOTE") },
+	};
+	return put_attributes(out, SPAN_LIT("XFORWARD"), attributes, sizeof attributes / sizeof attributes[0], caps->xforward, count_out);
+}
+
+int smtp_lines_xclient(struct buf *out, const struct spool_envelope *envelope, const struct smtp_caps *caps, unsigned *count_out)
+{
+	char addr[ADDR_VALUE_CAP], port[8], dst_addr[ADDR_VALUE_CAP], dst_port[8];
+	const struct attribute attributes[] = {
+		{ SMTP_ATTR_PORT, "PORT", port_value(&envelope->client, port) },
+		{ SMTP_ATTR_PROTO, "PROTO", proto_value(envelope) },
+		{ SMTP_ATTR_HELO, "HELO", envelope->helo },
+		/* Nobody is ever authenticated by us; said aloud, so that a name from before does not stay. */
+		{ SMTP_ATTR_LOGIN, "LOGIN", SPAN_NONE },
+		{ SMTP_ATTR_DESTADDR, "DESTADDR", addr_value(&envelope->dst.addr, dst_addr) },
+		{ SMTP_ATTR_DESTPORT, "DESTPORT", port_value(&envelope->dst, dst_port) },
+		/* Last: Postfix asks after each line whether the client that it now sees may say XCLIENT. */
+		{ SMTP_ATTR_NAME, "NAME", name_value(envelope) },
+		{ SMTP_ATTR_ADDR, "ADDR", addr_value(&envelope->client.addr, addr) },
+	};
+	return put_attributes(out, SPAN_LIT("XCLIENT"), attributes, sizeof attributes / sizeof attributes[0], caps->xclient, count_out);
+}
+
+struct span smtp_lines_xclient_helo(const struct spool_envelope *envelope, struct span fallback)
+{
+	struct addr literal;
+	bool is_good = smtp_domain_is_valid(envelope->helo, false) || smtp_literal_parse(envelope->helo, &literal) == 0;
+	return is_good ? envelope->helo : fallback;
 }

@@ -47,7 +47,10 @@ static const struct choice mode_names[] = {
 };
 static const struct choice trust_names[] = { { "untrusted", 0 }, { "trusted", 1 }, { NULL, 0 } };
 static const struct choice identity_names[] = {
-	{ "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "spoof", IDENTITY_SPOOF }, { NULL, 0 }
+	{ "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "xclient", IDENTITY_XCLIENT }, { "spoof", IDENTITY_SPOOF }, { NULL, 0 }
+};
+static const struct choice fallback_names[] = {
+	{ "wait", IDENTITY_SPOOF }, { "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "xclient", IDENTITY_XCLIENT }, { NULL, 0 }
 };
 
 #define FIELD(type, field) offsetof(type, field), sizeof(((type *)0)->field)
@@ -117,6 +120,7 @@ static const struct option listen_options[] = {
 	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
 	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
 	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
+	{ "spoof-fallback", KIND_CHOICE, FIELD(struct conf_listen, spoof_fallback), "wait", 0, 0, fallback_names },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -38,6 +38,7 @@ struct conf_listen {
 	uint64_t trusted;  /* bool */
 	struct forward_spec forward;
 	uint64_t identity; /* enum forward_identity */
+	uint64_t spoof_fallback; /* enum forward_identity; IDENTITY_SPOOF: mail waits */
 };
 
 struct conf {

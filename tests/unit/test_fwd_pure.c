@@ -53,6 +53,7 @@ static void make_conf(void)
 	strcpy(conf.listen[0].iface, "wan");
 	conf.listen[0].forward.kind = FORWARD_ORIGINAL;
 	conf.listen[0].identity = IDENTITY_SPOOF;
+	conf.listen[0].spoof_fallback = IDENTITY_SPOOF;
 	strcpy(conf.listen[1].iface, "lan");
 	conf.listen[1].forward.kind = FORWARD_SMTP;
 	strcpy(conf.listen[1].forward.host, "mx.example.org");
@@ -84,6 +85,13 @@ static void routes(void **state)
 		e.listener = unknown[i];
 		assert_int_equal(route_choose(&conf, &theirs, &e, &route), ERR_NOTFOUND);
 	}
+	e.listener = SPAN_LIT("wan");
+	conf.listen[0].spoof_fallback = IDENTITY_XCLIENT;
+	assert_string_equal(key_of(&theirs, &e), "203.0.113.25:25 from 192.0.2.10 or xclient");
+	conf.listen[0].spoof_fallback = IDENTITY_NONE;
+	assert_string_equal(key_of(&theirs, &e), "203.0.113.25:25 from 192.0.2.10 or none");
+	conf.listen[0].spoof_fallback = IDENTITY_SPOOF;
+	e.listener = SPAN_LIT("");
 	conf.listen_count = 1; /* now no name leaves no doubt, but another one does */
 	assert_string_equal(key_of(&theirs, &e), "203.0.113.25:25 from 192.0.2.10");
 	e.listener = SPAN_LIT("gone");
@@ -91,6 +99,8 @@ static void routes(void **state)
 	conf.listen_count = 2;
 	e.listener = SPAN_LIT("lan");
 	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xforward");
+	conf.listen[1].identity = IDENTITY_XCLIENT;
+	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xclient");
 	assert_string_equal(key_of(&own, &e), "sendmail:/usr/sbin/sendmail");
 	assert_true(route_uses_programs(&conf));
 	assert_true(route_uses_spoof(&conf));
@@ -136,29 +146,63 @@ static void lines_follow_the_offer(void **state)
 	buf_free(&out);
 }
 
-static void xforward_lines_are_short(void **state)
+static void expect_short(const struct buf *out, const char *verb, unsigned count)
 {
-	(void)state;
-	char name[400], helo[400];
-	memset(name, 'n', sizeof name);
-	memset(helo, '=', sizeof helo); /* each becomes three bytes */
-	struct spool_id id = id_of(1);
-	struct spool_envelope e = { .client_name = { name, sizeof name }, .helo = { helo, sizeof helo } };
-	struct smtp_caps caps = { .offered = SMTP_CAP_XFORWARD, .xforward = ~0u };
-	struct buf out = { 0 };
-	unsigned count = 0;
-	assert_int_equal(endpoint_parse(SPAN_LIT("[2001:db8::1]:99"), &e.client), 0);
-	assert_int_equal(smtp_lines_xforward(&out, &e, &id, &caps, &count), 0);
-	struct span rest = buf_span(&out), line;
+	struct span rest = buf_span(out), line;
 	unsigned lines = 0;
 	while (span_cut(&rest, '\n', &line) && line.len > 0) {
 		lines++;
-		assert_true(span_starts_nocase(line, SPAN_LIT("XFORWARD ")));
-		assert_true(line.len + 1 <= SMTP_LINES_XFORWARD_CAP);
+		assert_true(span_starts_nocase(line, span_of(verb)) && line.ptr[strlen(verb)] == ' ');
+		assert_true(line.len + 1 <= SMTP_LINES_X_CAP);
 	}
 	assert_int_equal(lines, count);
+}
+
+static void identity_lines_are_short(void **state)
+{
+	(void)state;
+	char name[400], helo[400];
+	memset(name, 'n', sizeof name); /* no domain: its labels are too long */
+	memset(helo, '=', sizeof helo); /* each becomes three bytes */
+	struct spool_id id = id_of(1);
+	struct spool_envelope e = { .client_name = { name, sizeof name }, .helo = { helo, sizeof helo } };
+	struct smtp_caps caps = { .offered = SMTP_CAP_XFORWARD, .xforward = ~0u, .xclient = ~0u };
+	struct buf out = { 0 };
+	unsigned count = 0;
+	assert_int_equal(endpoint_parse(SPAN_LIT("[2001:db8::1]:99"), &e.client), 0);
+	assert_int_equal(endpoint_parse(SPAN_LIT("203.0.113.25:25"), &e.dst), 0);
+	assert_int_equal(smtp_lines_xforward(&out, &e, &id, &caps, &count), 0);
+	expect_short(&out, "XFORWARD", count);
 	assert_non_null(memmem(out.data, out.len, "ADDR=IPV6:2001:db8::1", 21));
+	assert_non_null(memmem(out.data, out.len, " NAME=[UNAVAILABLE]", 19));
+	buf_clear(&out);
+	assert_int_equal(smtp_lines_xclient(&out, &e, &caps, &count), 0);
+	expect_short(&out, "XCLIENT", count);
+	assert_int_equal(count, 1);
+	struct span helo_value = span_sub(buf_span(&out), span_find(buf_span(&out), '+', 0), out.len);
+	assert_int_equal(span_find(helo_value, ' ', 0), 255);
+	e.proto = SPAN_LIT("ESMTP");
+	memset(name, 'n', sizeof name);
+	for (size_t i = 50; i < sizeof name; i += 50)
+		name[i] = '.';
+	e.client_name.len = 250;
+	buf_clear(&out);
+	assert_int_equal(smtp_lines_xclient(&out, &e, &caps, &count), 0);
+	expect_short(&out, "XCLIENT", count);
+	assert_int_equal(count, 2);
+	assert_null(memmem(out.data, span_find(buf_span(&out), '\n', 0), " ADDR=", 6));
+	e.client_name.len = 0;
+	buf_clear(&out);
+	assert_int_equal(smtp_lines_xclient(&out, &e, &caps, &count), 0);
+	assert_non_null(memmem(out.data, out.len, " DESTPORT=25 NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1\r\n", 55));
+	assert_true(span_eq(smtp_lines_xclient_helo(&e, SPAN_LIT("fw.example.net")), SPAN_LIT("fw.example.net")));
+	e.helo = SPAN_LIT("[192.0.2.1]");
+	assert_true(span_eq(smtp_lines_xclient_helo(&e, SPAN_LIT("fw.example.net")), e.helo));
 	caps.xforward = 0;
+	caps.xclient = SMTP_ATTR_ADDR | SMTP_ATTR_HELO;
+	buf_clear(&out);
+	assert_int_equal(smtp_lines_xclient(&out, &e, &caps, &count), 0);
+	assert_true(span_eq(buf_span(&out), SPAN_LIT("XCLIENT HELO=[192.0.2.1] ADDR=IPV6:2001:db8::1\r\n")));
 	buf_clear(&out);
 	assert_int_equal(smtp_lines_xforward(&out, &e, &id, &caps, &count), 0);
 	assert_int_equal(count, 0);
@@ -337,7 +381,7 @@ int main(void)
 		cmocka_unit_test(backoff_doubles_within_bounds),
 		cmocka_unit_test(routes),
 		cmocka_unit_test(lines_follow_the_offer),
-		cmocka_unit_test(xforward_lines_are_short),
+		cmocka_unit_test(identity_lines_are_short),
 		cmocka_unit_test(exit_codes),
 		cmocka_unit_test(reports),
 		cmocka_unit_test(report_of_a_body_cut_anywhere),

@@ -33,13 +33,15 @@ struct turn {
 struct message {
 	size_t recipients;
 	enum spool_outcome outcomes[RECIPIENTS_MAX]; /* wanted */
+	uint8_t client;          /* the last number of its address */
 };
 
 struct script {
 	const char *name;
 	const struct turn *steps;
 	size_t step_count;
-	bool is_lmtp, has_xforward;
+	bool is_lmtp;
+	enum forward_identity identity;
 	struct message messages[MESSAGES_MAX];
 	size_t message_count;
 	enum smtp_end end;       /* wanted */
@@ -78,6 +80,8 @@ static struct attempt *make_attempt(const struct message *m)
 	spool_id_source_init(&source, 1);
 	a->record.id = spool_id_next(&source);
 	a->envelope.from = SPAN_LIT("a@example.net");
+	a->envelope.client = (struct endpoint){ { .family = ADDR_V4, .bytes = { 192, 0, 2, m->client } }, 4000 };
+	a->envelope.helo = m->client == 66 ? SPAN_LIT("no domain!") : SPAN_LIT("client.example.net");
 	a->envelope.recipients = paths;
 	a->envelope.recipient_count = m->recipients;
 	a->todo = arena_alloc(&a->arena, m->recipients * sizeof *a->todo);
@@ -201,7 +205,7 @@ static void play_script(struct play *p)
 					       .hostname = "fw.example.net",
 					       .remote = "mx[192.0.2.1]:25",
 					       .is_lmtp = s->is_lmtp,
-					       .has_xforward = s->has_xforward,
+					       .identity = s->identity,
 					       .reply_timeout_ms = 1000,
 					       .idle_ms = 1000 };
 	struct smtp_client_events events = { client_ready, client_done, client_ended, p };
@@ -414,6 +418,76 @@ static void lmtp_answers_each_recipient(void **state)
 				     .end = SMTP_END_IDLE });
 }
 
+#define X_EHLO "250-mx\r\n250-XCLIENT ADDR HELO\r\n250 PIPELINING\r\n"
+#define XCLIENT(n) "XCLIENT HELO=client.example.net ADDR=192.0.2." #n "\r\n"
+#define CLIENT_EHLO "EHLO client.example.net\r\n"
+#define MAIL_ONE "MAIL FROM:<a@example.net>\r\nRCPT TO:<r0@example.org>\r\nDATA\r\n"
+#define TAKEN "250 ok\r\n250 ok\r\n354 go\r\n"
+
+/* Every message goes under its own client's name, and none between a MAIL and its end. */
+static void each_message_under_its_client(void **state)
+{
+	(void)state;
+	static const struct turn steps[] = {
+		{ NULL, GREETING },
+		{ EHLO, X_EHLO },
+		{ XCLIENT(1), GREETING },
+		{ CLIENT_EHLO, X_EHLO },
+		{ MAIL_ONE, TAKEN },
+		{ BODY, "250 ok\r\n" },
+		{ MAIL_ONE, "250 ok\r\n550 no\r\n554 nobody\r\n" }, /* the same client */
+		{ "RSET\r\n", "250 ok\r\n" },
+		{ "XCLIENT HELO=no+20domain! ADDR=192.0.2.66\r\n", GREETING },
+		{ EHLO, X_EHLO }, /* its own word would not do */
+		{ MAIL_ONE, TAKEN },
+		{ BODY, "250 ok\r\n" },
+		{ XCLIENT(1), GREETING },
+		{ CLIENT_EHLO, "250 mx\r\n" }, /* no XCLIENT any more */
+		{ "MAIL FROM:<a@example.net>\r\n", "250 ok\r\n" },
+		{ "RCPT TO:<r0@example.org>\r\n", "250 ok\r\n" },
+		{ "DATA\r\n", "354 go\r\n" },
+		{ BODY, "250 ok\r\n" },
+		QUIT,
+	};
+	run_script(&(struct script){ "xclient", STEPS(steps), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { D }, 1 }, { 1, { F }, 1 }, { 1, { D }, 66 }, { 1, { D }, 1 } },
+				     .message_count = 4, .end = SMTP_END_IDLE });
+}
+
+static void never_under_another_clients_name(void **state)
+{
+	(void)state;
+	static const struct turn gone[] = {
+		{ NULL, GREETING }, { EHLO, X_EHLO },         { XCLIENT(1), GREETING },
+		{ CLIENT_EHLO, "250-mx\r\n250 PIPELINING\r\n" }, { MAIL_ONE, TAKEN },    { BODY, "250 ok\r\n" },
+		{ MAIL_ONE, TAKEN },    { BODY, "250 ok\r\n" }, /* the same client needs no word */
+		{ "QUIT\r\n", "" },
+	};
+	static const struct turn refused_later[] = {
+		{ NULL, GREETING },    { EHLO, X_EHLO },      { XCLIENT(1), GREETING },      { CLIENT_EHLO, X_EHLO },
+		{ MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, { XCLIENT(2), "550 no\r\n" },
+	};
+	static const struct turn refused_at_once[] = {
+		{ NULL, GREETING },    { EHLO, X_EHLO },      { XCLIENT(1), "550 no\r\n" },
+		{ MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, { MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, QUIT,
+	};
+	static const struct turn unwanted[] = { { NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), "554 5.7.1 not you\r\n" } };
+	static const struct turn bad_helo[] = {
+		{ NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), GREETING }, { CLIENT_EHLO, "550 bad name\r\n" },
+	};
+	run_script(&(struct script){ "xclient-gone", STEPS(gone), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { D }, 1 }, { 1, { D }, 1 }, { 1, { SPOOL_OUTCOME_NONE }, 2 } },
+				     .message_count = 3, .end = SMTP_END_STALE });
+	run_script(&(struct script){ "xclient-refused-later", STEPS(refused_later), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { D }, 1 }, { 1, { L }, 2 } }, .message_count = 2, .end = SMTP_END_BROKEN });
+	run_script(&(struct script){ "xclient-refused", STEPS(refused_at_once), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { D }, 1 }, { 1, { D }, 2 } }, .message_count = 2, .end = SMTP_END_IDLE });
+	run_script(&(struct script){ "xclient-554", STEPS(unwanted), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { F }, 1 } }, .message_count = 1, .end = SMTP_END_BROKEN });
+	run_script(&(struct script){ "xclient-helo", STEPS(bad_helo), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { F }, 1 } }, .message_count = 1, .end = SMTP_END_BROKEN });
+}
+
 static void ends(void **state)
 {
 	(void)state;
@@ -462,6 +536,8 @@ int main(void)
 		cmocka_unit_test(sender_refused),
 		cmocka_unit_test(helo_where_ehlo_is_unknown),
 		cmocka_unit_test(lmtp_answers_each_recipient),
+		cmocka_unit_test(each_message_under_its_client),
+		cmocka_unit_test(never_under_another_clients_name),
 		cmocka_unit_test(ends),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
