@@ -120,7 +120,7 @@ check: all unit
 # Each fuzz target for FUZZ_SECONDS, and the slower proofs.
 FUZZ_SECONDS ?= 60
 check-long: all unit fuzz
-	POSTERN_BUILD=$(abspath $(B)) FUZZ_SECONDS=$(FUZZ_SECONDS) LONG_UNIT_BINS="$(B)/tests/unit/test_rules_index" tests/run long $(FUZZ_BINS)
+	POSTERN_BUILD=$(abspath $(B)) FUZZ_SECONDS=$(FUZZ_SECONDS) LONG_UNIT_BINS="$(B)/tests/unit/test_rules_index $(B)/tests/unit/test_resolver" tests/run long $(FUZZ_BINS)
 bench: all $(BENCH_BINS)
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
 bench-rules: $(B)/tests/bench/bench_rules

@@ -9,6 +9,7 @@
 #include "buf.h"
 #include "dns_cache.h"
 #include "dns_name.h"
+#include "dns_waiters.h"
 
 #define TRY_MS 1500      /* the first try at a server; each further round waits twice as long */
 #define TRIES 3
@@ -18,22 +19,12 @@
 #define SOCKETS_MAX 64u  /* of c-ares: UDP and TCP for each server, and a few that are on their way out */
 #define BUCKETS 1024u
 
-/* One who asked.  In the ring of a query, then in the ring of those whose answer is ready. */
-struct waiter {
-	struct waiter *prev, *next;
-	uint64_t id; /* the slot in the low half, a generation in the high one; 0: free */
-	dns_answer_fn fn;
-	void *ctx;
-	struct dns_cached *cached;      /* ready: held */
-	const struct dns_answer *fixed; /* ready: instead of a cached one */
-};
-
 /* One question to the servers.  Lives until c-ares has called back, whoever still waits. */
 struct query {
 	struct query *chain;       /* in the bucket; only while it may be joined */
 	struct query *prev, *next; /* in order of their beginning */
 	struct resolver *resolver;
-	struct waiter waiters; /* head of a ring */
+	struct dns_waiter waiters; /* head of a ring */
 	uint64_t due_ms;
 	bool is_open;  /* still in its bucket */
 	bool is_moved; /* cancelled only to be asked again of other servers */
@@ -56,14 +47,11 @@ struct resolver {
 	struct name_servers servers;
 	struct dns_cache *cache;
 	struct loop_timer *timer;
-	struct loop_task deliver;
+	struct dns_waiters waiters;
 	struct watched sockets[SOCKETS_MAX];
 	struct query *buckets[BUCKETS];
 	struct query queries; /* head of a ring */
 	size_t query_count;
-	struct waiter ready; /* head of a ring */
-	struct waiter **slots;
-	uint32_t slot_count, *free_slots, free_count;
 	bool is_ending;
 	struct dns_scratch scratch;
 };
@@ -77,95 +65,6 @@ static const struct dns_answer no_servers = { .status = DNS_FAILED, .why = "no r
 static uint64_t now_s(const struct resolver *r)
 {
 	return loop_now_ms(r->loop) / 1000;
-}
-
-/* ---- waiters */
-
-static void waiter_leave(struct waiter *w)
-{
-	w->prev->next = w->next;
-	w->next->prev = w->prev;
-}
-
-static void waiter_join(struct waiter *head, struct waiter *w)
-{
-	w->next = head;
-	w->prev = head->prev;
-	w->prev->next = head->prev = w;
-}
-
-static int grow_slots(struct resolver *r)
-{
-	uint32_t count = r->slot_count ? r->slot_count * 2 : 64;
-	struct waiter **slots = realloc(r->slots, count * sizeof(struct waiter *));
-	if (!slots)
-		return ERR_NOMEM;
-	r->slots = slots;
-	uint32_t *free_slots = realloc(r->free_slots, count * sizeof *free_slots);
-	if (!free_slots)
-		return ERR_NOMEM;
-	r->free_slots = free_slots;
-	for (uint32_t i = count; i-- > r->slot_count;) {
-		slots[i] = NULL;
-		free_slots[r->free_count++] = i;
-	}
-	r->slot_count = count;
-	return 0;
-}
-
-static struct waiter *waiter_take(struct resolver *r, dns_answer_fn fn, void *ctx)
-{
-	static uint32_t generation;
-	if (r->free_count == 0 && grow_slots(r))
-		return NULL;
-	struct waiter *w = calloc(1, sizeof *w);
-	if (!w)
-		return NULL;
-	uint32_t slot = r->free_slots[--r->free_count];
-	w->id = (uint64_t)++generation << 32 | (slot + 1);
-	w->fn = fn;
-	w->ctx = ctx;
-	r->slots[slot] = w;
-	return w;
-}
-
-/* Out of whatever ring it is in. */
-static void waiter_give_back(struct resolver *r, struct waiter *w)
-{
-	uint32_t slot = (uint32_t)w->id - 1;
-	waiter_leave(w);
-	dns_cached_release(&w->cached);
-	r->slots[slot] = NULL;
-	r->free_slots[r->free_count++] = slot;
-	free(w);
-}
-
-static void waiter_is_ready(struct resolver *r, struct waiter *w, struct dns_cached *cached, const struct dns_answer *fixed)
-{
-	w->cached = cached;
-	w->fixed = fixed;
-	waiter_join(&r->ready, w);
-	loop_task_post(r->loop, &r->deliver);
-}
-
-static void deliver(void *ctx)
-{
-	struct resolver *r = ctx;
-	/* Those that come in meanwhile wait for the next turn. */
-	uint64_t last = r->ready.prev->id;
-	while (r->ready.next != &r->ready) {
-		struct waiter *w = r->ready.next;
-		struct dns_cached *cached = w->cached;
-		struct waiter copy = *w;
-		w->cached = NULL;
-		waiter_give_back(r, w);
-		copy.fn(copy.ctx, copy.id, cached ? dns_cached_answer(cached) : copy.fixed);
-		dns_cached_release(&cached);
-		if (copy.id == last)
-			break;
-	}
-	if (r->ready.next != &r->ready)
-		loop_task_post(r->loop, &r->deliver);
 }
 
 /* ---- queries */
@@ -205,11 +104,9 @@ static void query_answer(struct query *q, const struct dns_answer *answer)
 	struct resolver *r = q->resolver;
 	struct dns_cached *cached = dns_cache_put(r->cache, query_name(q), q->type, answer, now_s(r));
 	query_shut(q);
-	while (q->waiters.next != &q->waiters) {
-		struct waiter *w = q->waiters.next;
+	while (!dns_waiter_ring_is_empty(&q->waiters)) {
 		struct dns_cached *held = cached ? dns_cache_find(r->cache, query_name(q), q->type, now_s(r)) : NULL;
-		waiter_leave(w);
-		waiter_is_ready(r, w, held, &no_memory);
+		dns_waiters_make_ready(&r->waiters, q->waiters.next, held, &no_memory);
 	}
 	dns_cached_release(&cached);
 	if (answer->status == DNS_FAILED)
@@ -234,7 +131,8 @@ static const char *why_of(int status)
 	case ARES_ENOTIMP: return "NOTIMP";
 	case ARES_EFORMERR: return "FORMERR";
 	case ARES_EBADRESP: return "malformed answer";
-	case ARES_ECONNREFUSED: return "no name server reached";
+	/* What c-ares says when it has tried the next server each time, for whatever reason, until there was none. */
+	case ARES_ECONNREFUSED: return "SERVFAIL, REFUSED or no name server reached";
 	case ARES_ENOMEM: return "no memory";
 	default: return "no answer";
 	}
@@ -293,7 +191,7 @@ static struct query *query_start(struct resolver *r, struct span name, enum dns_
 	if (!q)
 		return NULL;
 	q->resolver = r;
-	q->waiters.next = q->waiters.prev = &q->waiters;
+	dns_waiter_ring_init(&q->waiters);
 	q->type = type;
 	q->name_len = name.len;
 	memcpy(q->name, name.ptr, name.len);
@@ -316,7 +214,7 @@ static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_
 {
 	struct resolver *r = ctx;
 	struct query *q = NULL;
-	struct waiter *w = waiter_take(r, fn, fn_ctx);
+	struct dns_waiter *w = dns_waiters_add(&r->waiters, fn, fn_ctx);
 	if (!w)
 		return 0;
 	uint64_t id = w->id;
@@ -324,19 +222,19 @@ static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_
 	if (cached || (q = find_open(r, name, type)) != NULL)
 		r->stats.hits++;
 	if (cached)
-		waiter_is_ready(r, w, cached, NULL);
+		dns_waiters_make_ready(&r->waiters, w, cached, NULL);
 	else if (q)
-		waiter_join(&q->waiters, w);
+		dns_waiter_join(&q->waiters, w);
 	else if (!dns_name_is_askable(name))
-		waiter_is_ready(r, w, NULL, &bad_name);
+		dns_waiters_make_ready(&r->waiters, w, NULL, &bad_name);
 	else if (r->servers.count == 0)
-		waiter_is_ready(r, w, NULL, &no_servers);
+		dns_waiters_make_ready(&r->waiters, w, NULL, &no_servers);
 	else if (r->query_count >= RESOLVER_IN_FLIGHT_MAX)
-		waiter_is_ready(r, w, NULL, &too_many);
+		dns_waiters_make_ready(&r->waiters, w, NULL, &too_many);
 	else if ((q = query_start(r, name, type)) == NULL)
-		waiter_is_ready(r, w, NULL, &no_memory);
+		dns_waiters_make_ready(&r->waiters, w, NULL, &no_memory);
 	else {
-		waiter_join(&q->waiters, w);
+		dns_waiter_join(&q->waiters, w);
 		/* May call query_done at once, which frees q; the waiter is told on the next turn all the same. */
 		ares_query(r->channel, q->name, 1, (int)type, query_done, q);
 		schedule(r);
@@ -347,11 +245,8 @@ static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_
 static void cancel(void *ctx, uint64_t id)
 {
 	struct resolver *r = ctx;
-	uint64_t slot = (id & UINT32_MAX) - 1;
-	struct waiter *w = id && slot < r->slot_count ? r->slots[slot] : NULL;
 	/* The query goes on: its answer is worth keeping. */
-	if (w && w->id == id)
-		waiter_give_back(r, w);
+	dns_waiters_drop(&r->waiters, id);
 }
 
 /* ---- c-ares on our loop */
@@ -402,8 +297,7 @@ int resolver_create_prepriv(struct resolver **out)
 		return ERR_NOMEM;
 	r->source = (struct dns_source){ r, ask, cancel };
 	r->queries.next = r->queries.prev = &r->queries;
-	r->ready.next = r->ready.prev = &r->ready;
-	r->deliver = (struct loop_task){ .fn = deliver, .ctx = r };
+	dns_waiters_init(&r->waiters);
 	/* Everything that resolv.conf or the environment could say is said here: so c-ares opens neither it nor the hosts file. */
 	struct ares_options options = {
 		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
@@ -451,6 +345,7 @@ int resolver_start(struct resolver *r, struct loop *loop, const struct name_serv
 	if (err)
 		return err;
 	r->loop = loop;
+	dns_waiters_start(&r->waiters, loop);
 	return give_servers(r, servers);
 }
 
@@ -498,19 +393,13 @@ void resolver_destroy(struct resolver **resolver)
 	if (!r)
 		return;
 	r->is_ending = true;
-	if (r->loop)
-		loop_task_cancel(&r->deliver);
-	for (uint32_t i = 0; i < r->slot_count; i++)
-		if (r->slots[i])
-			waiter_give_back(r, r->slots[i]);
+	dns_waiters_free(&r->waiters);
 	if (r->channel)
 		ares_destroy(r->channel);
 	for (size_t i = 0; i < SOCKETS_MAX; i++)
 		loop_io_destroy(&r->sockets[i].io);
 	loop_timer_destroy(&r->timer);
 	dns_cache_destroy(&r->cache);
-	free(r->slots);
-	free(r->free_slots);
 	free(r);
 	*resolver = NULL;
 }

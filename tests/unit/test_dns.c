@@ -192,6 +192,20 @@ static void test_cache_bounds(void **state)
 	assert_int_equal(dns_cached_answer(held)->records[0].addr.bytes[0], 10);
 	dns_cached_release(&held);
 	dns_cache_destroy(&cache);
+	/* By bytes, too: the oldest go, the bound is never passed. */
+	assert_int_equal(dns_cache_create(1000, 4000, &cache), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(name, sizeof name, "n%u.example", i);
+		put(cache, name, &answer, 0);
+		assert_in_range(dns_cache_bytes(cache), 1, 4000);
+		assert_true(is_there(cache, name, 0));
+	}
+	assert_in_range(dns_cache_count(cache), 5, 90);
+	assert_false(is_there(cache, "n0.example", 0));
+	assert_true(is_there(cache, "n98.example", 0));
+	dns_cache_clear(cache);
+	assert_int_equal(dns_cache_bytes(cache), 0);
+	dns_cache_destroy(&cache);
 	/* Too large to stay: answered all the same. */
 	assert_int_equal(dns_cache_create(10, 10, &cache), 0);
 	put(cache, "a.example", &answer, 0);
