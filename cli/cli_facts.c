@@ -1,6 +1,7 @@
 #include "cli_facts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "fact_finder.h"
 #include "resolver.h"
@@ -8,9 +9,11 @@
 #define DEADLINE_MS 15000u
 #define IDENT_MS 0u /* no connection stands behind the question */
 
-struct waiting {
+struct cli_facts {
 	struct loop *loop;
-	struct rules_facts *facts;
+	struct resolver *resolver;
+	struct fact_service *service;
+	struct rules_facts *facts; /* of the fetch that is under way */
 };
 
 static bool is_settled(const struct fact_table *table)
@@ -21,42 +24,66 @@ static bool is_settled(const struct fact_table *table)
 	return true;
 }
 
-static void arrived(void *ctx)
+static bool are_settled(const struct rules_facts *facts)
 {
-	const struct waiting *waiting = ctx;
-	if (is_settled(&waiting->facts->session) && is_settled(&waiting->facts->txn))
-		loop_stop(waiting->loop);
+	return is_settled(&facts->session) && is_settled(&facts->txn);
 }
 
-void cli_facts_fetch(struct rules_facts *facts)
+static void arrived(void *ctx)
+{
+	const struct cli_facts *c = ctx;
+	if (are_settled(c->facts))
+		loop_stop(c->loop);
+}
+
+static int open_service(struct cli_facts *c, struct reason *why)
 {
 	const struct fact_service_options options = { .deadline_ms = DEADLINE_MS, .ident_timeout_ms = IDENT_MS };
-	struct waiting waiting = { .facts = facts };
-	struct resolver *resolver = NULL;
-	struct fact_service *service = NULL;
-	struct fact_finder finder;
 	struct name_servers servers;
+	int err = name_servers_find("", &servers, why);
+	if (!err)
+		err = resolver_create_prepriv(&c->resolver);
+	if (!err)
+		err = loop_create(&c->loop);
+	if (!err)
+		err = resolver_start(c->resolver, c->loop, &servers);
+	return err ? err : fact_service_create(c->loop, resolver_source(c->resolver), &options, &c->service);
+}
+
+struct cli_facts *cli_facts_open(void)
+{
+	struct cli_facts *c = calloc(1, sizeof *c);
 	struct reason why = { "" };
-	int err = name_servers_find("", &servers, &why);
+	int err = c ? open_service(c, &why) : ERR_NOMEM;
 	if (!err)
-		err = resolver_create_prepriv(&resolver);
-	if (!err)
-		err = loop_create(&waiting.loop);
-	if (!err)
-		err = resolver_start(resolver, waiting.loop, &servers);
-	if (!err)
-		err = fact_service_create(waiting.loop, resolver_source(resolver), &options, &service);
-	if (!err) {
-		fact_finder_open(&finder, service, facts, 0, 0, arrived, NULL, &waiting);
+		return c;
+	(void)fprintf(stderr, "postern rules: nothing is looked up: %s\n", why.text[0] ? why.text : err_name(err));
+	cli_facts_close(&c);
+	return NULL;
+}
+
+void cli_facts_fetch(struct cli_facts *c, struct rules_facts *facts)
+{
+	struct fact_finder finder;
+	if (c) {
+		c->facts = facts;
+		fact_finder_open(&finder, c->service, facts, 0, 0, arrived, NULL, c);
 		fact_finder_fetch(&finder);
-		if (!is_settled(&facts->session) || !is_settled(&facts->txn))
-			loop_run(waiting.loop);
+		if (!are_settled(facts))
+			loop_run(c->loop);
 		fact_finder_close(&finder);
 	}
-	if (err)
-		(void)fprintf(stderr, "postern rules: nothing is looked up: %s\n", why.text[0] ? why.text : err_name(err));
-	fact_service_destroy(&service);
-	resolver_destroy(&resolver);
-	loop_destroy(&waiting.loop);
 	facts_fail_unasked(facts, "no resolver");
+}
+
+void cli_facts_close(struct cli_facts **finder)
+{
+	struct cli_facts *c = *finder;
+	if (!c)
+		return;
+	fact_service_destroy(&c->service);
+	resolver_destroy(&c->resolver);
+	loop_destroy(&c->loop);
+	free(c);
+	*finder = NULL;
 }

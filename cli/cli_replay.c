@@ -28,9 +28,10 @@ struct entry {
 struct replay {
 	struct rules *rules;
 	struct rules_options options;
+	struct cli_facts *finder; /* --dns; else NULL */
 	bool dns, json;
 	json_t *changes;
-	unsigned long long lines, decisions, unusable, changed, open;
+	unsigned long long decisions, unusable, changed, open;
 };
 
 static int usage(const char *problem)
@@ -42,6 +43,13 @@ static int usage(const char *problem)
 }
 
 /* ---- a line */
+
+/* The journal's JSON, where values are escaped once more: such a line can't be read as one of ours. */
+static bool is_json_entry(struct span line)
+{
+	static const char word[] = "ev=rcpt ";
+	return line.len > sizeof word && line.ptr[0] == '{' && memmem(line.ptr, line.len, word, sizeof word - 1);
+}
 
 /* Behind whatever syslog or the journal has put in front. */
 static bool find_pairs(struct span line, struct span *pairs_out)
@@ -129,18 +137,27 @@ static void settle(struct rules_facts *facts, enum fact_kind kind, bool is_known
 		(void)facts_settle_absent(facts, fact->id, SPAN_NONE);
 }
 
+static void settle_unknown(struct rules_facts *facts, enum fact_kind kind)
+{
+	const struct fact *fact = facts_want(facts, &(struct fact_key){ .kind = kind });
+	if (fact)
+		(void)facts_settle_failed(facts, fact->id, SPAN_LIT("not in the log"));
+}
+
 static void judge(const struct replay *r, const struct entry *e, struct rules_verdict *out)
 {
 	struct rules_facts facts = { .client = { .addr = e->client, .dst = e->dst, .trusted = e->is_trusted, .iface = span_of(e->iface),
 						 .helo = span_of(e->helo) } };
 	struct rules_eval eval;
 	settle(&facts, FACT_NAME, e->has_name, e->name);
-	/* The ident service of a session that is long over can't be asked. */
 	settle(&facts, FACT_IDENT, e->has_ident, e->ident);
+	/* The ident service of a session that is long over can't be asked, whatever may be looked up. */
+	if (!e->has_ident)
+		settle_unknown(&facts, FACT_IDENT);
 	rules_eval_start(&eval, r->rules, &facts, span_of(e->from), span_of(e->to), NULL);
 	while (rules_eval_run(&eval, out) == STEP_WAIT) {
 		if (r->dns)
-			cli_facts_fetch(&facts);
+			cli_facts_fetch(r->finder, &facts);
 		facts_fail_unasked(&facts, "not in the log");
 	}
 	rules_eval_end(&eval);
@@ -171,7 +188,10 @@ static void take_line(struct replay *r, struct span line)
 {
 	struct entry e;
 	struct rules_verdict now;
-	r->lines++;
+	if (is_json_entry(line)) {
+		r->unusable++;
+		return;
+	}
 	if (!read_entry(span_trim(line), &e))
 		return;
 	if (e.client.family == ADDR_NONE || !e.has_from || !e.has_to || !e.verdict[0] || e.is_cut) {
@@ -190,20 +210,41 @@ static void take_line(struct replay *r, struct span line)
 	print_change(r, &e, &now);
 }
 
+/* NULL: what begins so is no text. */
+static const char *compressed_by(struct span begin)
+{
+	static const struct {
+		const char *magic, *reader;
+		size_t len;
+	} kinds[] = { { "\x1f\x8b", "zcat", 2 }, { "\xfd" "7zXZ", "xzcat", 5 }, { "\x28\xb5\x2f\xfd", "zstdcat", 4 }, { "BZh", "bzcat", 3 } };
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (begin.len >= kinds[i].len && memcmp(begin.ptr, kinds[i].magic, kinds[i].len) == 0)
+			return kinds[i].reader;
+	return NULL;
+}
+
 static int read_log(struct replay *r, const char *path)
 {
 	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
 	char *line = NULL;
+	const char *reader = NULL;
+	bool is_first = true;
 	size_t room = 0;
 	ssize_t len;
 	if (!f) {
 		(void)fprintf(stderr, "postern rules replay: %s: %s\n", path, strerror(errno));
 		return 1;
 	}
-	while ((len = getline(&line, &room, f)) >= 0)
-		take_line(r, (struct span){ line, (size_t)len });
-	int failed = ferror(f) != 0;
-	if (failed)
+	while (!reader && (len = getline(&line, &room, f)) >= 0) {
+		reader = is_first ? compressed_by((struct span){ line, (size_t)len }) : NULL;
+		is_first = false;
+		if (!reader)
+			take_line(r, (struct span){ line, (size_t)len });
+	}
+	int failed = ferror(f) != 0 || reader;
+	if (reader)
+		(void)fprintf(stderr, "postern rules replay: %s is compressed: %s it, and read - (standard input)\n", path, reader);
+	else if (failed)
 		(void)fprintf(stderr, "postern rules replay: %s: %s\n", path, strerror(errno));
 	free(line);
 	if (f != stdin)
@@ -240,7 +281,7 @@ static void print_summary(struct replay *r)
 	}
 	(void)printf("%llu decisions, %llu would change, %llu hang on what the log does not hold", r->decisions, r->changed, r->open);
 	if (r->unusable)
-		(void)printf(", %llu lines not usable", r->unusable);
+		(void)printf(", %llu lines not usable (cut, or in JSON)", r->unusable);
 	(void)putchar('\n');
 }
 
@@ -287,9 +328,11 @@ int cli_replay(int argc, char **argv)
 	if (code)
 		return code;
 	r.changes = r.json ? json_array() : NULL;
+	r.finder = r.dns ? cli_facts_open() : NULL;
 	for (int i = optind; i < argc && !code; i++)
 		code = read_log(&r, argv[i]);
 	print_summary(&r);
+	cli_facts_close(&r.finder);
 	rules_release(&r.rules);
 	return code || r.changed ? 1 : 0;
 }

@@ -266,14 +266,21 @@ static void answer(const struct question *q, struct rules *rules)
 	struct rules_hooks hooks = { .ctx = &listing, .trace = list_trace };
 	struct rules_eval eval;
 	struct rules_verdict verdict;
+	struct cli_facts *finder = NULL;
+	bool is_open = false;
 	settle_given(&facts, FACT_NAME, q->name, q->no_dns);
 	settle_given(&facts, FACT_IDENT, q->ident, q->no_dns);
 	rules_eval_start(&eval, rules, &facts, span_of(q->from), span_of(q->to), &hooks);
-	while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
-		if (q->no_dns)
+	while (rules_eval_run(&eval, &verdict) == STEP_WAIT) {
+		if (q->no_dns) {
 			facts_fail_unasked(&facts, "not asked (--no-dns)");
-		else
-			cli_facts_fetch(&facts);
+			continue;
+		}
+		finder = is_open ? finder : cli_facts_open();
+		is_open = true;
+		cli_facts_fetch(finder, &facts);
+	}
+	cli_facts_close(&finder);
 	rules_eval_end(&eval);
 	facts_free(&facts);
 	if (listing.json)

@@ -234,10 +234,10 @@ class Installation:
     def stop(self, proc, sig=signal.SIGTERM, grace_s=45):
         return self.lab.stop(proc, sig=sig, grace_s=grace_s)
 
-    def run(self, program, *args, timeout=60, env=None):
-        """Run one of our programs to its end; CompletedProcess with stdout and stderr together as text."""
+    def run(self, program, *args, timeout=60, env=None, text_in=""):
+        """Run one of our programs to its end, with text_in to read; CompletedProcess with stdout and stderr together as text."""
         return subprocess.run(self.lab.argv(self.ns, [str(BUILD / "bin" / program), *map(str, args)]), stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=timeout, check=False,
+                              stderr=subprocess.STDOUT, input=text_in, text=True, timeout=timeout, check=False,
                               env=dict(os.environ, **(env or {})))
 
     def postern(self, *args, check=True):

@@ -1,5 +1,6 @@
 """Facts in real sessions: unbound for names, rbldnsd for block lists, and a name server that misbehaves (dns_stub.py)."""
 
+import gzip
 import json
 import re
 import time
@@ -365,6 +366,78 @@ def test_explain_looks_things_up(posternd, lab):
     other = explain("192.0.2.11")
     assert other["verdict"] == "tempfail" and "rbl lame.test: " in json.dumps(other["trace"])
     assert explain(lab.CLIENT4, "--no-dns")["verdict"] == "tempfail"
+
+
+def replay(post, rules, log, *more, text_in=""):
+    """What would change under other rules; in the firewall's namespace, whose resolv.conf names the lab's server."""
+    path = post.dir / "other-rules"
+    path.write_text(rules)
+    done = post.run("postern", "rules", "replay", "--rules", path, "--json", *more, log, text_in=text_in)
+    assert done.returncode in (0, 1), done.stdout
+    found = json.loads(done.stdout)
+    return (found["decisions"], found["changed"], found["open"], found["unusable"]), found["changes"]
+
+
+def questions_to_unbound(lab):
+    stats = lab.exec("inet", "unbound-control", "-c", lab.state / "unbound.conf", "stats_noreset").stdout
+    return int(re.search(r"^total\.num\.queries=(\d+)", stats, re.M)[1])
+
+
+def test_replay_looks_things_up(posternd, lab, tmp_path):
+    """The daemon had to ask nothing, so its log holds no names."""
+    post = posternd("allow:ALL:ALL:ALL\n")
+    for source in (lab.CLIENT4, lab.CLIENT6, lab.SPAMMER4, lab.SPAMMER6):
+        assert code(post, source) == 250
+    log = post.dir / "posternd.log"
+    rules = "noto:RBL.good.test:ALL:ALL:550 listed\nallow:client10.example.net:ALL:ALL\nnoto:ALL:ALL:ALL\n"
+    assert replay(post, rules, log)[0] == (4, 0, 4, 0)
+    counts, changes = replay(post, rules, log, "--dns")
+    assert counts == (4, 2, 0, 0)
+    assert {(c["client"], c["old"]["verdict"], c["new"]["verdict"], c["new"]["line"]) for c in changes} == {
+        (lab.SPAMMER4, "allow", "noto", 1), (lab.SPAMMER6, "allow", "noto", 1)}
+    # What can't be known today, and what can never be asked again, stays open.
+    assert replay(post, "noto:RBL.lame.test:ALL:ALL\nallow:ALL:ALL:ALL\n", log, "--dns")[0] == (4, 0, 4, 0)
+    assert replay(post, "noto:KNOWN@ALL:ALL:ALL\nallow:ALL:ALL:ALL\n", log, "--dns")[0] == (4, 0, 4, 0)
+    # Many lines about the same clients cost each question once.
+    many = tmp_path / "many"
+    many.write_text(log.read_text() * 100)
+    before = questions_to_unbound(lab)
+    assert replay(post, rules, many, "--dns")[0] == (400, 200, 0, 0)
+    assert 4 <= questions_to_unbound(lab) - before < 40
+
+
+def test_replay_of_what_the_rules_hung_on(posternd, lab, tmp_path):
+    """Rules of many kinds, mail of many kinds: under the same file no decision changes, in whatever form the log has come."""
+    (tmp_path / "access").write_text("192.0.2.12\tREJECT\nfriend.example\tOK\nTo:off@\t550 off\n")
+    (tmp_path / "LocalNames").write_text("example.net\n203.0.113\n")
+    rules = ("access:access\nnoto:RBL.good.test:ALL:ALL:550 listed\nnoto:ALL:RHS.domains.test:ALL\ndeny:HELO=/bad/:ALL:ALL\nallow:DST=[2001:db8:2::]/64:<>:ALL\n"
+             "dry-run noto:ALL:ALL:ALL\nallow:alice@ALL:ALL:ident@ALL\nallow:FILE=LocalNames EXCEPT [2001:db8::]/16:ALL:*@p.example\nallow:UNKNOWN:ALL:unknown@ALL\n")
+    post = posternd(rules)
+    for source in (lab.CLIENT4, lab.CLIENT6, lab.SPAMMER4, lab.SPAMMER6, "192.0.2.12", "192.0.2.11"):
+        for sender, to in (("a@b.example", "x@p.example"), ("", "x@p.example"), ("a@bad.example", "x@p.example"), ("a@friend.example", "off@p.example"),
+                           ("a@friend.example", "x@q.example"), ("a@b.example", "unknown@q.example"), ("a@b.example", "ident@q.example")):
+            ask(post, source, sender=sender, to=to)
+    text = post.log()
+    assert {v for v in re.findall(r"ev=rcpt verdict=(\w+)", text)} == {"allow", "noto"}
+    assert len(set(re.findall(r"ev=rcpt verdict=\w+ rule=(\d+)", text))) >= 5
+    log = post.dir / "posternd.log"
+    assert replay(post, rules, log, "--dns")[0] == (42, 0, 0, 0)
+    (lines,) = [text.splitlines()]
+    forms = {
+        "syslog": [f"Nov 21 05:00:00 mail posternd[123]: {line}" for line in lines],
+        "rfc5424": [f"<30>1 2026-11-21T05:00:00.123456+01:00 mail posternd 123 - - {line}" for line in lines],
+        "iso": [f"2026-11-21T05:00:00+0100 mail posternd[123]: {line}\r" for line in lines],
+        "cat": [line[line.index("ev="):] if "sid=" not in line else line[line.index("sid="):] for line in lines],
+    }
+    for form, written in forms.items():
+        assert replay(post, rules, "-", "--dns", text_in="\n".join(written) + "\n")[0] == (42, 0, 0, 0), form
+    as_json = "\n".join(json.dumps({"MESSAGE": line, "PRIORITY": "6"}) for line in lines)
+    assert replay(post, rules, "-", text_in=as_json)[0] == (0, 0, 0, 42)
+    packed = tmp_path / "log.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    done = post.run("postern", "rules", "replay", "--rules", post.rules_path, packed)
+    assert done.returncode == 1 and "zcat" in done.stdout
+    assert replay(post, "noto:ALL:ALL:ALL\n", log)[0] == (42, len(re.findall("ev=rcpt verdict=allow", text)), 0, 0)
 
 
 # ---- the resolver itself
