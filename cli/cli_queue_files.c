@@ -233,7 +233,7 @@ static int walk_segment(struct walk *walk, const char *name)
 	walk->is_live = !is_sealed;
 	err = spool_ack_load(&walk->dirs, name, &acks);
 	if (!err) {
-		err = spool_segment_scan(fd, name, 0, size, 0, &acks, &events, NULL, NULL);
+		err = spool_segment_scan(fd, name, 0, size, SPOOL_READ_OPEN_END, &acks, &events, NULL, NULL);
 		spool_ack_set_free(&acks);
 	}
 	(void)close(fd);

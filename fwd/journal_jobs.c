@@ -30,7 +30,7 @@ int segment_open_now(struct segment *segment, uint64_t *size_out, bool *is_seale
 		segment->fd = segment->acks.fd = -1;
 		return err;
 	}
-	spool_reader_init(&segment->reader, segment->fd, 0, 0, segment->is_orphan ? SPOOL_READ_CHECK_BODY : 0);
+	spool_reader_init(&segment->reader, segment->fd, 0, 0, segment->is_orphan ? SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END : 0);
 	return 0;
 }
 
@@ -268,7 +268,7 @@ static void take_over(struct journal *j, const struct sealed *found)
 		segment_open_soon(s);
 		return;
 	}
-	s->reader.flags = SPOOL_READ_CHECK_BODY;
+	s->reader.flags = SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END;
 	if (found->size > s->committed)
 		s->committed = found->size;
 	journal_scan_soon(j);

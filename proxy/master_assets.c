@@ -64,6 +64,8 @@ int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a,
 	if (!err)
 		err = spool_keeper_open(conf->spool, &a->forward_user, a->worker_count, &a->spool, why);
 	if (!err)
+		spool_keeper_prepare(a->spool, conf->segment_bytes, conf->min_free_bytes);
+	if (!err)
 		err = listeners_open(conf, a->worker_count, &a->listeners, why);
 	if (!err)
 		err = fill_supply(conf, a, why);

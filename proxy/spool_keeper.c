@@ -23,6 +23,7 @@ struct spool_keeper {
 	struct spool_dirs dirs;
 	struct priv_user owner;
 	uint64_t next_number;
+	uint64_t prepare_bytes, reserve_bytes;
 	size_t workers;
 	struct stock *stock; /* one a worker */
 };
@@ -71,6 +72,12 @@ int spool_keeper_open(const char *path, const struct priv_user *owner, size_t wo
 	return err;
 }
 
+void spool_keeper_prepare(struct spool_keeper *keeper, uint64_t segment_bytes, uint64_t min_free_bytes)
+{
+	keeper->prepare_bytes = segment_bytes;
+	keeper->reserve_bytes = min_free_bytes;
+}
+
 void spool_keeper_start(struct spool_keeper *keeper, struct loop *loop, const struct spool_keeper_events *events)
 {
 	keeper->loop = loop;
@@ -86,6 +93,12 @@ static void create_file(void *ctx)
 	else
 		r->segment.err =
 			spool_segment_create(&k->dirs, r->number, r->asker.worker, k->owner.uid, k->owner.gid, &r->segment.name, &r->fd);
+	if (!r->is_large && !r->segment.err && k->prepare_bytes)
+		r->segment.err = spool_segment_prepare(r->fd, k->prepare_bytes, k->reserve_bytes);
+	if (r->segment.err && r->fd >= 0) {
+		(void)close(r->fd);
+		r->fd = -1;
+	}
 }
 
 static void answer(const struct request *r)

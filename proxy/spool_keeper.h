@@ -34,6 +34,10 @@ struct spool_keeper_events {
  * not the first message.  Before the loop: blocks. */
 int spool_keeper_open(const char *path, const struct priv_user *owner, size_t workers, struct spool_keeper **out, struct reason *why);
 
+/* Segments that are asked for from here on are filled with zeros up to segment_bytes (spool_segment_prepare), where that leaves more than
+ * min_free_bytes of the disk.  Not said: segments are empty, as those made in advance always are: they must not hold up the start. */
+void spool_keeper_prepare(struct spool_keeper *keeper, uint64_t segment_bytes, uint64_t min_free_bytes);
+
 /* From here on requests work. */
 void spool_keeper_start(struct spool_keeper *keeper, struct loop *loop, const struct spool_keeper_events *events);
 

@@ -37,15 +37,17 @@ static void seal_item(struct spool_batch_item *item, uint64_t offset)
 	spool_record_encode(record, item->header);
 }
 
-static int write_pieces(int fd, struct iovec *pieces, int count)
+/* From *offset on, which moves with it. */
+static int write_pieces(int fd, uint64_t *offset, struct iovec *pieces, int count)
 {
 	while (count > 0) {
-		ssize_t n = writev(fd, pieces, count);
+		ssize_t n = pwritev(fd, pieces, count, (off_t)*offset);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? disk_error(errno) : ERR_IO;
 		size_t left = (size_t)n;
+		*offset += left;
 		while (count > 0 && left >= pieces->iov_len) {
 			left -= pieces->iov_len;
 			pieces++;
@@ -69,10 +71,10 @@ static int add_piece(struct iovec *pieces, int count, const void *bytes, size_t 
 }
 
 /* A test wants to die or fail in the middle of a record. */
-static int write_half_a_header(struct spool_batch *batch, struct iovec *pieces)
+static int write_half_a_header(struct spool_batch *batch, uint64_t *written, struct iovec *pieces)
 {
 	size_t half = SPOOL_RECORD_HEADER_LEN / 2;
-	int err = write_pieces(batch->fd, &(struct iovec){ pieces[0].iov_base, half }, 1);
+	int err = write_pieces(batch->fd, written, &(struct iovec){ pieces[0].iov_base, half }, 1);
 	pieces[0].iov_base = (char *)pieces[0].iov_base + half;
 	pieces[0].iov_len -= half;
 	int errnum = spool_fault(SPOOL_FAULT_JOURNAL_WRITE);
@@ -83,7 +85,7 @@ static int write_items(struct spool_batch *batch)
 {
 	struct iovec pieces[PIECES_MAX];
 	int count = 0, err = 0;
-	uint64_t offset = batch->start;
+	uint64_t offset = batch->start, written = batch->start;
 	for (struct spool_batch_item *item = batch->items; item && !err; item = item->next) {
 		seal_item(item, offset);
 		offset += spool_record_length(&item->record);
@@ -93,9 +95,9 @@ static int write_items(struct spool_batch *batch)
 		if (item->next && count + 3 <= PIECES_MAX)
 			continue;
 		if (spool_fault_armed == SPOOL_FAULT_JOURNAL_WRITE)
-			err = write_half_a_header(batch, pieces);
+			err = write_half_a_header(batch, &written, pieces);
 		if (!err)
-			err = write_pieces(batch->fd, pieces, count);
+			err = write_pieces(batch->fd, &written, pieces, count);
 		count = 0;
 	}
 	batch->end = offset;

@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "crc32c.h"
@@ -46,6 +47,34 @@ static int header_at(const struct spool_reader *reader, uint64_t offset, struct 
 	return 0;
 }
 
+static bool is_all_zero(const char *bytes, size_t len)
+{
+	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
+/* Behind the last byte of [from, limit) that is not zero; from when there is none. */
+static int used_end(const struct spool_reader *reader, uint64_t from, uint64_t *out)
+{
+	char chunk[CHUNK];
+	uint64_t end = reader->limit;
+	while (end > from) {
+		size_t len = end - from < CHUNK ? (size_t)(end - from) : CHUNK;
+		int64_t got = spool_bytes_read_at(reader->fd, chunk, len, end - len);
+		if (got < 0)
+			return ERR_IO;
+		size_t used = is_all_zero(chunk, (size_t)got) ? 0 : (size_t)got;
+		while (used > 0 && chunk[used - 1] == 0)
+			used--;
+		end -= len;
+		if (used > 0) {
+			*out = end + used;
+			return 0;
+		}
+	}
+	*out = from;
+	return 0;
+}
+
 /* The first place at or behind from where a good header stands; limit when there is none. */
 static int next_header(const struct spool_reader *reader, uint64_t from, uint64_t *out)
 {
@@ -59,7 +88,7 @@ static int next_header(const struct spool_reader *reader, uint64_t from, uint64_
 		size_t len = (size_t)got;
 		if (len < SPOOL_RECORD_HEADER_LEN)
 			break;
-		const char *at = chunk;
+		const char *at = is_all_zero(chunk, len) ? chunk + len : chunk; /* prepared, never used: there may be much of it */
 		while ((at = memmem(at, len - (size_t)(at - chunk), SPOOL_RECORD_MAGIC, SPOOL_RECORD_MAGIC_LEN)) != NULL) {
 			uint64_t place = from + (uint64_t)(at - chunk);
 			int err = header_at(reader, place, &ignored);
@@ -87,15 +116,20 @@ static enum spool_read fail(struct spool_entry *entry, int err, struct spool_ent
 /* What stands at offset is no record: report it up to the next one that is, or all of it as the torn tail. */
 static enum spool_read broken_span(struct spool_reader *reader, struct spool_entry *entry, struct spool_entry *out)
 {
-	uint64_t next;
+	uint64_t next = 0;
 	int err = next_header(reader, entry->offset + 1, &next);
+	bool is_tail = next == reader->limit;
+	if (!err && is_tail && reader->flags & SPOOL_READ_OPEN_END)
+		err = used_end(reader, entry->offset, &next);
 	if (err)
 		return fail(entry, err, out);
+	reader->offset = is_tail ? reader->limit : next;
+	if (next == entry->offset)
+		return SPOOL_READ_END;
 	entry->length = next - entry->offset;
 	entry->err = ERR_CORRUPT;
-	reader->offset = next;
 	*out = *entry;
-	return next == reader->limit ? SPOOL_READ_TORN : SPOOL_READ_CORRUPT;
+	return is_tail ? SPOOL_READ_TORN : SPOOL_READ_CORRUPT;
 }
 
 static int read_envelope(struct spool_reader *reader, struct spool_entry *entry)

@@ -15,7 +15,9 @@
 #include "span.h"
 #include "spool_segment.h"
 
-enum { SPOOL_READ_CHECK_BODY = 1 }; /* flag */
+/* Flags.  OPEN_END: limit is the size of a segment and not an end that its writer announced, so zeros in front of it are what the writer
+ * never used (spool_segment_prepare).  Up to an announced end they are damage. */
+enum { SPOOL_READ_CHECK_BODY = 1, SPOOL_READ_OPEN_END = 2 };
 
 struct spool_reader {
 	int fd;
@@ -27,8 +29,9 @@ struct spool_reader {
 
 enum spool_read {
 	SPOOL_READ_RECORD,  /* a good record: entry is filled in */
-	SPOOL_READ_END,     /* offset has reached limit */
-	SPOOL_READ_TORN,    /* what is left up to limit is the beginning of a record, or nothing known: entry.offset and .length say what */
+	SPOOL_READ_END,     /* offset has reached limit, perhaps over zeros that were prepared and never used */
+	SPOOL_READ_TORN,    /* what is left up to limit is the beginning of a record, or nothing known: entry.offset and .length say what,
+	                       with OPEN_END without the zeros behind it */
 	SPOOL_READ_CORRUPT, /* entry.offset and .length: a broken span that ends at the next good header, or at the end of a record whose
 	                       body or envelope fails its CRC.  entry.record is valid when has_record */
 	SPOOL_READ_ERROR    /* the system refused to read, or no memory: entry.err.  The offset has not moved */

@@ -134,7 +134,7 @@ static int recover_segment(const struct spool_dirs *dirs, const char *name, cons
 		err = spool_ack_load(dirs, name, &acks);
 		if (!err) {
 			scan.acks = &acks;
-			err = scan_records(&scan, 0, scan.info.size, SPOOL_READ_CHECK_BODY, NULL);
+			err = scan_records(&scan, 0, scan.info.size, SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END, NULL);
 			spool_ack_set_free(&acks);
 		}
 	}

@@ -5,15 +5,21 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fault.h"
+#include "space.h"
 
 #define NUMBER_DIGITS 16
 #define NUMBER_MAX UINT64_C(9999999999999999)
 #define WORKER_MAX 999
+#define PREPARE_PIECE (1u << 20)    /* what a session's sync may have to wait for at a time */
+#define PREPARE_SHARE 16u           /* at most this part of the free space */
+#define PREPARE_LIMIT_NS 1000000000 /* a worker may be waiting for the segment */
 
 int spool_segment_name_parse(struct span text, struct spool_segment_name *out, uint64_t *number_out, unsigned *worker_out)
 {
@@ -77,13 +83,13 @@ static int make_ready(int fd, uid_t uid, gid_t gid)
 	return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : ERR_BUSY;
 }
 
-/* A file that somebody else will append to.  It gets its name only when it is locked: one without a lock is taken for one whose writer
+/* A file that somebody else will write to.  It gets its name only when it is locked: one without a lock is taken for one whose writer
  * is gone, and an empty one of those is removed. */
-static int create_for(int dirfd, const char *name, uid_t uid, gid_t gid, int *fd_out)
+static int create_for(int dirfd, const char *name, int flags, uid_t uid, gid_t gid, int *fd_out)
 {
 	char hidden[sizeof SPOOL_NEW_PREFIX + SPOOL_SEGMENT_NAME_CAP];
 	(void)snprintf(hidden, sizeof hidden, "%s%s", SPOOL_NEW_PREFIX, name);
-	int fd = openat(dirfd, hidden, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = openat(dirfd, hidden, flags | O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_from_errno(errno);
 	int err = make_ready(fd, uid, gid);
@@ -125,10 +131,33 @@ int spool_segment_create(const struct spool_dirs *dirs, uint64_t number, unsigne
 		return ERR_INVAL;
 	struct spool_segment_name name;
 	(void)snprintf(name.text, sizeof name.text, "%0*" PRIu64 ".w%u.seg", NUMBER_DIGITS, number, worker);
-	int err = create_for(dirs->journal, name.text, uid, gid, fd_out);
+	int err = create_for(dirs->journal, name.text, 0, uid, gid, fd_out);
 	if (!err)
 		*name_out = name;
 	return err;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes)
+{
+	struct spool_space space;
+	if (spool_space_get(fd, &space) != 0 || space.free_bytes / PREPARE_SHARE < bytes || space.free_bytes - bytes < reserve_bytes)
+		return 0;
+	char *zeros = calloc(1, PREPARE_PIECE);
+	int64_t begin_ns = now_ns();
+	/* Each piece is synced by itself: all of it at once would keep the syncs of others waiting for as long as it takes. */
+	bool is_good = true;
+	for (uint64_t at = 0; zeros && is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
+		is_good = pwrite(fd, zeros, PREPARE_PIECE, (off_t)at) == (ssize_t)PREPARE_PIECE && fdatasync(fd) == 0;
+	free(zeros);
+	/* What came before is no better: it goes, and the segment grows. */
+	return is_good || ftruncate(fd, 0) == 0 ? 0 : ERR_IO;
 }
 
 int spool_segment_open(const struct spool_dirs *dirs, const char *name, int *fd_out, uint64_t *size_out, bool *is_sealed_out)
@@ -172,7 +201,7 @@ int spool_segment_recycle(const struct spool_dirs *dirs, const char *name)
 
 int spool_large_create(const struct spool_dirs *dirs, const struct spool_id *id, uid_t uid, gid_t gid, int *fd_out)
 {
-	return create_for(dirs->large, id->text, uid, gid, fd_out);
+	return create_for(dirs->large, id->text, O_APPEND, uid, gid, fd_out);
 }
 
 int spool_large_open(const struct spool_dirs *dirs, const struct spool_id *id, int *fd_out, uint64_t *size_out)

@@ -30,10 +30,16 @@ int spool_segment_name_parse(struct span text, struct spool_segment_name *out, u
 /* The number for the next segment: one more than any in journal/ or ack/. */
 int spool_segment_next_number(const struct spool_dirs *dirs, uint64_t *out);
 
-/* Create an empty segment: O_APPEND|O_WRONLY, mode 0600, owned by uid and gid, locked.  The caller passes the descriptor on and closes its
- * copy.  ERR_BUSY: that name exists; ERR_NOSPACE, ERR_IO. */
+/* Create an empty segment: O_WRONLY, mode 0600, owned by uid and gid, locked.  The caller passes the descriptor on and closes its
+ * copy.  Not O_APPEND: the writer writes over what spool_segment_prepare has put there.  ERR_BUSY: that name exists; ERR_NOSPACE, ERR_IO. */
 int spool_segment_create(const struct spool_dirs *dirs, uint64_t number, unsigned worker, uid_t uid, gid_t gid,
                          struct spool_segment_name *name_out, int *fd_out);
+
+/* Fill a new segment with zeros up to bytes, and sync them, so that a batch written over them changes nothing but data: no size, no
+ * block map.  Then a sync costs the disk one flush, and not a journal's commit on top.  Only where the disk has plenty of room, more than
+ * reserve_bytes; stops where it gets slow.  What is missing is no error: behind what is prepared the segment grows.  ERR_IO: this file is not to be used.
+ * Blocks, up to a second. */
+int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes);
 
 /* Open for reading.  is_sealed_out: no writer has it any more, so its size is final. */
 int spool_segment_open(const struct spool_dirs *dirs, const char *name, int *fd_out, uint64_t *size_out, bool *is_sealed_out);

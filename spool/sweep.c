@@ -46,7 +46,7 @@ static int add_segment(struct id_set *set, const struct spool_dirs *dirs, const 
 	if (err)
 		return err == ERR_NOTFOUND ? 0 : err;
 	struct spool_reader reader;
-	spool_reader_init(&reader, fd, 0, size, 0);
+	spool_reader_init(&reader, fd, 0, size, SPOOL_READ_OPEN_END);
 	for (bool is_more = true; is_more && !err;) {
 		struct spool_entry entry;
 		switch (spool_reader_next(&reader, &entry)) {

@@ -9,6 +9,8 @@
 #define SEGMENT_LIMIT_DEFAULT (UINT64_C(64) << 20)
 #define INLINE_LIMIT_DEFAULT (UINT64_C(256) << 10)
 #define WAIT_MS_DEFAULT 10000u
+/* A first segment that nobody had time to prepare is left for a prepared one once that much of it is used: who gets little mail needs none. */
+#define EARLY_BYTES (UINT64_C(1) << 20)
 
 void writer_turn_soon(struct spool_writer *w)
 {
@@ -33,11 +35,6 @@ static void leave_segment(struct spool_writer *w, bool is_void)
 	w->now.fd = -1;
 }
 
-static bool is_near_full(const struct spool_writer *w)
-{
-	return w->now.fd < 0 || w->now.offset >= w->options.segment_limit_bytes / 4 * 3;
-}
-
 static void ask_for_segment(struct spool_writer *w)
 {
 	if (w->is_asked || w->next.fd >= 0)
@@ -52,7 +49,7 @@ static void switch_segment(struct spool_writer *w)
 {
 	leave_segment(w, false);
 	w->now = w->next;
-	w->next.fd = -1;
+	w->next = (struct segment){ .fd = -1 };
 	w->stats.segments++;
 }
 
@@ -63,7 +60,7 @@ int spool_writer_segment(struct spool_writer *w, int fd, const struct spool_segm
 		close(fd);
 		return w->next.fd >= 0 ? ERR_BUSY : ERR_IO;
 	}
-	w->next = (struct segment){ fd, *name, (uint64_t)st.st_size };
+	w->next = (struct segment){ fd, *name, 0, (uint64_t)st.st_size };
 	w->is_asked = w->is_asking_due = false;
 	writer_turn_soon(w);
 	return 0;
@@ -181,16 +178,24 @@ static void batch_done(void *ctx)
 	writer_turn_soon(w);
 }
 
+/* Take the next segment where it is better, ask for it in time. */
+static void look_ahead(struct spool_writer *w)
+{
+	if (w->next.fd >= 0 && (w->now.fd < 0 || (w->now.prepared == 0 && w->next.prepared > 0)))
+		switch_segment(w);
+	bool is_early = w->now.prepared == 0 && w->now.offset >= EARLY_BYTES && !w->has_asked_early;
+	if (w->now.fd >= 0 && w->now.offset < w->options.segment_limit_bytes / 2 && !is_early)
+		return;
+	w->has_asked_early |= is_early;
+	if (!w->is_closing || w->queued.head)
+		ask_for_segment(w);
+}
+
 static void begin_batch(struct spool_writer *w)
 {
 	if (w->is_batch_running)
 		return;
-	if (is_near_full(w)) {
-		if (w->next.fd >= 0)
-			switch_segment(w);
-		else if (!w->is_closing || w->queued.head)
-			ask_for_segment(w);
-	}
+	look_ahead(w);
 	if (!w->queued.head || w->now.fd < 0)
 		return;
 	w->batch = (struct spool_batch){ .fd = w->now.fd, .start = w->now.offset };

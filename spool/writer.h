@@ -26,7 +26,7 @@ struct spool_writer;
 struct spool_txn;
 
 struct spool_writer_options {
-	uint64_t segment_limit_bytes; /* 0 = 64 MiB; the next segment is asked for at three quarters of it */
+	uint64_t segment_limit_bytes; /* 0 = 64 MiB; the next segment is asked for at half of it */
 	uint64_t inline_limit_bytes;  /* 0 = 256 KiB; longer bodies go into a file of their own */
 	uint64_t wait_ms;             /* 0 = 10 s; longest wait for a segment or a large file before ERR_NOSPACE */
 };
@@ -57,7 +57,7 @@ int spool_writer_create(struct loop *loop, const struct spool_writer_options *op
  * must have been aborted; those that are finish first.  Clears the pointer. */
 void spool_writer_destroy(struct spool_writer **writer, loop_fn destroyed, void *ctx);
 
-/* Hand in the next segment (empty, or this writer's alone up to its present size).  The descriptor is owned from here on, also on failure. */
+/* Hand in the next segment: new, empty or prepared (spool_segment_prepare).  The descriptor is owned from here on, also on failure. */
 int spool_writer_segment(struct spool_writer *writer, int fd, const struct spool_segment_name *name);
 
 /* There is none: everything that waits for one fails with err (ERR_NOSPACE, ERR_IO).  It is asked for again with the next commit. */

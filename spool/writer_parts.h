@@ -66,9 +66,11 @@ struct spool_writer {
 		int fd; /* -1: none */
 		struct spool_segment_name name;
 		uint64_t offset;
+		uint64_t prepared; /* bytes of zeros that were there when we got it */
 	} now, next;
 	bool is_asked;            /* for a segment */
 	bool is_asking_due;       /* need_segment is to be called */
+	bool has_asked_early;     /* for a prepared one, in place of the first */
 	uint64_t asked_ms;
 
 	struct txn_list open, asking_due, asking, queued, in_batch, finished;

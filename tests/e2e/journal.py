@@ -124,7 +124,9 @@ def _read_segment(spool, path, strict, check_body):
     _need(re.fullmatch(r"\d{16}\.w\d+\.seg", path.name), f"name {path.name}")
     data = path.read_bytes()
     offset = 0
-    while offset < len(data):
+    # Zeros up to the end: prepared, and not used yet.
+    used = len(data.rstrip(b"\0"))
+    while offset < used:
         if len(data) - offset < HEADER.size:
             _need(not strict, f"{path.name}: torn at {offset}")
             return

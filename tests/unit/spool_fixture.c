@@ -51,6 +51,10 @@ static void need_segment(void *ctx)
 	}
 	assert_int_equal(spool_segment_next_number(host->dirs, &number), 0);
 	int err = spool_segment_create(host->dirs, number, 0, geteuid(), getegid(), &name, &fd);
+	if (!err && host->prepare_bytes)
+		assert_int_equal(spool_segment_prepare(fd, host->prepare_bytes, 0), 0);
+	if (!err && host->zero_bytes)
+		(void)!ftruncate(fd, (off_t)host->zero_bytes); /* refused where a test has made the disk small */
 	if (err)
 		spool_writer_no_segment(host->writer, err);
 	else

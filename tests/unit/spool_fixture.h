@@ -29,6 +29,8 @@ struct writer_host {
 	int last_err;
 	unsigned expected;           /* stop the loop at so many done calls */
 	bool has_no_segment, has_no_large;
+	uint64_t prepare_bytes;      /* segments begin with so many zeros (spool_segment_prepare) */
+	uint64_t zero_bytes;         /* the same to a reader, and quicker to make */
 };
 
 void writer_host_make(struct writer_host *host, struct spool_dirs *dirs, const struct spool_writer_options *options);

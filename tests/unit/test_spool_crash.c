@@ -57,13 +57,14 @@ static void make_disk_small(void)
 }
 
 /* Small messages, each third one large. */
-static void child(struct spool_fixture *fixture, struct promises *promises, const char *fault)
+static void child(struct spool_fixture *fixture, struct promises *promises, const char *fault, uint64_t zero_bytes)
 {
 	static struct ticket tickets[ROUNDS * EACH];
 	static char filler[900];
 	struct writer_host host;
 	struct spool_writer_options options = { .segment_limit_bytes = 2000, .inline_limit_bytes = 512 };
 	writer_host_make(&host, &fixture->dirs, &options);
+	host.zero_bytes = zero_bytes;
 	memset(filler, 'x', sizeof filler);
 	if (spool_fault_arm(fault) != 0)
 		_exit(3);
@@ -90,7 +91,7 @@ static void child(struct spool_fixture *fixture, struct promises *promises, cons
 	_exit(0);
 }
 
-static void try_fault(const char *fault, bool must_die)
+static void try_with(const char *fault, bool must_die, uint64_t zero_bytes)
 {
 	struct spool_fixture fixture;
 	struct recovered found;
@@ -99,7 +100,7 @@ static void try_fault(const char *fault, bool must_die)
 	assert_true(promises != MAP_FAILED);
 	pid_t pid = fork();
 	if (pid == 0)
-		child(&fixture, promises, fault);
+		child(&fixture, promises, fault, zero_bytes);
 	int status = 0;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (must_die ? !WIFSIGNALED(status) : !WIFEXITED(status) || WEXITSTATUS(status) != 0)
@@ -115,12 +116,21 @@ static void try_fault(const char *fault, bool must_die)
 	}
 	for (unsigned i = 0; i < promises->sent; i++) {
 		if ((promises->is_promised[i] && !is_found[i]) || (promises->is_refused[i] && is_found[i]))
-			fail_msg("%s: message %u promised %d refused %d found %d", fault, i, promises->is_promised[i], promises->is_refused[i], is_found[i]);
+			fail_msg("%s, %u zeros: message %u promised %d refused %d found %d", fault, (unsigned)zero_bytes, i, promises->is_promised[i],
+				 promises->is_refused[i], is_found[i]);
 	}
 	assert_int_equal(found.broken, 0);
 	assert_true(found.torn <= 1);
 	munmap(promises, sizeof *promises);
 	spool_fixture_remove(&fixture);
+}
+
+#define PREPARED 700 /* of segments of 2000: they begin prepared and then grow */
+
+static void try_fault(const char *fault, bool must_die)
+{
+	try_with(fault, must_die, 0);
+	try_with(fault, must_die, PREPARED);
 }
 
 static const enum spool_fault_point writer_points[] = {
@@ -135,7 +145,10 @@ static void each_point(const char *action, bool must_die)
 		for (unsigned hit = 1; hit <= 9; hit += 4) {
 			char fault[64];
 			(void)snprintf(fault, sizeof fault, "%s:%s@%u", spool_fault_name(writer_points[i]), action, hit);
-			try_fault(fault, must_die);
+			if (must_die)
+				try_fault(fault, must_die);
+			else
+				try_with(fault, must_die, hit == 5 ? 0 : PREPARED);
 		}
 	}
 }

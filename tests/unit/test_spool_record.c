@@ -170,9 +170,83 @@ static void copied_record(void **state)
 	close(fd);
 }
 
+/* A file of COUNT records and then zeros; more may be written behind. */
+static int make_prepared(uint64_t ends[COUNT], uint64_t size)
+{
+	int fd = make_file(ends);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	return fd;
+}
+
+static void prepared_tail(void **state)
+{
+	(void)state;
+	static const uint64_t sizes[] = { 1, 7, 8, 63, 64, 65, 65535, 65536, 65537, 3 * 65536 + 5 };
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		uint64_t ends[COUNT];
+		struct spool_reader reader;
+		struct spool_entry entry;
+		int fd = make_prepared(ends, 300 + sizes[i]);
+		uint64_t size = 300 + sizes[i];
+		assert_true(ends[COUNT - 1] < 300);
+		spool_reader_init(&reader, fd, 0, size, SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END);
+		for (unsigned n = 0; n < COUNT; n++)
+			assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_RECORD);
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_END);
+		assert_int_equal(reader.offset, size); /* nothing is left to look at */
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_END);
+		spool_reader_free(&reader);
+		/* The writer had said that there is more: then it is lost, and must not pass as unused. */
+		spool_reader_init(&reader, fd, ends[COUNT - 1], size, 0);
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_TORN);
+		assert_int_equal(entry.length, size - ends[COUNT - 1]);
+		spool_reader_free(&reader);
+		/* Something was begun there: torn, but not all the zeros behind it. */
+		for (uint64_t at = 0; at < sizes[i] && at < 200; at += 67) {
+			assert_int_equal(pwrite(fd, "x", 1, (off_t)(300 + at)), 1);
+			spool_reader_init(&reader, fd, ends[COUNT - 1], size, SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END);
+			assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_TORN);
+			assert_int_equal(entry.offset, ends[COUNT - 1]);
+			assert_int_equal(entry.length, 300 + at + 1 - ends[COUNT - 1]);
+			assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_END);
+			assert_int_equal(reader.offset, size);
+			spool_reader_free(&reader);
+		}
+		close(fd);
+	}
+}
+
+/* A power cut may have kept a later page and lost an earlier one: what is whole is found behind any number of zeros. */
+static void record_behind_zeros(void **state)
+{
+	(void)state;
+	static const uint64_t gaps[] = { 1, 64, 65536 - 64, 65536, 200000 };
+	for (size_t i = 0; i < sizeof gaps / sizeof gaps[0]; i++) {
+		uint64_t ends[COUNT];
+		struct spool_reader reader;
+		struct spool_entry entry;
+		struct spool_batch_item item = { .envelope = ENVELOPE, .body = span_of(bodies[0]) };
+		int fd = make_prepared(ends, 300000);
+		uint64_t place = ends[COUNT - 1] + gaps[i];
+		assert_int_equal(spool_id_parse(SPAN_LIT("0123456789abcd"), &item.record.id), 0);
+		struct spool_batch batch = { .fd = fd, .start = place, .items = &item };
+		spool_batch_run(&batch);
+		assert_int_equal(batch.err, 0);
+		spool_reader_init(&reader, fd, ends[COUNT - 1], 300000, SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END);
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_CORRUPT);
+		assert_int_equal(entry.length, gaps[i]);
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_RECORD);
+		assert_int_equal(entry.offset, place);
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_END);
+		spool_reader_free(&reader);
+		close(fd);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(header), cmocka_unit_test(whole), cmocka_unit_test(cut_everywhere),
-					    cmocka_unit_test(change_every_byte), cmocka_unit_test(copied_record) };
+					    cmocka_unit_test(change_every_byte), cmocka_unit_test(copied_record), cmocka_unit_test(prepared_tail),
+					    cmocka_unit_test(record_behind_zeros) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -69,6 +70,68 @@ static void batches(void **state)
 		(void)snprintf(expected, sizeof expected, "message %u\r\n.\r\n", i);
 		assert_string_equal(found.bodies[i], expected);
 	}
+}
+
+static off_t size_of(const char *segment)
+{
+	struct stat st;
+	assert_int_equal(fstatat(fixture.dirs.journal, segment, &st, 0), 0);
+	return st.st_size;
+}
+
+/* Batches go over the zeros, so neither size nor blocks change; a writer that ends leaves the rest of them, and nobody takes them for damage. */
+static void prepared(void **state)
+{
+	(void)state;
+	struct recovered found;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	host.prepare_bytes = 2u << 20;
+	for (unsigned i = 0; i < 6; i++) {
+		send_numbered(i);
+		writer_host_run(&host, 1);
+		assert_int_equal(size_of(host.last.segment.text), 2 << 20);
+		assert_true(host.last.offset < 2000);
+	}
+	/* What fails is taken back with all that was prepared behind it; then the segment grows. */
+	assert_int_equal(spool_fault_arm("journal-write:enospc"), 0);
+	send_numbered(66);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 1);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	send_numbered(6);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 0);
+	assert_int_equal(size_of(host.last.segment.text), host.last.offset);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.segments, 1);
+	assert_int_equal(found.messages, 7);
+	assert_int_equal(found.broken + found.torn, 0);
+	assert_string_equal(found.bodies[6], "message 6\r\n.\r\n");
+}
+
+/* The first segment is there before anybody had time to prepare one.  Who gets much mail leaves it for one that is. */
+static void leaves_the_unprepared(void **state)
+{
+	(void)state;
+	static char body[200 << 10];
+	struct recovered found;
+	struct spool_writer_stats stats;
+	writer_host_make(&host, &fixture.dirs, NULL);
+	memset(body, 'x', sizeof body);
+	for (unsigned i = 0; i < 12; i++) {
+		writer_host_send(&host, (struct span){ body, sizeof body });
+		writer_host_run(&host, 1);
+		host.prepare_bytes = 1u << 20; /* but for the first */
+	}
+	assert_int_equal(host.sealed, 1);
+	spool_writer_stats(host.writer, &stats);
+	assert_int_equal(stats.segments, 2);
+	assert_true(size_of(host.last.segment.text) >= 1 << 20);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, 12);
+	assert_int_equal(found.broken + found.torn, 0);
 }
 
 static void write_fails(void **state)
@@ -551,7 +614,7 @@ static void late_segment(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(leaves_the_unprepared), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
 					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
 					    spool_test(sweep_all_the_time), spool_test(unanswered), spool_test(late_segment) };
