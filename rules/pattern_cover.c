@@ -49,7 +49,7 @@ bool pattern_covers(const struct pattern *wide, const struct pattern *narrow)
 	}
 }
 
-bool rule_list_covers(const struct rule_list *wide, const struct rule_list *narrow)
+bool rule_list_covers(const struct rule_list *wide, const struct rule_list *narrow, uint64_t *compared)
 {
 	if (wide->part_count != 1 || narrow->part_count == 0)
 		return false;
@@ -58,7 +58,7 @@ bool rule_list_covers(const struct rule_list *wide, const struct rule_list *narr
 		return false;
 	for (uint32_t i = 0; i < n->count; i++) {
 		bool is_covered = false;
-		for (uint32_t k = 0; k < w->count && !is_covered; k++)
+		for (uint32_t k = 0; k < w->count && !is_covered; k++, (*compared)++)
 			is_covered = pattern_covers(&w->items[k], &n->items[i]);
 		if (!is_covered)
 			return false;

@@ -9,7 +9,8 @@
 
 bool pattern_covers(const struct pattern *wide, const struct pattern *narrow);
 
-/* The narrow list may have exceptions, the wide one none.  Lists of more than a few patterns are not compared. */
-bool rule_list_covers(const struct rule_list *wide, const struct rule_list *narrow);
+/* The narrow list may have exceptions, the wide one none.  Lists of more than a few patterns are not compared.
+ * *compared is raised by the patterns that were. */
+bool rule_list_covers(const struct rule_list *wide, const struct rule_list *narrow, uint64_t *compared);
 
 #endif

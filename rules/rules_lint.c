@@ -8,6 +8,8 @@
 /* So many earlier rules are compared for each word of a rule: enough to find what an administrator has forgotten. */
 #define CANDIDATES_MAX 16u
 #define WORDS_MAX 64u
+/* Patterns that are compared for one rule set, and pairs of rules: some tenths of a second. */
+#define COMPARISONS_MAX UINT64_C(20000000)
 
 /* Earlier rules that could take everything, by the hash of a word in one of their lists that is not ALL. */
 struct lint {
@@ -17,6 +19,7 @@ struct lint {
 	uint32_t *older;   /* for each rule: the one before it in its bucket + 1 */
 	uint32_t bucket_count;
 	uint32_t catch_all; /* the first rule with ALL in all lists; count: none */
+	uint64_t compared;
 };
 
 static void warn(const struct lint *l, const struct rule *rule, const char *format, uint32_t other, struct span word)
@@ -73,25 +76,26 @@ static void file_rule(struct lint *l, uint32_t index)
 		l->catch_all = index;
 }
 
-static bool covers(const struct rule *wide, const struct rule *narrow)
+static bool covers(struct lint *l, const struct rule *wide, const struct rule *narrow)
 {
+	l->compared++;
 	for (int i = 0; i < RULES_LIST_COUNT; i++)
-		if (!is_all(&wide->lists[i]) && !rule_list_covers(&wide->lists[i], &narrow->lists[i]))
+		if (!is_all(&wide->lists[i]) && !rule_list_covers(&wide->lists[i], &narrow->lists[i], &l->compared))
 			return false;
 	return true;
 }
 
 /* Of the rules filed under this word, one that takes all of the rule; count: none. */
-static uint32_t find_in(const struct lint *l, const struct rule *rule, int list, const struct pattern *word)
+static uint32_t find_in(struct lint *l, const struct rule *rule, int list, const struct pattern *word)
 {
 	uint32_t at = l->buckets[bucket_of(l, list, word)];
 	for (unsigned n = 0; at && n < CANDIDATES_MAX; n++, at = l->older[at - 1])
-		if (covers(&l->rules->items[at - 1], rule))
+		if (covers(l, &l->rules->items[at - 1], rule))
 			return at - 1;
 	return l->rules->count;
 }
 
-static uint32_t find_wider(const struct lint *l, const struct rule *rule)
+static uint32_t find_wider(struct lint *l, const struct rule *rule)
 {
 	uint32_t found = l->catch_all;
 	for (int i = 0; i < RULES_LIST_COUNT && found == l->rules->count; i++) {
@@ -103,10 +107,10 @@ static uint32_t find_wider(const struct lint *l, const struct rule *rule)
 }
 
 /* Few rules: every earlier one is compared, so that wider networks and wildcards are found, too. */
-static uint32_t find_wider_among_few(const struct lint *l, uint32_t index)
+static uint32_t find_wider_among_few(struct lint *l, uint32_t index)
 {
 	for (uint32_t i = 0; i < index; i++)
-		if (ends_here(&l->rules->items[i]) && covers(&l->rules->items[i], &l->rules->items[index]))
+		if (ends_here(&l->rules->items[i]) && covers(l, &l->rules->items[i], &l->rules->items[index]))
 			return i;
 	return l->rules->count;
 }
@@ -116,6 +120,8 @@ static uint32_t find_wider_among_few(const struct lint *l, uint32_t index)
 static void look_for_shadow(struct lint *l, uint32_t index)
 {
 	const struct rule *rule = &l->rules->items[index];
+	if (l->compared > COMPARISONS_MAX)
+		return;
 	uint32_t wider = index < FEW ? find_wider_among_few(l, index) : find_wider(l, rule);
 	if (wider != l->rules->count)
 		warn(l, rule, "this rule never matches: all that it could is taken by", l->rules->items[wider].line, SPAN_NONE);

@@ -2,6 +2,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "rules_lint.h"
@@ -52,6 +55,29 @@ static void test_shadowed(void **state)
 			fail_msg("a false claim: %s", no[i]);
 }
 
+/* Nothing but long lists that differ in their last words: who compares all of them compares for a minute. */
+static void test_long_lists(void **state)
+{
+	enum { RULES = 6000, WORDS = 60 };
+	static const char shadowed[] = "noto:ALL:gone@x.example:ALL\nnoto:ALL:gone@x.example:bob@x.example\n";
+	size_t size = (size_t)RULES * (WORDS * 18 + 40) + sizeof shadowed, len;
+	char *text = malloc(size);
+	(void)state;
+	assert_non_null(text);
+	len = (size_t)snprintf(text, size, "%s", shadowed);
+	for (int i = 0; i < RULES; i++) {
+		len += (size_t)snprintf(text + len, size - len, "noto:");
+		for (int k = 0; k < WORDS; k++)
+			len += (size_t)snprintf(text + len, size - len, "10.%d.0.0/16 ", k);
+		len += (size_t)snprintf(text + len, size - len, ":ALL:x%d@ALL\n", i);
+	}
+	clock_t begin = clock();
+	/* What comes early is found all the same. */
+	assert_int_equal(warned(text, "never matches"), 2);
+	assert_true(clock() - begin < 20 * CLOCKS_PER_SEC);
+	free(text);
+}
+
 static void test_single(void **state)
 {
 	(void)state;
@@ -65,6 +91,7 @@ static void test_single(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_shadowed), cmocka_unit_test(test_single) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_shadowed), cmocka_unit_test(test_single),
+					     cmocka_unit_test(test_long_lists) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
