@@ -81,7 +81,7 @@ static void print_spool(const json_t *spool)
 static void print_daemon(const json_t *status)
 {
 	static const struct cli_column workers[] = { { "worker", "WORKER" },	 { "pid", "PID" },	     { "state", "STATE" },
-						     { "sessions", "SESSIONS" }, { "restarts", "RESTARTS" }, { "forwarder", "FORWARDER" } };
+						     { "sessions", "SESSIONS" }, { "restarts", "RESTARTS" }, { "rules", "RULES" }, { "forwarder", "FORWARDER" } };
 	static const struct cli_column listeners[] = { { "interface", "INTERFACE" }, { "family", "FAMILY" },   { "mode", "MODE" },
 						       { "port", "PORT" },	      { "trust", "TRUST" },     { "forward", "FORWARD" },
 						       { "identity", "IDENTITY" } };

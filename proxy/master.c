@@ -17,7 +17,7 @@
 #include "loop.h"
 #include "master_assets.h"
 #include "master_status.h"
-#include "reload.h"
+#include "reloader.h"
 #include "rules_keeper.h"
 
 #define LOGGER_RETRY_MS 1000u
@@ -31,6 +31,7 @@ struct master {
 	struct loop *loop;
 	struct worker_crew crew;
 	struct forwarder_links *links;
+	struct reloader *reloader;
 	struct control_server *control;
 	struct loop_signal *signals[5];
 	struct loop_timer *drain_timer, *logger_timer, *watch_timer;
@@ -126,6 +127,14 @@ static void worker_needs_large(void *ctx, struct worker_process *worker, const s
 	spool_keeper_need_large(m->assets.spool, &asker, id);
 }
 
+static void worker_took_rules(void *ctx, struct worker_process *worker, int err)
+{
+	struct master *m = ctx;
+	if (err)
+		log_event(LOG_LEVEL_ERR, "rules-not-taken", "worker %u judges by its old rules; it is asked again", worker_process_index(worker));
+	reloader_look(m->reloader);
+}
+
 static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 {
 	struct master *m = ctx;
@@ -174,6 +183,7 @@ static void worker_ready(void *ctx, struct worker_process *worker)
 	}
 	if (m->is_ready)
 		forwarder_links_start(m->links);
+	reloader_look(m->reloader);
 }
 
 static void worker_start_failed(void *ctx, struct worker_process *worker, const struct reason *why)
@@ -212,6 +222,7 @@ static void drain(struct master *m)
 	log_event(LOG_LEVEL_INFO, "stopping", "no new connections; transactions under way may finish within %llu s",
 		  (unsigned long long)m->options.conf.drain_timeout_s);
 	forwarder_links_stop(m->links);
+	reloader_stop(m->reloader);
 	listeners_close(&m->assets.listeners);
 	loop_timer_start(m->drain_timer, (m->options.conf.drain_timeout_s + DRAIN_GRACE_S) * 1000);
 	worker_crew_drain(&m->crew);
@@ -254,42 +265,7 @@ static void reap(struct master *m)
 	while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
 		if (!worker_crew_died(&m->crew, pid, wait_status) && pid == m->logger_pid)
 			loop_timer_start(m->logger_timer, LOGGER_RETRY_MS);
-}
-
-/* ---- reload */
-
-static void put_in_force(struct master *m, struct reload *new)
-{
-	struct worker_supply *supply = &m->assets.supply;
-	m->options.conf = new->conf;
-	supply->setup.conf.conf = new->conf;
-	supply->setup.conf.name_servers = new->name_servers;
-	(void)local_addrs_read(&supply->setup.conf.local_addrs);
-	log_set_level((enum log_level)new->conf.log_level);
-	/* The same rules go on counting. */
-	if (!rules_keeper_same(new->rules_fd, supply->rules_fd)) {
-		rule_stats_release(&m->assets.rule_stats);
-		m->assets.rule_stats = new->stats;
-		new->stats = NULL;
-		supply->hits_fd = rule_stats_fd(m->assets.rule_stats);
-	}
-	(void)close(supply->rules_fd);
-	supply->rules_fd = new->rules_fd;
-	new->rules_fd = -1;
-	worker_crew_send(&m->crew, ROLE_CONF, &supply->setup.conf, sizeof supply->setup.conf);
-	worker_crew_send_rules(&m->crew);
-	log_event(LOG_LEVEL_INFO, "reloaded", "configuration and rules (%s) are in force for new recipients", m->options.conf.rules);
-}
-
-static void reload(struct master *m)
-{
-	static struct reload new; /* large */
-	struct reason why = { "" };
-	if (reload_read(m->options.conf_path, &m->options.conf, m->crew.count, &new, &why) != 0)
-		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the running configuration and rules stay in force", why.text);
-	else
-		put_in_force(m, &new);
-	reload_drop(&new);
+	reloader_look(m->reloader);
 }
 
 /* ---- loop */
@@ -299,7 +275,7 @@ static void on_signal(void *ctx, int signum)
 	struct master *m = ctx;
 	switch (signum) {
 	case SIGCHLD: reap(m); break;
-	case SIGHUP: reload(m); break;
+	case SIGHUP: reloader_request(m->reloader); break;
 	case SIGQUIT: quit(m); break;
 	default: drain(m); break;
 	}
@@ -315,6 +291,7 @@ static void on_question(void *ctx, struct control_client *client, struct span re
 		.listeners = &m->assets.listeners,
 		.crew = &m->crew,
 		.links = m->links,
+		.reload = reloader_state(m->reloader),
 		.spool_fd = spool_keeper_fd(m->assets.spool),
 		.is_draining = m->is_draining,
 	};
@@ -334,7 +311,7 @@ static int start_loop(struct master *m, struct reason *why)
 {
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
-							     worker_lost_forwarder, worker_ended, m };
+							     worker_took_rules, worker_lost_forwarder, worker_ended, m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	int err = loop_create(&m->loop);
 	if (!err)
@@ -359,6 +336,8 @@ static int start_loop(struct master *m, struct reason *why)
 		err = worker_crew_create(m->loop, m->assets.worker_count, &m->assets.supply, &m->assets.counters, &worker_events, &m->crew);
 	if (!err)
 		err = forwarder_links_create(m->loop, m->options.conf.spool, &m->crew, &m->links);
+	if (!err)
+		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, &m->reloader);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
 	worker_crew_start(&m->crew);
@@ -374,6 +353,7 @@ static void close_all(struct master *m)
 	control_server_destroy(&m->control);
 	listeners_watch_destroy(&m->listeners_watch);
 	forwarder_links_destroy(&m->links);
+	reloader_destroy(&m->reloader);
 	loop_timer_destroy(&m->drain_timer);
 	loop_timer_destroy(&m->logger_timer);
 	loop_timer_destroy(&m->watch_timer);
@@ -383,13 +363,14 @@ static void close_all(struct master *m)
 
 static int check_only(const struct options *options)
 {
-	struct rule_stats *stats = NULL;
+	const struct rules_in_force none = { -1, &options->conf };
+	struct rules_kept kept;
 	struct reason why;
-	int fd;
-	if (rules_keeper_load(&options->conf, 1, &fd, &stats, &why) != 0)
+	int err = rules_keeper_read(&options->conf, 1, &none, &kept, &why);
+	rules_keeper_log_diags(&kept, options->conf.rules);
+	rules_keeper_drop(&kept);
+	if (err)
 		return complain(&why);
-	rule_stats_release(&stats);
-	(void)close(fd);
 	printf("configuration and rules (%s) are good\n", options->conf.rules);
 	return 0;
 }
@@ -418,6 +399,8 @@ int master_run(const struct options *options)
 		(void)complain(&why);
 		m.exit_status = 1;
 	} else {
+		rules_keeper_log(&m.assets.rules, options->conf.rules);
+		rules_keeper_drop(&m.assets.rules);
 		if (!conf_is_full_hostname(options->conf.hostname))
 			log_event(LOG_LEVEL_WARN, "hostname",
 				  "our name is '%s': other hosts may call themselves that, and mail of theirs would look like a loop; set hostname",

@@ -7,7 +7,6 @@
 #include "control.h"
 #include "daemon.h"
 #include "log.h"
-#include "rules_keeper.h"
 #include "spool_dir.h"
 
 static size_t count_workers(const struct conf *conf)
@@ -47,15 +46,31 @@ static int lookup_users(const struct conf *conf, struct master_assets *a, struct
 	return err ? reason_prefix(why, err, "forward-user") : 0;
 }
 
+static int open_rules(const struct conf *conf, struct master_assets *a, struct reason *why)
+{
+	const struct rules_in_force none = { -1, conf };
+	int err = rules_keeper_read(conf, a->worker_count, &none, &a->rules, why);
+	if (err) {
+		rules_keeper_log(&a->rules, conf->rules);
+		return err;
+	}
+	a->supply.rules_fd = a->rules.fd;
+	a->rules.fd = -1;
+	a->rule_stats = a->rules.stats;
+	a->rules.stats = NULL;
+	a->supply.hits_fd = rule_stats_fd(a->rule_stats);
+	a->supply.rules_generation = 1;
+	return 0;
+}
+
 int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a, struct reason *why)
 {
 	char control_path[CONF_PATH_CAP + 16];
-	a->pid_fd = a->control_fd = -1;
+	a->pid_fd = a->control_fd = a->rules.fd = -1;
 	a->worker_count = count_workers(conf);
-	int err = rules_keeper_load(conf, a->worker_count, &a->supply.rules_fd, &a->rule_stats, why);
+	int err = open_rules(conf, a, why);
 	if (err)
 		return err;
-	a->supply.hits_fd = rule_stats_fd(a->rule_stats);
 	if (!priv_is_root())
 		return reason_set(why, ERR_PERM, "must be started as root: it binds to interfaces and starts its processes under other users");
 	err = daemon_pid_file_take(conf->pid_file, &a->pid_fd, why);
@@ -82,6 +97,7 @@ int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a,
 void master_assets_close(const struct conf *conf, struct master_assets *a)
 {
 	char control_path[CONF_PATH_CAP + 16];
+	rules_keeper_drop(&a->rules);
 	rule_stats_release(&a->rule_stats);
 	spool_keeper_destroy(&a->spool);
 	listeners_close(&a->listeners);

@@ -8,7 +8,7 @@
 #include "counters.h"
 #include "listeners.h"
 #include "priv.h"
-#include "rule_stats.h"
+#include "rules_keeper.h"
 #include "spool_keeper.h"
 #include "worker_process.h"
 
@@ -18,6 +18,7 @@ struct master_assets {
 	struct worker_supply supply;
 	struct listeners listeners;
 	struct counters counters;
+	struct rules_kept rules; /* what is to be logged about them, as soon as somebody reads the log */
 	struct rule_stats *rule_stats;
 	struct spool_keeper *spool;
 	int pid_fd;

@@ -20,6 +20,7 @@ static void answer_daemon(const struct master_status_sources *from, struct contr
 	kv_text(&kv, "state", from->is_draining ? "stopping" : "running");
 	kv_text(&kv, "hostname", from->conf->hostname);
 	kv_text(&kv, "rules", from->conf->rules);
+	kv_text(&kv, "reload", from->reload);
 	kv_text(&kv, "spool", from->conf->spool);
 	kv_u64(&kv, "log_lost", log_lost());
 	(void)control_line(client, &kv);
@@ -34,6 +35,7 @@ static void answer_workers(const struct master_status_sources *from, struct cont
 		kv_u64(&kv, "worker", i);
 		kv_i64(&kv, "pid", worker_process_pid(w));
 		kv_text(&kv, "state", worker_state_name(worker_process_state(w)));
+		kv_text(&kv, "rules", worker_process_state(w) != WORKER_RUNNING ? "away" : worker_process_has_rules(w) ? "current" : "old");
 		kv_u64(&kv, "restarts", worker_process_restarts(w));
 		kv_u64(&kv, "sessions", from->counters->slots[i].values[COUNTER_SESSIONS]);
 		kv_text(&kv, "forwarder", forwarder_links_has(from->links, i) ? "connected" : "away");

@@ -21,6 +21,7 @@ struct master_status_sources {
 	const struct listeners *listeners;
 	const struct worker_crew *crew;
 	const struct forwarder_links *links;
+	const char *reload; /* see reloader_state */
 	int spool_fd;
 	bool is_draining;
 };

@@ -1,9 +1,6 @@
 #include "reload.h"
 
 #include <string.h>
-#include <unistd.h>
-
-#include "rules_keeper.h"
 
 /* What a running daemon can't change; returns the name of the first such option that differs, or NULL. */
 static const char *unchangeable(const struct conf *old, const struct conf *new)
@@ -28,23 +25,25 @@ static const char *unchangeable(const struct conf *old, const struct conf *new)
 	return NULL;
 }
 
-int reload_read(const char *conf_path, const struct conf *now, size_t worker_count, struct reload *out, struct reason *why)
+static int read_all(struct reload *r)
 {
-	out->conf = *now;
-	out->rules_fd = -1;
-	out->stats = NULL;
-	int err = conf_path[0] ? conf_read(conf_path, &out->conf, why) : 0;
-	if (!err && unchangeable(now, &out->conf))
-		err = reason_set(why, ERR_INVAL, "%s: a change of %s needs a restart", conf_path, unchangeable(now, &out->conf));
+	const struct conf *now = r->now.conf;
+	int err = r->conf_path[0] ? conf_read(r->conf_path, &r->conf, &r->why) : 0;
+	if (!err && unchangeable(now, &r->conf))
+		err = reason_set(&r->why, ERR_INVAL, "%s: a change of %s needs a restart", r->conf_path, unchangeable(now, &r->conf));
 	if (!err)
-		err = name_servers_find(out->conf.resolver, &out->name_servers, why);
-	return err ? err : rules_keeper_load(&out->conf, worker_count, &out->rules_fd, &out->stats, why);
+		err = name_servers_find(r->conf.resolver, &r->name_servers, &r->why);
+	return err ? err : rules_keeper_read(&r->conf, r->worker_count, &r->now, &r->rules, &r->why);
+}
+
+void reload_run(struct reload *reload)
+{
+	reload->conf = *reload->now.conf;
+	reload->rules = (struct rules_kept){ .fd = -1 };
+	reload->err = read_all(reload);
 }
 
 void reload_drop(struct reload *reload)
 {
-	rule_stats_release(&reload->stats);
-	if (reload->rules_fd >= 0)
-		(void)close(reload->rules_fd);
-	reload->rules_fd = -1;
+	rules_keeper_drop(&reload->rules);
 }

@@ -1,5 +1,7 @@
 /* reload.h - the configuration and the rules read again: all of it, or nothing.
+ * reload_run does the work and touches nothing but the reload, so that it may run in a job.
  * Owns: what it read, until the caller has moved it out; drop gives back what is left.
+ * Fails: run leaves the error and its reason in the reload; errors in the rules wait there for rules_keeper_log.
  */
 #ifndef POSTERN_RELOAD_H
 #define POSTERN_RELOAD_H
@@ -7,18 +9,22 @@
 #include "conf.h"
 #include "err.h"
 #include "name_servers.h"
-#include "rule_stats.h"
+#include "rules_keeper.h"
 
 struct reload {
+	/* Set by the caller; what they point to stays as it is until run has returned. */
+	const char *conf_path;      /* empty: the configuration stays as it is */
+	struct rules_in_force now;
+	size_t worker_count;
+
+	int err;
+	struct reason why;
 	struct conf conf;
 	struct name_servers name_servers;
-	int rules_fd; /* -1: none */
-	struct rule_stats *stats;
+	struct rules_kept rules;
 };
 
-/* conf_path: empty: the configuration stays as it is.  now: what is in force.  Blocks.  Nothing is held on failure. */
-int reload_read(const char *conf_path, const struct conf *now, size_t worker_count, struct reload *out, struct reason *why);
-
+void reload_run(struct reload *reload);
 void reload_drop(struct reload *reload);
 
 #endif

@@ -20,7 +20,7 @@ enum role_message {
 	/* master to worker */
 	ROLE_SETUP = 16,   /* struct role_setup; descriptor: the directory of its chroot */
 	ROLE_COUNTERS,     /* no payload; descriptor: counters.h */
-	ROLE_RULES,        /* no payload; descriptors: rules_source.h, rule_hits.h.  At start and at each reload */
+	ROLE_RULES,        /* struct role_rules; descriptors: rules_source.h, rule_hits.h.  At start and at each reload */
 	ROLE_LISTENER,     /* struct role_listener; descriptor: the listening socket.  Later: in place of the one of that kind */
 	ROLE_GO,           /* no payload */
 	ROLE_CONF,         /* struct role_conf: at a reload, in front of ROLE_RULES */
@@ -34,6 +34,7 @@ enum role_message {
 	ROLE_FAILED,       /* struct role_failed: the start went wrong, the process ends */
 	ROLE_NEED_SEGMENT, /* no payload */
 	ROLE_NEED_LARGE,   /* struct role_large_wanted */
+	ROLE_RULES_TAKEN,  /* struct role_rules_taken: after a ROLE_RULES that came behind READY, if it was the last one */
 	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
 };
 
@@ -56,6 +57,15 @@ struct role_setup {
 struct role_listener {
 	uint32_t listen_index; /* into conf.listen */
 	uint32_t family;       /* enum addr_family */
+};
+
+struct role_rules {
+	uint64_t generation;
+};
+
+struct role_rules_taken {
+	uint64_t generation;
+	int64_t err; /* not 0: the worker judges by the rules that it had */
 };
 
 struct role_segment {

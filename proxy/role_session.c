@@ -16,9 +16,9 @@
 #include "priv.h"
 #include "role_messages.h"
 #include "rules.h"
-#include "rules_load.h"
 #include "session.h"
 #include "session_host.h"
+#include "worker_rules.h"
 #include "worker_spool.h"
 
 #define SETUP_TIMEOUT_MS 10000
@@ -41,8 +41,7 @@ struct worker {
 	struct acceptor *acceptors[ACCEPTORS_MAX];
 	struct loop_timer *drain_timer, *tick_timer;
 	bool spool_is_gone;
-	struct rules_load loading, waiting; /* reloads: one in a job, the newest behind it */
-	bool is_loading, has_waiting;
+	struct worker_rules *rules;
 	struct resolver_stats dns_counted;
 	struct fact_service_stats facts_counted;
 	uint64_t file_limit;
@@ -54,29 +53,8 @@ struct worker {
 
 /* ---- receive: everything the worker will ever have */
 
-/* Sessions under way go on with the new set; evaluations under way hold the old one until they are done. */
-static void use_rules(struct worker *w, struct rules_load *load)
-{
-	rules_release(&w->host.rules);
-	w->host.rules = load->rules;
-	load->rules = NULL;
-	rule_hits_unmap(&w->host.hits);
-	w->host.hits = load->hits;
-	load->hits = (struct rule_hits){ .counts = NULL };
-}
-
-static int load_rules(struct worker *w, struct ipc_message *msg, struct reason *why)
-{
-	struct rules_load load;
-	rules_load_take(&load, msg, &w->host.conf.conf, w->setup.workers);
-	rules_load_run(&load);
-	if (load.err)
-		*why = load.why;
-	else
-		use_rules(w, &load);
-	rules_load_drop(&load);
-	return load.err;
-}
+static void rules_taken(void *ctx, uint64_t generation, int err);
+static void rules_idle(void *ctx);
 
 static int take_setup(struct worker *w, struct ipc_message *msg, struct reason *why)
 {
@@ -90,7 +68,9 @@ static int take_setup(struct worker *w, struct ipc_message *msg, struct reason *
 	w->host.worker = w->setup.worker;
 	(void)snprintf(tag, sizeof tag, "posternd/%u", w->setup.worker);
 	log_setup(tag, (enum log_form)w->setup.log_form, (enum log_level)w->setup.conf.conf.log_level);
-	return 0;
+	const struct worker_rules_events events = { rules_taken, rules_idle, w };
+	int err = w->rules ? ERR_PROTO : worker_rules_create(&w->host, w->setup.workers, &events, &w->rules);
+	return err ? reason_set(why, err, "no rules can be taken (%s)", err_name(err)) : 0;
 }
 
 static int take_listener(struct worker *w, struct ipc_message *msg, struct reason *why)
@@ -117,7 +97,7 @@ static int take_start_message(struct worker *w, struct ipc_message *msg, struct 
 			return 0;
 		return reason_set(why, ERR_PROTO, "the counters cannot be mapped");
 	case ROLE_RULES:
-		return load_rules(w, msg, why);
+		return w->rules ? worker_rules_load(w->rules, msg, why) : reason_set(why, ERR_PROTO, "rules in front of the setup");
 	case ROLE_LISTENER:
 		return take_listener(w, msg, why);
 	case ROLE_GO:
@@ -157,7 +137,7 @@ static int drop(const struct worker *w, struct reason *why)
 
 static void stop_if_done(struct worker *w)
 {
-	if (w->host.is_draining && w->host.session_count == 0 && w->spool_is_gone && !w->is_loading)
+	if (w->host.is_draining && w->host.session_count == 0 && w->spool_is_gone && !worker_rules_are_busy(w->rules))
 		loop_stop(w->host.loop);
 }
 
@@ -219,6 +199,7 @@ static void tick(void *ctx)
 	counter_add(w->host.counters, COUNTER_LOG_LOST, lost - w->log_lost_counted);
 	w->log_lost_counted = lost;
 	count_facts(w);
+	worker_rules_tick(w->rules);
 	if (!w->spool)
 		return;
 	spool_writer_stats(worker_spool_writer(w->spool), &stats);
@@ -249,54 +230,21 @@ static void reload_conf(struct worker *w, const struct ipc_message *msg)
 		log_event(LOG_LEVEL_ERR, "reload-failed", "the name servers cannot be used; facts of the DNS are unknown");
 }
 
-static void start_loading(struct worker *w);
-
-static void rules_loaded(void *ctx)
+static void rules_taken(void *ctx, uint64_t generation, int err)
 {
 	struct worker *w = ctx;
-	w->is_loading = false;
-	if (w->loading.err) {
-		log_event(LOG_LEVEL_ERR, "reload-failed", "%s; the old rules stay in force", w->loading.why.text);
-	} else if (!w->host.is_draining) {
-		use_rules(w, &w->loading);
-		log_event(LOG_LEVEL_DEBUG, "rules-loaded", "%u rules", rules_count(w->host.rules));
-		fact_service_watch_lists(w->host.fact_service, w->host.rules);
-	}
-	rules_load_drop(&w->loading);
-	if (w->has_waiting) {
-		w->has_waiting = false;
-		w->loading = w->waiting;
-		start_loading(w);
-	}
-	stop_if_done(w);
-}
-
-static void load_work(void *ctx)
-{
-	struct worker *w = ctx;
-	rules_load_run(&w->loading);
-}
-
-static void start_loading(struct worker *w)
-{
-	w->is_loading = true;
-	if (loop_job_start(w->host.loop, load_work, rules_loaded, w) == 0)
+	const struct role_rules_taken what = { generation, err };
+	/* The end of a job that outlasted the rest. */
+	if (!w->master)
 		return;
-	w->is_loading = false;
-	log_event(LOG_LEVEL_ERR, "reload-failed", "no memory; the old rules stay in force");
-	rules_load_drop(&w->loading);
+	if (!err)
+		fact_service_watch_lists(w->host.fact_service, w->host.rules);
+	(void)ipc_channel_send(w->master, ROLE_RULES_TAKEN, &what, sizeof what, NULL, 0);
 }
 
-/* In a job: big lists take a second, which sessions must not wait for.  Of reloads that come in meanwhile only the last one counts. */
-static void reload_rules(struct worker *w, struct ipc_message *msg)
+static void rules_idle(void *ctx)
 {
-	struct rules_load *load = w->is_loading ? &w->waiting : &w->loading;
-	if (w->has_waiting)
-		rules_load_drop(&w->waiting);
-	rules_load_take(load, msg, &w->host.conf.conf, w->setup.workers);
-	w->has_waiting = w->is_loading;
-	if (!w->is_loading)
-		start_loading(w);
+	stop_if_done(ctx);
 }
 
 static int take_fd(struct ipc_message *msg)
@@ -332,7 +280,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	struct role_large large;
 	switch (msg->type) {
 	case ROLE_CONF: reload_conf(w, msg); break;
-	case ROLE_RULES: reload_rules(w, msg); break;
+	case ROLE_RULES: worker_rules_reload(w->rules, msg); break;
 	case ROLE_DRAIN: drain(w); break;
 	case ROLE_LISTENER: replace_listener(w, msg); break;
 	case ROLE_SEGMENT:
@@ -409,8 +357,8 @@ static void take_down(struct worker *w)
 	ipc_channel_destroy(&w->master);
 	fact_service_destroy(&host->fact_service);
 	resolver_destroy(&host->resolver);
-	rules_release(&host->rules);
 	loop_destroy(&host->loop);
+	worker_rules_destroy(&w->rules);
 }
 
 int role_session_run(void)

@@ -1,6 +1,9 @@
 #include "rules_load.h"
 
+#include <string.h>
 #include <unistd.h>
+
+#include "role_messages.h"
 
 static int take_fd(struct ipc_message *msg, size_t index)
 {
@@ -11,12 +14,21 @@ static int take_fd(struct ipc_message *msg, size_t index)
 	return fd;
 }
 
+static uint64_t generation_of(const struct ipc_message *msg)
+{
+	struct role_rules what = { 0 };
+	if (msg->len == sizeof what)
+		memcpy(&what, msg->payload, sizeof what);
+	return what.generation;
+}
+
 void rules_load_take(struct rules_load *load, struct ipc_message *msg, const struct conf *conf, size_t workers)
 {
 	*load = (struct rules_load){
 		.rules_fd = take_fd(msg, 0),
 		.hits_fd = take_fd(msg, 1),
 		.workers = workers,
+		.generation = generation_of(msg),
 		.options = {
 			.no_match = (enum no_match)conf->no_match,
 			.on_unknown = (enum on_unknown)conf->on_unknown,
@@ -29,8 +41,8 @@ void rules_load_take(struct rules_load *load, struct ipc_message *msg, const str
 static int make(struct rules_load *load)
 {
 	struct rules_source *source = NULL;
-	if (load->rules_fd < 0 || load->hits_fd < 0)
-		return reason_set(&load->why, ERR_PROTO, "rules without their descriptors");
+	if (load->rules_fd < 0 || load->hits_fd < 0 || load->generation == 0)
+		return reason_set(&load->why, ERR_PROTO, "rules without their descriptors or number");
 	int err = rules_source_from_fd(load->rules_fd, &source, &load->why);
 	if (!err && (err = rules_compile(source, &load->options, NULL, &load->rules)) != 0)
 		reason_set(&load->why, err, "the rules do not compile in the worker (%s)", err_name(err));

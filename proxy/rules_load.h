@@ -17,6 +17,7 @@
 struct rules_load {
 	int rules_fd, hits_fd; /* -1: none */
 	size_t workers;
+	uint64_t generation;   /* 0: the message was not a good one */
 	struct rules_options options;
 	int err;
 	struct reason why;

@@ -28,6 +28,22 @@ void worker_crew_send_rules(struct worker_crew *crew)
 		worker_process_send_rules(crew->workers[i]);
 }
 
+void worker_crew_retry_rules(struct worker_crew *crew)
+{
+	for (size_t i = 0; i < crew->count; i++)
+		worker_process_retry_rules(crew->workers[i]);
+}
+
+bool worker_crew_has_rules(const struct worker_crew *crew)
+{
+	for (size_t i = 0; i < crew->count; i++) {
+		enum worker_state state = worker_process_state(crew->workers[i]);
+		if (state == WORKER_STARTING || (state == WORKER_RUNNING && !worker_process_has_rules(crew->workers[i])))
+			return false;
+	}
+	return true;
+}
+
 void worker_crew_drain(struct worker_crew *crew)
 {
 	for (size_t i = 0; i < crew->count; i++)

@@ -30,6 +30,8 @@ struct worker_process {
 	uint64_t backoff_ms, started_ms, restarts;
 	uint64_t heartbeats; /* at the last look */
 	unsigned still;      /* looks since it changed */
+	uint64_t rules_at_start, rules_sent, rules_taken; /* generations */
+	bool needs_rules_again; /* those sent last did not arrive, or could not be taken */
 	bool was_ready; /* once, ever: before that a death is a failed start */
 	bool is_draining;
 	struct reason failure; /* what the dying worker said */
@@ -99,10 +101,22 @@ static void channel_closed(void *ctx, int err)
 		(void)kill(w->pid, SIGKILL);
 }
 
+static void take_rules_taken(struct worker_process *w, const struct role_rules_taken *what)
+{
+	/* Of those sent before, others were sent meanwhile. */
+	if (what->generation != w->rules_sent)
+		return;
+	w->needs_rules_again = what->err != 0;
+	if (!w->needs_rules_again)
+		w->rules_taken = what->generation;
+	w->events.rules_taken(w->events.ctx, w, w->needs_rules_again ? ERR_AGAIN : 0);
+}
+
 static void channel_message(void *ctx, struct ipc_message *msg)
 {
 	struct worker_process *w = ctx;
 	struct role_large_wanted large;
+	struct role_rules_taken taken;
 	struct role_failed failed;
 	switch (msg->type) {
 	case ROLE_READY:
@@ -110,6 +124,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 			break;
 		set_state(w, WORKER_RUNNING);
 		w->was_ready = true;
+		w->rules_taken = w->rules_at_start;
 		w->events.ready(w->events.ctx, w);
 		return;
 	case ROLE_FAILED:
@@ -131,6 +146,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 			break;
 		w->events.need_large(w->events.ctx, w, &large.id);
 		return;
+	case ROLE_RULES_TAKEN:
+		if (msg->len != sizeof taken || w->state != WORKER_RUNNING)
+			break;
+		memcpy(&taken, msg->payload, sizeof taken);
+		take_rules_taken(w, &taken);
+		return;
 	case ROLE_FORWARDER_LOST:
 		w->events.forwarder_lost(w->events.ctx, w);
 		return;
@@ -145,7 +166,11 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 static int send_rules(struct worker_process *w)
 {
 	const int fds[] = { w->supply->rules_fd, w->supply->hits_fd };
-	return ipc_channel_send(w->channel, ROLE_RULES, NULL, 0, fds, 2);
+	const struct role_rules what = { w->supply->rules_generation };
+	int err = ipc_channel_send(w->channel, ROLE_RULES, &what, sizeof what, fds, 2);
+	w->rules_sent = what.generation;
+	w->needs_rules_again = err != 0;
+	return err;
 }
 
 static int feed(struct worker_process *w)
@@ -158,6 +183,7 @@ static int feed(struct worker_process *w)
 		err = ipc_channel_send(w->channel, ROLE_COUNTERS, NULL, 0, &w->supply->counters_fd, 1);
 	if (!err)
 		err = send_rules(w);
+	w->rules_at_start = w->rules_sent;
 	for (size_t g = 0; !err && g < w->supply->listeners->group_count; g++) {
 		const struct listener_group *group = &w->supply->listeners->groups[g];
 		struct role_listener what = { .listen_index = group->listen_index, .family = group->family };
@@ -263,6 +289,21 @@ void worker_process_send_rules(struct worker_process *w)
 	int err = w->channel ? send_rules(w) : 0;
 	if (err && err != ERR_EOF)
 		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take its rules (%s)", w->index, err_name(err));
+}
+
+void worker_process_retry_rules(struct worker_process *w)
+{
+	const struct role_conf *conf = &w->supply->setup.conf;
+	if (!w->needs_rules_again || w->state != WORKER_RUNNING)
+		return;
+	/* In front of them as at first: it may not have arrived either. */
+	(void)worker_process_send(w, ROLE_CONF, conf, sizeof *conf, -1);
+	worker_process_send_rules(w);
+}
+
+bool worker_process_has_rules(const struct worker_process *w)
+{
+	return w->rules_taken == w->supply->rules_generation;
 }
 
 void worker_process_drain(struct worker_process *w)

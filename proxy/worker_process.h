@@ -26,6 +26,7 @@ struct worker_supply {
 	int chroot_fd;
 	int counters_fd;
 	int rules_fd, hits_fd;
+	uint64_t rules_generation; /* another number for other rules */
 	const struct listeners *listeners;
 };
 
@@ -35,6 +36,8 @@ struct worker_process_events {
 	void (*start_failed)(void *ctx, struct worker_process *worker, const struct reason *why);
 	void (*need_segment)(void *ctx, struct worker_process *worker);
 	void (*need_large)(void *ctx, struct worker_process *worker, const struct spool_id *id);
+	/* It took the rules that it was sent, or could not. */
+	void (*rules_taken)(void *ctx, struct worker_process *worker, int err);
 	void (*forwarder_lost)(void *ctx, struct worker_process *worker);
 	void (*ended)(void *ctx, struct worker_process *worker); /* after a drain */
 	void *ctx;
@@ -48,6 +51,12 @@ void worker_process_start(struct worker_process *worker);
 
 /* ROLE_RULES with what the supply holds now, to a running worker. */
 void worker_process_send_rules(struct worker_process *worker);
+
+/* Again, with the configuration, if they did not arrive or could not be taken. */
+void worker_process_retry_rules(struct worker_process *worker);
+
+/* Does it judge by the rules of the supply? */
+bool worker_process_has_rules(const struct worker_process *worker);
 
 /* The process that had this pid is gone.  False: it was not this worker's. */
 bool worker_process_died(struct worker_process *worker, pid_t pid, int wait_status);

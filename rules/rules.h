@@ -46,6 +46,19 @@ uint32_t rules_count(const struct rules *rules);
 uint32_t rules_line(const struct rules *rules, uint32_t index);
 struct span rules_action_text(const struct rules *rules, uint32_t index); /* as written; lives as long as the rule set */
 
+/* What a rule set is made of, and about what it costs. */
+struct rules_size {
+	uint32_t files;       /* the rule file and all that it names */
+	uint64_t entries;     /* of lists and access tables; a list in two kinds of places counts twice, as it is kept twice */
+	uint64_t text_bytes;  /* of all files; workers share them */
+	uint64_t index_bytes; /* what each worker holds beside; without compiled regexes */
+};
+
+void rules_measure(const struct rules *rules, struct rules_size *out);
+
+/* Does anybody but the caller hold it?  If not, the caller's release would give all of it back: with large lists that takes a while. */
+bool rules_is_shared(const struct rules *rules);
+
 /* Bit (1u << enum fact_kind) of every kind that some rule may need. */
 uint32_t rules_fact_kinds(const struct rules *rules);
 

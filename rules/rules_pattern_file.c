@@ -113,7 +113,7 @@ static int finish_list(struct list_reader *r, struct pattern_set *set)
 	return list_index_finish(&r->index, r->b->arena, index);
 }
 
-static int build(struct pattern_builder *b, enum pattern_where where, const struct rules_source_file *file, struct pattern_set *set)
+static int build(struct pattern_builder *b, enum pattern_where where, const struct rules_source_file *file, struct pattern_file *out)
 {
 	struct span rest = file->text, line;
 	struct rules_place place = { file->path, 0, 1 };
@@ -129,8 +129,10 @@ static int build(struct pattern_builder *b, enum pattern_where where, const stru
 		int err = read_word(&r, line, &place);
 		if (err)
 			first_err = err;
+		else
+			out->entries++;
 	}
-	int err = finish_list(&r, set);
+	int err = finish_list(&r, &out->set);
 	list_index_abandon(&r.index);
 	free(r.kept);
 	return err ? err : first_err;
@@ -159,7 +161,7 @@ int pattern_file_find(struct pattern_builder *b, enum pattern_where where, struc
 	file->next = b->files->first;
 	b->files->first = file;
 	b->in_file = true;
-	int err = build(b, where, source, &file->set);
+	int err = build(b, where, source, file);
 	b->in_file = false;
 	*set_out = &file->set;
 	return err;

@@ -11,6 +11,7 @@ struct pattern_file {
 	struct pattern_file *next;
 	struct span path;
 	enum pattern_where where;
+	uint32_t entries; /* lines that hold a pattern */
 	struct pattern_set set;
 };
 

@@ -27,6 +27,22 @@ void rules_release(struct rules **rules)
 	free(r);
 }
 
+bool rules_is_shared(const struct rules *rules)
+{
+	return atomic_load(&rules->holders) > 1;
+}
+
+void rules_measure(const struct rules *rules, struct rules_size *out)
+{
+	*out = (struct rules_size){ .files = rules_source_count(rules->source), .index_bytes = rules->arena.used_bytes };
+	for (uint32_t i = 0; i < out->files; i++)
+		out->text_bytes += rules_source_get(rules->source, i)->text.len;
+	for (const struct pattern_file *file = rules->files.first; file; file = file->next)
+		out->entries += file->entries;
+	for (const struct rules_access_file *file = rules->access_files; file; file = file->next)
+		out->entries += file->table ? file->table->count : 0;
+}
+
 uint32_t rules_count(const struct rules *rules)
 {
 	return rules->count;
