@@ -1,6 +1,7 @@
 """Facts in real sessions: unbound for names, rbldnsd for block lists, and a name server that misbehaves (dns_stub.py)."""
 
 import gzip
+import ipaddress
 import json
 import re
 import time
@@ -89,6 +90,10 @@ def stub(lab, tmp_path):
 
 AT_STUB = {"resolver": f"192.0.2.53:{STUB_PORT}"}
 PTR10, FORWARD = "10.2.0.192.in-addr.arpa PTR", "mail.client.example A"
+PTR6 = f"{ipaddress.ip_address('2001:db8:1::10').reverse_pointer} PTR"
+FORWARD6 = "mail.client.example AAAA"
+LOOP = {"cname": "x.loop.example"}
+LOOPED = {f"{a}.loop.example {kind}": {"cname": f"{b}.loop.example"} for a, b in (("x", "y"), ("y", "x")) for kind in ("A", "AAAA", "PTR", "NS", "MX")}
 
 
 def ask(post, source=None, sender="a@sender.example", to="b@protected.example"):
@@ -96,6 +101,14 @@ def ask(post, source=None, sender="a@sender.example", to="b@protected.example"):
         talk.hello()
         reply = talk.say(f"MAIL FROM:<{sender}>")
         return talk.say(f"RCPT TO:<{to}>") if reply.code == 250 else reply
+
+
+def codes(post, recipients, source=None, sender="a@sender.example"):
+    """Of several recipients in one session, which asks for each fact once."""
+    with post.talk(source=source) as talk:
+        talk.hello()
+        talk.say(f"MAIL FROM:<{sender}>")
+        return [talk.say(f"RCPT TO:<{to}@p.example>").code for to in recipients]
 
 
 def yes_if(source="ALL", sender="ALL"):
@@ -122,11 +135,13 @@ def test_known_and_names(posternd, lab):
 
 
 def test_names_that_look_like_addresses(posternd, stub, lab):
-    stub.start({PTR10: ["192.0.2.11"], "192.0.2.11 A": ["192.0.2.10"], "11.2.0.192.in-addr.arpa PTR": ["2001:db8::1"]})
+    stub.start({PTR10: ["192.0.2.11"], "192.0.2.11 A": ["192.0.2.10"], "11.2.0.192.in-addr.arpa PTR": ["2001:db8::1"],
+                PTR6: ["192.0.2.11"], "192.0.2.11 AAAA": ["2001:db8:1::10"]})
     post = posternd("noto:KNOWN:ALL:ALL:550 5.7.1 known\nallow:192.0.2.11:ALL:ALL\nnoto:ALL:ALL:ALL:550 5.7.1 no\n", **AT_STUB)
     assert ask(post).text == "5.7.1 no"
     assert re.search(r'ev=name-attack client=192\.0\.2\.10 name=192\.0\.2\.11 msg="attack', post.log())
     assert code(post, "192.0.2.11") == 250 and "name-attack client=192.0.2.11 name=2001:db8::1" in post.log()
+    assert ask(post, lab.CLIENT6).text == "5.7.1 no" and "name-attack client=2001:db8:1::10 name=192.0.2.11" in post.log()
     assert not stub.questions("192.0.2.11 A"), "such a name is never asked for"
 
 
@@ -142,13 +157,26 @@ def test_several_names_at_most_five(posternd, stub):
     {PTR10: {"drop": True}}, {PTR10: {"rcode": 2}}, {PTR10: {"rcode": 5}},
     {PTR10: ["mail.client.example"], FORWARD: {"drop": True}}, {PTR10: ["mail.client.example"], FORWARD: {"rcode": 2}},
     {PTR10: ["mail.client.example"], FORWARD: {"cname": "x.client.example"}, "x.client.example A": {"cname": "mail.client.example"}},
-], ids=["silent", "servfail", "refused", "silent-forward", "servfail-forward", "cname-loop"])
-def test_name_that_cannot_be_known(posternd, stub, zone):
-    stub.start(zone)
-    post = posternd("noto:KNOWN:ALL:ALL\nallow:ALL:ALL:ALL\n", **AT_STUB)
-    reply = ask(post)
+    {PTR10: LOOP, **LOOPED},
+], ids=["silent", "servfail", "refused", "silent-forward", "servfail-forward", "cname-loop", "cname-loop-reverse"])
+@pytest.mark.parametrize("source", ["192.0.2.10", "2001:db8:1::10"])
+def test_name_that_cannot_be_known(posternd, stub, zone, source):
+    six = {PTR10: PTR6, FORWARD: FORWARD6, "x.client.example A": "x.client.example AAAA"}
+    stub.start(zone if "." in source else {six.get(key, key): answer for key, answer in zone.items()})
+    post = posternd("noto:KNOWN:ALL:ALL\nallow:ALL:ALL:ALL\n", dns_deadline="1s", **AT_STUB)
+    reply = ask(post, source)
     assert reply.code == 451 and reply.text.startswith("4.4.3 ")
     assert re.search(r"ev=rcpt verdict=tempfail rule=1 .*unknown=", post.log())
+
+
+def test_local_names(posternd, lab, tmp_path):
+    """The seed's LocalNames: a domain, and who is below it by a confirmed name; octets as in LocalIP."""
+    (tmp_path / "LocalNames").write_text("example.net\n198.51.100\nclient12.example.net.example.org\n")
+    (tmp_path / "One").write_text("ALL@client10.example.net\nent11.example.net\n")
+    post = posternd("allow:FILE=LocalNames:ALL:names@ALL\nallow:FILE=One:ALL:one@ALL\nnoto:ALL:ALL:ALL\n")
+    sources = [lab.CLIENT4, lab.CLIENT6, "192.0.2.11", lab.SPAMMER4, lab.SPAMMER6, lab.FAR_CLIENT4]
+    assert [code(post, source, to="names@p.example") for source in sources] == [250, 250, 250, 550, 550, 250]
+    assert [code(post, source, to="one@p.example") for source in sources] == [250, 250, 550, 550, 550, 550]
 
 
 def test_alias_and_truncation(posternd, stub):
@@ -177,6 +205,17 @@ def test_list_that_cannot_be_asked(posternd, zone):
     assert code(post) == 451
     counter = "list_errors" if zone in ("error.test", "outside.test") else "facts_failed"
     wait_until(lambda: post.status()["counters"][counter] > 0, f"{counter} to be counted")
+
+
+@pytest.mark.parametrize("answer", [{"drop": True}, {"rcode": 2}, {"rcode": 5}, LOOP, {"truncate": True, "answer": {"rcode": 2}}, ["127.255.255.1"], ["10.0.0.1"]],
+                         ids=["silent", "servfail", "refused", "cname-loop", "servfail-over-tcp", "error", "outside"])
+def test_lists_that_fail(posternd, stub, lab, answer):
+    """Of the client, by both families; of the sender's domain."""
+    stub.start({"*.rbl.test A": answer, "*.rhs.test A": answer, **LOOPED})
+    post = posternd("noto:RBL.rbl.test:ALL:rbl@ALL\nnoto:ALL:RHS.rhs.test:rhs@ALL\nnoto:RBL.rbl.test=127.0.0.2-127.0.0.9:ALL:range@ALL\nallow:ALL:ALL:ALL\n",
+                    list_check=0, workers=1, dns_deadline="1s", **AT_STUB)
+    for source in (lab.CLIENT4, lab.CLIENT6):
+        assert codes(post, ["rbl", "rhs", "range", "other"], source) == [451, 451, 451, 250]
 
 
 def test_unaffected_by_dead_lists(posternd):
@@ -283,6 +322,46 @@ def test_hosts_of_the_sender(posternd, stub):
     assert {key: code(post, sender=key[0], to=f"{key[1]}@p.example") for key in expected} == expected
 
 
+def test_hosts_in_a_list(posternd, stub):
+    stub.start({**HOSTS, "1.1.1.10.l.test A": ["127.0.0.2"], "2.2.2.10.m.test A": ["127.0.0.9"]})
+    post = posternd("allow:NS=RBL.l.test:ALL:client@ALL\nallow:ALL:NS=RBL.l.test:sender@ALL\nallow:NS=RBL.m.test=127.0.0.2:ALL:range@ALL\n"
+                    "allow:NS=RBL.n.test:ALL:none@ALL\nnoto:ALL:ALL:ALL\n", list_check=0, **AT_STUB)
+    assert [code(post, sender="a@sender.example", to=f"{to}@p.example") for to in ("client", "sender", "range", "none")] == [250, 250, 550, 550]
+
+
+def test_hosts_of_a_client_without_a_name(posternd, stub, lab):
+    """Those of its reverse zone, which is above the name itself."""
+    six = ipaddress.ip_address("2001:db8:1::").reverse_pointer.split(".", 16)[-1]
+    stub.start({"2.0.192.in-addr.arpa NS": ["ns4.isp.example"], "ns4.isp.example A": ["10.4.4.4"],
+                f"{six} NS": ["ns6.isp.example"], "ns6.isp.example AAAA": ["2001:db8:4::4"]})
+    post = posternd("allow:NS=10.4.4.4:ALL:four@ALL\nallow:NS=[2001:db8:4::4]:ALL:six@ALL\nallow:NS=KNOWN:ALL:known@ALL\nnoto:ALL:ALL:ALL\n", **AT_STUB)
+    assert [code(post, to=f"{to}@p.example") for to in ("four", "six", "known")] == [250, 550, 550]
+    assert [code(post, lab.CLIENT6, to=f"{to}@p.example") for to in ("four", "six", "known")] == [550, 250, 550]
+
+
+@pytest.mark.parametrize("zone", [
+    {"sender.example NS": {"rcode": 2}}, {"sender.example MX": {"drop": True}}, {"sender.example NS": LOOP, **LOOPED},
+    {"mx.host.example A": {"rcode": 5}}, {"mx.host.example A": {"drop": True}}, {"mx.host.example A": LOOP, "mx.host.example AAAA": LOOP, **LOOPED},
+], ids=["servfail", "silent", "cname-loop", "refused-address", "silent-address", "cname-loop-address"])
+def test_hosts_that_cannot_be_known(posternd, stub, zone):
+    """Unknown, unless what is known decides already."""
+    stub.start({**HOSTS, "sender.example MX": ["10 mx.host.example"], **zone})
+    post = posternd("allow:ALL:NS=10.9.9.9:other@ALL\nallow:ALL:NS=UNKNOWN:unknown@ALL\nallow:ALL:ALL:plain@ALL\nnoto:ALL:ALL:ALL\n", workers=1,
+                    dns_deadline="1s", **AT_STUB)
+    assert codes(post, ["other", "unknown", "plain"]) == [451, 451, 250]
+
+
+def test_five_hundred_addresses(posternd, stub):
+    """Of sixty hosts with ten addresses each, those of the first fifty."""
+    names = [f"ns{i:02}.host.example" for i in range(60)]
+    stub.start({"many.example NS": names, **{f"{name} A": [f"10.{i}.{k}.1" for k in range(10)] for i, name in enumerate(names)}})
+    everything = " ".join(f"NS=10.{i}.{k}.1" for i in range(60) for k in range(10))
+    post = posternd("".join(f"allow:ALL:NS=10.{i}.*:n{i}@ALL\n" for i in range(60)) + f"allow:ALL:{everything}:any@ALL\nnoto:ALL:ALL:ALL\n", dns_deadline="10s", workers=1,
+                    **AT_STUB)
+    answers = codes(post, ["any"] + [f"n{i}" for i in range(60)], sender="a@many.example")
+    assert answers[0] == 250 and answers.count(250) == 51
+
+
 def test_two_hundred_name_servers(posternd, stub):
     names = [f"ns{i:03}.host.example" for i in range(200)]
     stub.start({"many.example NS": names, **{f"{name} A": [f"10.0.{i}.1"] for i, name in enumerate(names)}})
@@ -330,16 +409,23 @@ def test_ident_without_an_answer(posternd, lab):
 def test_sender_domain(posternd, lab, stub):
     stub.start({PTR10: ["mail.client.example"], FORWARD: ["192.0.2.10"], "mx.example MX": ["10 m.example"], "a.example A": ["10.0.0.1"],
                 "six.example AAAA": ["2001:db8::1"], "null.example MX": ["0 ."], "null.example A": ["10.0.0.1"], "txt.example TXT": ["x"],
-                "servfail.example MX": {"rcode": 2}})
+                "servfail.example MX": {"rcode": 2}, "refused.example MX": {"rcode": 5}, "silent.example MX": {"drop": True}, "silent.example A": ["10.0.0.1"],
+                "half.example A": {"rcode": 2}, "loop.example MX": LOOP, "loop.example A": LOOP, "loop.example AAAA": LOOP, **LOOPED,
+                "alias.example MX": {"cname": "mx.example"}, "null6.example MX": ["0 ."], "null6.example AAAA": ["2001:db8::1"],
+                "mixed.example MX": ["0 .", "10 m.example"]})
     post = posternd("allow:KNOWN:ALL:ALL\n", check_sender_domain="yes", **AT_STUB)
-    for domain in ("mx.example", "a.example", "six.example", "servfail.example", "[192.0.2.1]"):
+    for domain in ("mx.example", "a.example", "six.example", "servfail.example", "refused.example", "silent.example", "half.example", "loop.example", "alias.example",
+                   "mixed.example", "[192.0.2.1]"):
         assert code(post, sender=f"x@{domain}") == 250, domain
     assert code(post, sender="") == 250
     for domain in ("nothing.example", "txt.example"):
         reply = ask(post, sender=f"x@{domain}")
         assert reply.code == 550 and reply.text.startswith("5.1.8 "), reply
-    reply = ask(post, sender="x@null.example")
-    assert reply.code == 550 and reply.text.startswith("5.7.27 ")
+    for domain in ("null.example", "null6.example"):
+        reply = ask(post, sender=f"x@{domain}")
+        assert reply.code == 550 and reply.text.startswith("5.7.27 ")
+    reply = ask(post, "2001:db8:1::10", sender="x@nothing.example")
+    assert reply.code == 550 and reply.text.startswith("5.1.8 ")
     assert re.search(r'msg="Rejected from address with unresolvable domain: <x@nothing\.example> from mail\.client\.example \[192\.0\.2\.10\]"', post.log())
     with post.talk() as talk:
         talk.send("EHLO c.example\r\nMAIL FROM:<x@nothing.example>\r\nRCPT TO:<b@p.example>\r\nMAIL FROM:<x@a.example>\r\nRCPT TO:<b@p.example>\r\nDATA\r\n")
