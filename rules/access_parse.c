@@ -180,15 +180,20 @@ static int set_key(struct access_entry *entry, enum access_form form, struct spa
 }
 
 /* "10", "192.168.", "192.0.2.1": keys as they are compared, so octets are written without leading zeros. */
-static int take_net4(struct builder *b, struct span key, struct access_entry *entry)
+static bool are_octets(struct span key)
 {
-	struct span octets = key.ptr[key.len - 1] == '.' ? span_sub(key, 0, key.len - 1) : key, rest = octets, octet;
+	struct span rest = key.len && key.ptr[key.len - 1] == '.' ? span_sub(key, 0, key.len - 1) : key, octet;
 	uint64_t value;
 	unsigned count = 0;
 	while (span_cut(&rest, '.', &octet))
 		if (++count > 4 || span_to_u64(octet, 255, &value) || (octet.len > 1 && octet.ptr[0] == '0'))
-			return complain(b, "expected 1 to 4 octets of an IPv4 address", key);
-	return set_key(entry, ACCESS_NET4, octets);
+			return false;
+	return count > 0;
+}
+
+static int take_net4(struct span key, struct access_entry *entry)
+{
+	return set_key(entry, ACCESS_NET4, key.ptr[key.len - 1] == '.' ? span_sub(key, 0, key.len - 1) : key);
 }
 
 static int set_net(struct builder *b, const struct addr *addr, unsigned bits, struct access_entry *entry)
@@ -273,7 +278,7 @@ static int take_key(struct builder *b, struct span key, struct access_entry *ent
 	if (span_starts_nocase(key, ipv6))
 		return take_net6(b, span_sub(key, ipv6.len, key.len), entry);
 	if (all_in(key, "0123456789."))
-		return take_net4(b, key, entry);
+		return take_net4(key, entry);
 	if (span_find(key, ':', 0) < key.len)
 		return take_net6(b, key, entry);
 	if (!is_domain(key))
@@ -321,6 +326,12 @@ static int take_line(struct builder *b, struct span line)
 	if (value.len == 0)
 		return complain(b, "a key without a value", key);
 	entry.tag = (uint8_t)take_tag(&key);
+	/* makemap takes such a line, and sites have them: it never matched anything there either. */
+	if (all_in(key, "0123456789.") && !are_octets(key)) {
+		rules_diag_add(b->diags, RULES_WARNING, &b->place, "'%.*s' never matches: expected 1 to 4 octets of an IPv4 address, up to 255",
+			       SPAN_FMT(span_sub(key, 0, 80)));
+		return 0;
+	}
 	int err = take_key(b, key, &entry);
 	struct rules_place key_place = b->place;
 	b->place.column = (uint32_t)(value.ptr - begin) + 1;
