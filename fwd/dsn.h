@@ -1,5 +1,8 @@
-/* dsn.h - the report to a sender: multipart/report as RFC 3462 and RFC 3464 say, in wire form (CRLF, dot-stuffed, final dot).
- * Pure.  Peer text in it is cut to printable ASCII, one line each, so no reply of a server can plant a header or a part.
+/* dsn.h - the report to a sender: multipart/report as RFC 6522 and RFC 3464 say, in wire form (CRLF, dot-stuffed, final dot).
+ * Promise: no line over 998 bytes; ASCII but for a whole message that is returned as 8bit, and for a sender whose own address is UTF-8,
+ * who gets the form of RFC 6533.  Peer text in it is cut to printable ASCII, one line each, so no reply of a server can plant a header
+ * or a part.
+ * Pure.  Limits: about 2 KiB a recipient, and what is returned.
  */
 #ifndef POSTERN_DSN_H
 #define POSTERN_DSN_H
@@ -33,7 +36,7 @@ struct dsn_report {
 	const struct dsn_recipient *recipients;
 	size_t count;
 	struct span original_body;       /* wire form, whole or cut, with or without its final dot */
-	bool is_body_whole;              /* else only the header is returned, whatever RET says */
+	bool is_body_whole;              /* else only the header is returned, whatever RET says; so it is with lines over 998 bytes */
 };
 
 /* The value of Action: "failed", "delayed" and so on. */

@@ -4,12 +4,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dsn_text.h"
 #include "log.h"
 #include "queue_file.h"
 #include "scheduler.h"
 
 #define RETURN_CAP (50u << 10) /* of the original; of a longer one the header goes back */
-#define REPORT_CAP (8u << 20)
+#define REPORT_CAP (32u << 20) /* SPOOL_RECIPIENTS_CAP recipients, at their longest */
 
 static const enum spool_outcome outcomes[] = {
 	[DSN_FAILED] = SPOOL_OUTCOME_FAILED,
@@ -132,7 +133,6 @@ static void make_envelope(const struct report_set *set, const struct attempt *a,
 	out->recipients = recipient;
 	out->recipient_count = 1;
 	out->time = set->now;
-	out->body = a->envelope.body;
 	out->helo = span_of(set->hostname);
 	out->proto = SPAN_LIT("ESMTP");
 }
@@ -152,6 +152,7 @@ static int store(const struct report_set *set, const struct spool_dirs *dirs, co
 	struct spool_envelope envelope;
 	struct buf lines = { .cap = SPOOL_ENVELOPE_CAP };
 	make_envelope(set, a, &recipient, &envelope);
+	envelope.body = dsn_text_is_8bit(text) ? SPOOL_BODY_8BITMIME : SPOOL_BODY_7BIT;
 	int err = spool_envelope_encode(&envelope, &lines);
 	struct spool_queue_source source = { .record = { .id = *id }, .envelope = buf_span(&lines), .body_bytes = text };
 	if (!err)

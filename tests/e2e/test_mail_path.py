@@ -257,6 +257,38 @@ def test_every_recipient_settled_by_itself(lab, room):
         assert len(mta.messages()) == 1
 
 
+def test_dsn_parameters_from_end_to_end(lab, room):
+    """Taken at the session, kept in the envelope, passed on where the next server knows them, and honoured here where it does not. The
+    reports go to a Postfix that refuses malformed MIME."""
+    strict = {"inet_interfaces": lab.MTA6, "strict_mime_encoding_domain": "yes", "strict_8bitmime_body": "yes", "strict_7bit_headers": "yes"}
+    text = b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\ngr\xc3\xbc\xc3\x9fe\r\n.\r\n"
+    with Path(lab, room, listen={"trust": "trusted"}, options={"bounce-via": f"smtp:[{lab.MTA6}]:25"}) as post, \
+            Recorder(lab, lab.MTA4) as knows, Recorder(lab, lab.MTA4_2, args=["ehlo=PIPELINING", "rcpt_550=gone"]) as ignorant, \
+            Postfix(lab, "mta", room, strict) as mta:
+        for target in (lab.MTA4, lab.MTA4_2):
+            with post.talk(target=target) as client:
+                assert "DSN" in client.hello().text.split("\n")
+                assert client.say("MAIL FROM:<me@protected.example> RET=FULL ENVID=QQ+2B1 BODY=8BITMIME").code == 250
+                assert client.say("RCPT TO:<b@protected.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alias+2Bx@elsewhere.example").code == 250
+                assert client.say("RCPT TO:<gone@protected.example> NOTIFY=FAILURE").code == 250
+                assert client.say("RCPT TO:<c@protected.example> NOTIFY=NEVER").code == 250
+                assert client.say("DATA").code == 354
+                client.send(text)
+                assert client.reply().code == 250
+        known, = knows.wait_messages(1)
+        assert known["mail"].split("> ")[1].split()[1:] == ["BODY=8BITMIME", "RET=FULL", "ENVID=QQ+2B1"]
+        assert known["rcpts"] == ["<b@protected.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alias+2Bx@elsewhere.example",
+                                  "<gone@protected.example> NOTIFY=FAILURE", "<c@protected.example> NOTIFY=NEVER"]
+        unknown, = ignorant.wait_messages(1)
+        assert unknown["mail"] == "<me@protected.example>" and unknown["rcpts"] == ["<b@protected.example>", "<c@protected.example>"]
+        mails = {mail.split(b"Action: ")[1].split(b"\n")[0]: mail for mail in mta.wait_mails(2)}
+        assert set(mails) == {b"failed", b"relayed"}, mta.log()
+        assert b"Final-Recipient: rfc822;gone@protected.example\n" in mails[b"failed"] and b"\ngr\xc3\xbc\xc3\x9fe\n" in mails[b"failed"]
+        assert b"Original-Recipient: rfc822;alias+x@elsewhere.example\n" in mails[b"relayed"] and b"Original-Envelope-Id: QQ+1\n" in mails[b"relayed"]
+        assert b"c@protected.example" not in mails[b"relayed"] + mails[b"failed"]
+        assert int(post.status()["forwarder"]["reports"]) == 2
+
+
 def test_dead_server_waits_and_others_flow(lab, room):
     """Nobody listens on MTA4, MTA4_2 never says a word, MTA6 is well."""
     with Path(lab, room, options={"retry-min": "1s", "retry-max": "2s", "reply-timeout": "5s"}) as post, \

@@ -135,7 +135,7 @@ def test_what_the_program_says(world, out):
     line, = logged(world, "failed")
     assert "line one" in line["reply"] and len(line["reply"]) < 400 and "\x1b" not in world.log
     report = world.got("bounces")[0]["wire"]
-    assert "X-postern;" in report and "line one" in report and "\x1b" not in report and "\xff" not in report
+    assert "x-postern;" in report and "line one" in report and "\x1b" not in report and "\xff" not in report
     assert "Final-Recipient: rfc822;b@example.org" in report and "Action: failed" in report and "yyyy" in report
     assert len(report) < 5000
     world.stop()

@@ -50,10 +50,11 @@ static struct span cut(struct span *text, size_t len)
 	return head;
 }
 
-static void write_report(struct span reply, struct span remote, struct span path, struct span orcpt, struct span body, struct buf *out)
+static void write_report(struct span from, struct span reply, struct span remote, struct span path, struct span orcpt, struct span body,
+			 struct buf *out)
 {
 	struct spool_recipient to = { .path = path.len ? path : SPAN_LIT("b@example.org"), .orcpt = orcpt };
-	struct spool_envelope original = { .from = SPAN_LIT("a@example.net"), .recipients = &to, .recipient_count = 1 };
+	struct spool_envelope original = { .from = from, .recipients = &to, .recipient_count = 1 };
 	struct dsn_recipient recipient = { .recipient = &to, .status = SPAN_LIT("5.0.0"), .reply = reply, .code = 550 };
 	struct dsn_report report = { .kind = DSN_FAILED, .hostname = SPAN_LIT("fw.example.net"), .remote = remote, .original = &original,
 				     .now = 1700000000, .recipients = &recipient, .count = 1, .original_body = body };
@@ -63,12 +64,21 @@ static void write_report(struct span reply, struct span remote, struct span path
 		out->len = 0;
 }
 
+static void check_lines(struct span text)
+{
+	struct span line;
+	while (span_cut(&text, '\n', &line))
+		assert(line.len <= 999);
+}
+
 static void try_report(struct span text)
 {
+	static const struct span from = { "a@example.net", 13 };
 	struct buf plain = { .cap = 0 }, hostile = { .cap = 0 };
-	write_report(SPAN_LIT("no"), SPAN_LIT("mx"), SPAN_NONE, SPAN_NONE, SPAN_NONE, &plain);
+	write_report(from, SPAN_LIT("no"), SPAN_LIT("mx"), SPAN_NONE, SPAN_NONE, SPAN_NONE, &plain);
 	struct span reply = cut(&text, text.len / 2), remote = cut(&text, 60), path = cut(&text, 60), orcpt = cut(&text, 60);
-	write_report(reply, remote, path, orcpt, SPAN_NONE, &hostile);
+	write_report(from, reply, remote, path, orcpt, SPAN_NONE, &hostile);
+	check_lines(buf_span(&hostile));
 	assert(hostile.len == 0 || lines_of_header(buf_span(&plain)) == lines_of_header(buf_span(&hostile)));
 	/* Wire form: every line ends in CRLF, and the one final dot is the end. */
 	for (size_t i = 0; i < hostile.len; i++)
@@ -76,7 +86,9 @@ static void try_report(struct span text)
 	for (size_t i = 0; i + 5 < hostile.len; i++)
 		assert(memcmp(hostile.data + i, "\r\n.\r\n", 5) != 0 || i + 5 == hostile.len);
 	buf_free(&hostile);
-	write_report(SPAN_LIT("no"), remote, path, orcpt, reply, &hostile);
+	/* As the sender, and as what is returned. */
+	write_report(path, SPAN_LIT("no"), remote, path, orcpt, reply, &hostile);
+	check_lines(buf_span(&hostile));
 	buf_free(&hostile);
 	buf_free(&plain);
 }
