@@ -302,6 +302,18 @@ static int parse_pair(struct parse *p, struct pattern *out)
 	return err ? err : parse_right(p, right, &pair->right, &out->facts);
 }
 
+/* "foo.com" for senders or recipients: a mail address has an @ (postmaster and the null sender aside, which hold no dot). */
+static void warn_of_no_address(const struct parse *p, const struct pattern *found)
+{
+	struct span w = p->word;
+	size_t first_letter = 0;
+	while (first_letter < w.len && w.ptr[first_letter] && strchr("0123456789./", w.ptr[first_letter]))
+		first_letter++;
+	/* Without letters it is an IP address, of which rules_lint.c speaks. */
+	if (found->kind == PATTERN_ADDRESS_GLOB && span_find(w, '*', 0) == w.len && span_find(w, '.', 0) < w.len && first_letter < w.len)
+		WARN(p, "'%.*s' never matches: it is compared with the whole mail address, which has an @ (*@%.*s for everybody there)", WORD(p), WORD(p));
+}
+
 /* A special word where it is none: it loads, as it always did, but hardly does what was meant. */
 static void warn_of_special(const struct parse *p, const struct pattern *found)
 {
@@ -329,8 +341,10 @@ int pattern_parse(struct pattern_builder *b, enum pattern_where where, struct sp
 		*out = (struct pattern){ .kind = (enum pattern_kind)i, .facts = def->facts, .word = word };
 		int err = def->parse ? def->parse(&p, out) : 0;
 		if (err != NOT_MINE) {
-			if (!err)
+			if (!err) {
 				warn_of_special(&p, out);
+				warn_of_no_address(&p, out);
+			}
 			return err;
 		}
 	}

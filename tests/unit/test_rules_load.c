@@ -199,20 +199,41 @@ static void test_bounds(void **state)
 	rules_diags_free(&diags);
 }
 
+/* What is said while a file loads: where it must come, and where it must not. */
 static void test_warnings(void **state)
 {
-	static const char text[] = "allow:all:ALL:ALL\n"
-				   "deny:ALL:KNOWN:TRUSTED\n"
-				   "deny:192.168:ALL:ALL\n"
-				   "allow:ALL:ALL:ALL:550 never sent\n"
-				   "deny:ALL:/\\w+/:ALL\n";
-	struct rules_diags diags = { 0 };
-	struct rules *rules = NULL;
+	static const struct {
+		unsigned count;
+		const char *says, *text;
+	} cases[] = {
+		{ 1, "three fields", "allow:*foo.bar.com:ALL\n" },
+		{ 0, "three fields", "allow:*foo.bar.com:ALL:ALL\nallow:ALL:ALL:ALL:# note\nallow:[2001:db8::1]:ALL:ALL\n" },
+		{ 1, "special words are upper case", "allow:all:ALL:ALL\n" },
+		{ 1, "special words are upper case", "allow:Known:ALL:ALL\n" },
+		{ 2, "has no special meaning here", "deny:ALL:KNOWN:TRUSTED\n" },
+		{ 1, "has no special meaning here", "deny:ALL:ALL:RHS.zone\n" },
+		{ 0, "has no special meaning here", "deny:ALL KNOWN TRUSTED *all*:ALL <> USER@x RHS.zone:ALL *known@x\n" },
+		{ 2, "never matches", "deny:192.168 10.0.0.300:ALL:ALL\n" },
+		{ 2, "never matches", "deny:ALL:foo.com:mail.foo.com\n" },
+		{ 0, "never matches", "deny:192.168/16 10.*:*foo.com *@foo.com <> foo.com@bar.org /foo.com/ postmaster:postmaster ALL@foo.com NS=foo.com\n" },
+		{ 1, "never sent", "allow:ALL:ALL:ALL:550 text\n" },
+		{ 0, "never sent", "noto:ALL:ALL:ALL:550 text\n" },
+		{ 1, "knows no such class", "deny:ALL:/\\w+/:ALL\n" },
+		{ 0, "knows no such class", "deny:ALL:/[[:alpha:]]+\\.x\x2ey/:ALL\n" },
+	};
 	(void)state;
-	assert_int_equal(load(text, strlen(text), &diags, &rules), 0);
-	assert_int_equal(diags.warnings, 6);
-	rules_release(&rules);
-	rules_diags_free(&diags);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct rules_diags diags = { 0 };
+		struct rules *rules = NULL;
+		unsigned count = 0;
+		assert_int_equal(load(cases[i].text, strlen(cases[i].text), &diags, &rules), 0);
+		for (const struct rules_diag *d = diags.first; d; d = d->next)
+			count += strstr(d->text.ptr, cases[i].says) != NULL;
+		if (count != cases[i].count)
+			fail_msg("'%s' %u times, not %u:\n%s%s", cases[i].says, count, cases[i].count, cases[i].text, diags.first ? diags.first->text.ptr : "");
+		rules_release(&rules);
+		rules_diags_free(&diags);
+	}
 }
 
 /* Of a source list's file with these lines: does it take a client of that address and name (NULL: none)? */
