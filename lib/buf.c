@@ -7,6 +7,8 @@
 
 #include "err.h"
 
+#define PRINT_TRY 64u
+
 int buf_reserve(struct buf *b, size_t len)
 {
 	if (len > SIZE_MAX - b->len)
@@ -52,11 +54,19 @@ int buf_append_span(struct buf *b, struct span s)
 int buf_printf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
+	/* Most texts are short and fit at the first try. */
+	if (b->room - b->len < PRINT_TRY)
+		(void)buf_reserve(b, PRINT_TRY);
+	size_t room = b->room - b->len;
 	va_start(ap, fmt);
-	int need = vsnprintf(NULL, 0, fmt, ap);
+	int need = vsnprintf(room ? b->data + b->len : NULL, room, fmt, ap);
 	va_end(ap);
 	if (need < 0)
 		return ERR_INVAL;
+	if ((size_t)need < room) {
+		b->len += (size_t)need;
+		return 0;
+	}
 	/* One byte more than the text, because vsnprintf terminates. */
 	size_t cap = b->cap;
 	if (cap)

@@ -26,6 +26,7 @@ void kv_text(struct kv *kv, const char *key, const char *value); /* NULL counts 
 void kv_printf(struct kv *kv, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void kv_u64(struct kv *kv, const char *key, uint64_t value);
 void kv_i64(struct kv *kv, const char *key, int64_t value);
+void kv_hex(struct kv *kv, const char *key, uint64_t value); /* lower case, no prefix */
 void kv_addr(struct kv *kv, const char *key, const struct addr *value);
 void kv_endpoint(struct kv *kv, const char *key, const struct endpoint *value);
 

@@ -125,13 +125,16 @@ static bool write_line(enum log_level level, const char *text, size_t len)
 	if (state.form == LOG_FORM_PRIORITY) {
 		n = snprintf(head, sizeof head, "<%d>%s[%ld]: ", (int)level, state.tag, state.pid);
 	} else {
+		static _Thread_local char stamp[32] = "?";
+		static _Thread_local time_t stamped;
 		struct timespec now;
 		struct tm local;
-		char stamp[32] = "?";
 		(void)clock_gettime(CLOCK_REALTIME, &now);
-		/* localtime_r has read the zone before the chroot: tzset is called by every role's start. */
-		if (localtime_r(&now.tv_sec, &local))
+		/* Once a second.  localtime_r has read the zone before the chroot: tzset is called by every role's start. */
+		if (now.tv_sec != stamped && localtime_r(&now.tv_sec, &local)) {
 			(void)strftime(stamp, sizeof stamp, "%H:%M:%S", &local);
+			stamped = now.tv_sec;
+		}
 		n = snprintf(head, sizeof head, "%s.%03ld %s[%ld] %s: ", stamp, now.tv_nsec / 1000000, state.tag, state.pid,
 			     level_name(level));
 	}

@@ -1,7 +1,7 @@
 #include "smtp_reply.h"
 
 #include <assert.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "err.h"
 
@@ -56,8 +56,16 @@ int smtp_reply_append(struct buf *out, unsigned code, const char *enhanced, stru
 	assert(code >= 200 && code <= 599);
 	assert(!enhanced || strlen(enhanced) < SMTP_ENHANCED_CAP);
 	char prefix[CODE_LEN + 1 + SMTP_ENHANCED_CAP + 1];
-	int prefix_len = snprintf(prefix, sizeof prefix, "%u %s%s", code, enhanced ? enhanced : "", enhanced ? " " : "");
-	const struct span start = { prefix, (size_t)prefix_len };
+	const size_t enhanced_len = enhanced ? strlen(enhanced) : 0;
+	prefix[0] = (char)('0' + code / 100);
+	prefix[1] = (char)('0' + code / 10 % 10);
+	prefix[2] = (char)('0' + code % 10);
+	prefix[CODE_LEN] = ' ';
+	if (enhanced_len) {
+		memcpy(prefix + CODE_LEN + 1, enhanced, enhanced_len);
+		prefix[CODE_LEN + 1 + enhanced_len] = ' ';
+	}
+	const struct span start = { prefix, CODE_LEN + 1 + (enhanced_len ? enhanced_len + 1 : 0) };
 	const size_t len_before = out->len;
 	int err;
 	text = span_trim(text);

@@ -9,7 +9,7 @@ static void log_note(void *ctx, enum fact_note note, struct span name)
 	bool is_attack = note == FACT_NOTE_ATTACK;
 	struct kv kv;
 	kv_init(&kv);
-	kv_printf(&kv, "sid", "%llx", (unsigned long long)policy->sid);
+	kv_hex(&kv, "sid", policy->sid);
 	kv_text(&kv, "ev", is_attack ? "name-attack" : "name-spoof");
 	kv_addr(&kv, "client", &policy->facts.client.addr);
 	kv_span(&kv, "name", name);
@@ -78,7 +78,7 @@ static void log_debug_rule(void *ctx, uint32_t rule_index, uint32_t rule_line)
 	struct kv kv;
 	count_hit(j, rule_index);
 	kv_init(&kv);
-	kv_printf(&kv, "sid", "%llx", (unsigned long long)j->sid);
+	kv_hex(&kv, "sid", j->sid);
 	kv_text(&kv, "ev", "rule-debug");
 	kv_u64(&kv, "rule", rule_line);
 	kv_addr(&kv, "client", &j->policy->facts.client.addr);
@@ -93,7 +93,7 @@ static void log_dry_run(void *ctx, const struct rules_verdict *verdict)
 	struct kv kv;
 	count_hit(j, verdict->rule_index);
 	kv_init(&kv);
-	kv_printf(&kv, "sid", "%llx", (unsigned long long)j->sid);
+	kv_hex(&kv, "sid", j->sid);
 	kv_text(&kv, "ev", "rule-dry-run");
 	kv_text(&kv, "verdict", verdict_kind_name(verdict->kind));
 	kv_u64(&kv, "rule", verdict->rule_line);

@@ -35,7 +35,7 @@ static const char *state_name(enum session_state state)
 void session_log_begin(const struct session *s, struct kv *kv, const char *event)
 {
 	kv_init(kv);
-	kv_printf(kv, "sid", "%llx", (unsigned long long)s->sid);
+	kv_hex(kv, "sid", s->sid);
 	kv_text(kv, "ev", event);
 }
 
