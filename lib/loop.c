@@ -7,6 +7,9 @@
 
 #include "err.h"
 
+/* The jobs of one process that run at a time: on a slow disk six batches and two large bodies sync side by side. */
+#define LOOP_THREADS "8"
+
 struct loop {
 	uv_loop_t uv;
 	uv_idle_t idle; /* active only while tasks wait: it keeps the poll from sleeping */
@@ -75,6 +78,8 @@ int loop_create(struct loop **out)
 	struct loop *loop = calloc(1, sizeof *loop);
 	if (!loop)
 		return ERR_NOMEM;
+	/* libuv reads it with the first job, and has no other way to be told. */
+	(void)setenv("UV_THREADPOOL_SIZE", LOOP_THREADS, 0);
 	int err = err_from_uv(uv_loop_init(&loop->uv));
 	if (err) {
 		free(loop);

@@ -8,8 +8,8 @@
 #include "committed_notice.h"
 #include "log.h"
 
-/* Segments whose end posternfwd may not have heard of: the present one and the few before it. */
-#define STANDINGS_MAX 8
+/* Segments whose end posternfwd may not have heard of: the present ones, of a writer to a slow disk several, and the few before them. */
+#define STANDINGS_MAX 24
 #define TELL_AGAIN_MS 200u
 #define LARGE_REFUSED_CAP (64u << 10)
 
@@ -146,7 +146,7 @@ int worker_spool_create(struct loop *loop, const struct conf *conf, struct ipc_c
 	s->master = master;
 	s->refuse = (struct loop_task){ .fn = refuse, .ctx = s };
 	s->large_refused.cap = LARGE_REFUSED_CAP;
-	const struct spool_writer_options options = { .segment_limit_bytes = conf->segment_bytes };
+	const struct spool_writer_options options = { .segment_limit_bytes = conf->segment_bytes, .lanes = SPOOL_LANES_MAX };
 	const struct spool_writer_events events = { .need_segment = ask_segment, .need_large = ask_large, .committed = committed, .ctx = s };
 	int err = loop_timer_create(loop, tell_all, s, &s->tell_again);
 	if (!err)

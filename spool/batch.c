@@ -11,7 +11,7 @@
 
 #define PIECES_MAX 768 /* under IOV_MAX, three a record */
 
-static uint64_t now_us(void)
+uint64_t spool_batch_now_us(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -106,11 +106,11 @@ static int write_items(struct spool_batch *batch)
 
 static int sync_once(struct spool_batch *batch)
 {
-	uint64_t before_us = now_us();
+	uint64_t before_us = spool_batch_now_us();
 	int errnum = spool_fault(SPOOL_FAULT_JOURNAL_SYNC);
 	if (!errnum && fdatasync(batch->fd) != 0)
 		errnum = errno;
-	batch->sync_us = now_us() - before_us;
+	batch->sync_us = spool_batch_now_us() - before_us;
 	return errnum ? disk_error(errnum) : 0;
 }
 

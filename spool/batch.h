@@ -34,4 +34,7 @@ struct spool_batch {
 
 void spool_batch_run(struct spool_batch *batch);
 
+/* The clock of sync_us: monotonic. */
+uint64_t spool_batch_now_us(void);
+
 #endif

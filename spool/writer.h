@@ -1,7 +1,8 @@
-/* writer.h - turns SMTP transactions into durable messages: the only writer of its journal segment.
+/* writer.h - turns SMTP transactions into durable messages: the only writer of its journal segments.
  * Promise: done(0) means the message survives a power cut.  Any other result: no reader will ever take it for a message, as far as the
  * disk obeys; where it did not, the committed callback says with is_void from where on the segment must be ignored.
- * Group commit: what is committed while a sync runs forms the next batch: one write, one fdatasync.
+ * Group commit: what is committed while a sync runs forms the next batch: one write, one fdatasync.  Where syncs take more than a
+ * millisecond, several batches are under way, each in a segment of its own.  So messages may become durable in another order than they came.
  * Needs no open(): segments and files for large bodies are asked for through callbacks and handed in as descriptors.
  * Owns: descriptors handed in, each txn from open until commit or abort.  Borrows: the span passed to append, for the call; the
  * envelope passed to commit, for the call; `events` and its ctx, until destroy has called back.
@@ -25,9 +26,12 @@
 struct spool_writer;
 struct spool_txn;
 
+#define SPOOL_LANES_MAX 6 /* with the jobs of large bodies no more than the loop has threads: a sync never waits for a body */
+
 struct spool_writer_options {
 	uint64_t segment_limit_bytes; /* 0 = 64 MiB; the next segment is asked for at half of it */
 	uint64_t inline_limit_bytes;  /* 0 = 256 KiB; longer bodies go into a file of their own */
+	unsigned lanes;               /* 0 = 1; at most SPOOL_LANES_MAX: batches under way at a time where syncs are slow */
 	uint64_t wait_ms;             /* 0 = 10 s; longest wait for a segment or a large file before ERR_NOSPACE */
 };
 
@@ -66,7 +70,7 @@ void spool_writer_no_segment(struct spool_writer *writer, int err);
 /* Answer to need_large.  err 0: fd is owned from here on; else fd is ignored.  An id that is gone by now is a normal miss: the file is emptied and closed. */
 void spool_writer_large(struct spool_writer *writer, const struct spool_id *id, int err, int fd);
 
-/* A descriptor of the present segment for spool_space_check; -1 when there is none. */
+/* A descriptor of a present segment for spool_space_check; -1 when there is none. */
 int spool_writer_fd(const struct spool_writer *writer);
 
 /* Nothing is committing, nothing is open: the process may end. */

@@ -1,4 +1,4 @@
-/* writer_parts.h - what the files of the writer share: writer.c (segments and batches), txn.c (one transaction), large_body.c (bodies in
+/* writer_parts.h - what the files of the writer share: writer.c (life, requests, calls), lanes.c (segments and batches), txn.c (one transaction), large_body.c (bodies in
  * files of their own).  Only for them.
  */
 #ifndef POSTERN_WRITER_PARTS_H
@@ -10,7 +10,7 @@
 
 #define LARGE_CHUNK (256u << 10)
 #define LARGE_ASKED_MAX 32 /* files asked for at a time; whoever gives them need not expect more */
-#define LARGE_JOBS_MAX 2 /* of libuv's four threads: the journal's sync never waits for a body */
+#define LARGE_JOBS_MAX 2
 
 enum txn_stage {
 	TXN_MEMORY,  /* the whole body is in memory */
@@ -55,6 +55,22 @@ struct spool_txn {
 	} large;
 };
 
+struct segment {
+	int fd; /* -1: none */
+	struct spool_segment_name name;
+	uint64_t offset;
+	uint64_t prepared; /* bytes of zeros that were there when we got it */
+};
+
+struct lane {
+	struct spool_writer *writer;
+	struct segment now, next;
+	bool has_asked_early;     /* for a prepared one, in place of the first */
+	bool is_running;          /* its batch */
+	struct txn_list in_batch;
+	struct spool_batch batch;
+};
+
 struct spool_writer {
 	struct loop *loop;
 	struct spool_writer_options options;
@@ -62,20 +78,16 @@ struct spool_writer {
 	struct loop_task turn;    /* begins a batch, makes the calls that are due */
 	struct loop_timer *watch; /* while anything is asked for */
 
-	struct segment {
-		int fd; /* -1: none */
-		struct spool_segment_name name;
-		uint64_t offset;
-		uint64_t prepared; /* bytes of zeros that were there when we got it */
-	} now, next;
-	bool is_asked;            /* for a segment */
-	bool is_asking_due;       /* need_segment is to be called */
-	bool has_asked_early;     /* for a prepared one, in place of the first */
-	uint64_t asked_ms;
+	struct lane lanes[SPOOL_LANES_MAX]; /* the first is always in use */
+	struct loop_timer *pace;      /* until the next lane may begin */
+	uint64_t last_begin_us;       /* of a batch */
+	uint64_t sync_avg_us;         /* of late */
+	bool is_asked;                /* for a segment, for asking_lane */
+	bool is_asking_due;           /* need_segment is to be called */
+	struct lane *asking_lane;     /* also who a late answer is for */
+	uint64_t asked_ms, denied_until_ms;
 
-	struct txn_list open, asking_due, asking, queued, in_batch, finished;
-	struct spool_batch batch;
-	bool is_batch_running;
+	struct txn_list open, asking_due, asking, queued, finished;
 	struct spool_txn *line_head, *line_tail; /* large bodies that want a job */
 	unsigned large_jobs;
 
@@ -88,6 +100,12 @@ struct spool_writer {
 /* writer.c */
 void writer_turn_soon(struct spool_writer *w);
 void writer_watch(struct spool_writer *w);
+
+/* lanes.c */
+void lanes_open(struct spool_writer *w);
+void lanes_turn(struct spool_writer *w); /* begin what can begin */
+bool lanes_are_idle(const struct spool_writer *w);
+void lanes_close(struct spool_writer *w);
 
 /* txn.c */
 void txn_move(struct spool_txn *txn, struct txn_list *list); /* NULL: out of all */

@@ -72,6 +72,8 @@ static void batches(void **state)
 	}
 }
 
+static void note_void(const struct spool_committed *what);
+
 static off_t size_of(const char *segment)
 {
 	struct stat st;
@@ -131,6 +133,89 @@ static void leaves_the_unprepared(void **state)
 	writer_host_remove(&host);
 	recover(&fixture.dirs, &found);
 	assert_int_equal(found.messages, 12);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
+/* Senders that each wait for their reply before they send again. */
+struct crowd {
+	unsigned sent, done, failed, limit, senders;
+	struct loop_timer *timer;
+};
+
+static void send_again(void *ctx, int err);
+
+static void ignore_drained(void *ctx)
+{
+	(void)ctx;
+}
+
+static void send_of(struct crowd *crowd)
+{
+	struct spool_id id = spool_id_next(&host.ids);
+	struct spool_txn *txn = NULL;
+	char body[40];
+	(void)snprintf(body, sizeof body, "message %u\r\n.\r\n", crowd->sent++);
+	assert_int_equal(spool_txn_open(host.writer, &id, ignore_drained, crowd, &txn), 0);
+	(void)spool_txn_append(txn, span_of(body));
+	spool_txn_commit(txn, sample_envelope(1), send_again, crowd);
+}
+
+static void send_again(void *ctx, int err)
+{
+	struct crowd *crowd = ctx;
+	crowd->failed += err != 0;
+	if (crowd->sent < crowd->limit)
+		send_of(crowd);
+	if (++crowd->done == crowd->limit)
+		loop_stop(host.loop);
+}
+
+/* They come one after the other, or all would share each batch. */
+static void one_comes(void *ctx)
+{
+	struct crowd *crowd = ctx;
+	send_of(crowd);
+	if (++crowd->senders < 30)
+		loop_timer_start(crowd->timer, 1);
+}
+
+static void run_crowd(struct crowd *crowd, unsigned limit)
+{
+	*crowd = (struct crowd){ .limit = limit };
+	assert_int_equal(loop_timer_create(host.loop, one_comes, crowd, &crowd->timer), 0);
+	loop_timer_start(crowd->timer, 1);
+	loop_run(host.loop);
+	loop_timer_destroy(&crowd->timer);
+}
+
+/* Where syncs are slow several batches are under way, each in a segment of its own, and one that fails takes only its own with it. */
+static void slow_syncs(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct crowd crowd;
+	struct spool_writer_stats stats;
+	const struct spool_writer_options options = { .lanes = SPOOL_LANES_MAX };
+	writer_host_make(&host, &fixture.dirs, &options);
+	assert_int_equal(spool_fault_arm("journal-sync:delay=8"), 0);
+	run_crowd(&crowd, 900);
+	assert_int_equal(crowd.failed, 0);
+	spool_writer_stats(host.writer, &stats);
+	assert_in_range(stats.segments, 3, SPOOL_LANES_MAX);
+	uint64_t before = stats.messages;
+	assert_int_equal(spool_fault_arm("journal-sync:eio"), 0);
+	send_numbered(1);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 1);
+	assert_int_equal(host.voided, 1);
+	note_void(&host.last);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	send_numbered(2);
+	writer_host_run(&host, 1);
+	assert_int_equal(host.failed, 0);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, before + 1);
 	assert_int_equal(found.broken + found.torn, 0);
 }
 
@@ -614,7 +699,7 @@ static void late_segment(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(leaves_the_unprepared), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(leaves_the_unprepared), spool_test(slow_syncs), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
 					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
 					    spool_test(sweep_all_the_time), spool_test(unanswered), spool_test(late_segment) };
