@@ -41,6 +41,8 @@ pkg_cflags = $(shell $(PKG) --cflags $(1) 2>/dev/null)
 pkg_libs = $(shell $(PKG) --libs $(1) 2>/dev/null)
 LIBS := $(call pkg_libs,libuv libpcre2-8 libconfuse libseccomp libcares) -lpthread
 CLI_LIBS := $(call pkg_libs,jansson)
+# Only posternfwd speaks TLS: the others are not even linked with it.
+FWD_LIBS := $(call pkg_libs,libssl libcrypto)
 
 BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"' -DPOSTERN_SYSCONFDIR='"$(SYSCONFDIR)"' $(OPT) $(WARN) $(HARDEN) $(CFLAGS)
 
@@ -59,6 +61,8 @@ USES_tests/fuzz := $(FOLDERS) tests/fuzz
 
 # Programs: the file with main() in it; everything else of a folder goes into the folder's archive.
 MAINS := proxy/posternd.c fwd/posternfwd.c cli/postern.c
+LIBS_postern := $(CLI_LIBS)
+LIBS_posternfwd := $(FWD_LIBS)
 BINS := $(B)/bin/posternd $(B)/bin/posternfwd $(B)/bin/postern
 
 SRCS := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
@@ -98,12 +102,12 @@ $(B)/bin/posternfwd: $(B)/fwd/posternfwd.o $(foreach a,$(ARCH_posternfwd),$(call
 $(B)/bin/postern: $(B)/cli/postern.o $(foreach a,$(ARCH_postern),$(call archive,$(a)))
 $(BINS):
 	@mkdir -p $(@D)
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(if $(findstring /bin/postern,$@),$(CLI_LIBS))
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(LIBS_$(@F))
 
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(UNIT_HELPERS:%.c=$(B)/%.o) $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) -lcmocka
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS) -lcmocka
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS)
 
 # "../" in an include would go round the -I rule.
 includes:
@@ -140,7 +144,7 @@ build-fuzz/all.a: $(FUZZ_LIB)
 	@rm -f $@
 	ar rcs $@ $^
 build-fuzz/fuzz_%: build-fuzz/tests/fuzz/fuzz_%.o build-fuzz/all.a
-	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS) $(FWD_LIBS)
 .SECONDARY: $(FUZZ_SRCS:%.c=build-fuzz/%.o)
 -include $(FUZZ_LIB:.o=.d) $(FUZZ_SRCS:%.c=build-fuzz/%.d)
 

@@ -39,6 +39,7 @@ struct attempt {
 	bool is_final;                 /* what was delivered is in the mailbox (LMTP), not just one server further */
 	bool is_our_fault;             /* deferred by what is wrong on this host (a broken mail program): nobody is given up for that */
 	uint64_t started_ms;
+	char tls[96];                  /* tls_describe; empty: it went in clear text */
 	char remote[320];              /* who answered: "mx.example.org[192.0.2.1]:25" */
 };
 

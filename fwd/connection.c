@@ -7,6 +7,8 @@
 #include "scheduler_parts.h"
 #include "settle.h"
 
+#define CLEAR_MS 300000u
+
 /* Reading a file of queue/ in a job; outlives its connection, since a job can't be taken back. */
 struct load {
 	struct connection *connection; /* NULL: gone meanwhile */
@@ -279,6 +281,24 @@ static void client_done(void *ctx, struct attempt *a)
 	settle_attempt(s->f->settle, &a);
 }
 
+static int start_dial(struct connection *c);
+
+/* tls = may: the same again, and the next connections for a while, without. */
+static void dial_in_clear(struct connection *c, const struct reason *why)
+{
+	struct destination *d = c->destination;
+	uint64_t now = loop_now_ms(d->scheduler->f->loop);
+	if (now >= d->clear_until_ms)
+		log_event(LOG_LEVEL_WARN, "no-tls", "%s; in clear text for the next %u s", why->text, CLEAR_MS / 1000);
+	d->clear_until_ms = now + CLEAR_MS;
+	c->is_clear = true;
+	smtp_client_destroy(&c->client);
+	if (start_dial(c) != 0) {
+		connection_close(&c);
+		destination_failed(d, "no memory");
+	}
+}
+
 static void client_ended(void *ctx, enum smtp_end end, struct attempt *a, const struct reason *why)
 {
 	struct connection *c = ctx;
@@ -286,10 +306,15 @@ static void client_ended(void *ctx, enum smtp_end end, struct attempt *a, const 
 	struct scheduler *s = d->scheduler;
 	struct fwd_message *m = a ? a->message : NULL;
 	log_event(LOG_LEVEL_DEBUG, "connection-end", "%s", why->text);
+	if (end == SMTP_END_NO_TLS) {
+		dial_in_clear(c, why);
+		return;
+	}
 	c->attempt = NULL;
 	connection_close(&c);
 	s->active -= a != NULL;
 	switch (end) {
+	case SMTP_END_NO_TLS:
 	case SMTP_END_IDLE: break;
 	case SMTP_END_REFUSED: destination_failed(d, why->text); break;
 	case SMTP_END_STALE:
@@ -316,12 +341,16 @@ static void dialed(void *ctx, struct dial_result *result)
 		destination_failed(d, result->why.text);
 		return;
 	}
+	bool is_clear = d->route.tls == TLS_MAY && (c->is_clear || loop_now_ms(s->f->loop) < d->clear_until_ms);
 	struct smtp_client_options options = {
 		.loop = s->f->loop,
 		.hostname = conf->hostname,
 		.remote = result->remote,
 		.is_lmtp = d->route.spec.kind == FORWARD_LMTP || d->route.spec.kind == FORWARD_LMTP_UNIX,
 		.identity = result->has_fallen_back ? d->route.spoof_fallback : d->route.identity,
+		.tls = is_clear ? TLS_NONE : d->route.tls,
+		.tls_name = d->route.tls_name,
+		.trust = s->f->trust,
 		.reply_timeout_ms = conf->reply_timeout_s * 1000,
 		.idle_ms = conf->keep_idle_s * 1000,
 	};
@@ -335,6 +364,16 @@ static void dialed(void *ctx, struct dial_result *result)
 	}
 }
 
+static int start_dial(struct connection *c)
+{
+	struct scheduler *s = c->destination->scheduler;
+	struct dial_options options = { .loop = s->f->loop,
+					.broker = s->f->broker,
+					.local = &s->local,
+					.connect_timeout_ms = s->f->in.conf.connect_timeout_s * 1000 };
+	return dial_start(&options, &c->destination->route, dialed, c, &c->dial);
+}
+
 int connection_open(struct destination *d)
 {
 	struct scheduler *s = d->scheduler;
@@ -343,11 +382,7 @@ int connection_open(struct destination *d)
 		return ERR_NOMEM;
 	c->destination = d;
 	bool is_smtp = !is_program(c);
-	struct dial_options options = { .loop = s->f->loop,
-					.broker = s->f->broker,
-					.local = &s->local,
-					.connect_timeout_ms = s->f->in.conf.connect_timeout_s * 1000 };
-	int err = is_smtp ? dial_start(&options, &d->route, dialed, c, &c->dial) : 0;
+	int err = is_smtp ? start_dial(c) : 0;
 	if (err) {
 		free(c);
 		return err;

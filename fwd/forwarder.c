@@ -13,6 +13,7 @@
 #include "fwd_control.h"
 #include "log.h"
 #include "queue_walk.h"
+#include "route.h"
 #include "scheduler.h"
 #include "settle.h"
 #include "sweeper.h"
@@ -186,24 +187,37 @@ static void stop(void *ctx, int signum)
 	check_stopped(r);
 }
 
+/* Read as the forwarder's own user, since a reload has to read it again.  Only who asks for proof can't do without. */
+static int load_trust(const struct conf *conf, struct tls_trust **out, struct reason *why)
+{
+	int err = tls_trust_create(conf->tls_ca_file, out, why);
+	if (!err || route_uses_verify(conf))
+		return err ? reason_prefix(why, err, "tls-ca-file") : 0;
+	log_event(LOG_LEVEL_INFO, "trust", "tls-ca-file: %s: no certificate will count as verified", why->text);
+	return tls_trust_create(NULL, out, why);
+}
+
 /* What was opened before the privileges went (spool, sockets, user) stays; the rest counts from now on. */
 static void reload(void *ctx, int signum)
 {
 	struct running *r = ctx;
 	struct forwarder *f = &r->f;
+	struct tls_trust *trust = NULL;
 	struct reason why;
 	struct conf *conf;
 	(void)signum;
 	if (!f->in.conf_path || !f->in.conf_path[0])
 		return;
 	conf = malloc(sizeof *conf);
-	if (!conf || conf_read(f->in.conf_path, conf, &why) != 0) {
+	if (!conf || conf_read(f->in.conf_path, conf, &why) != 0 || load_trust(conf, &trust, &why) != 0) {
 		log_event(LOG_LEVEL_ERR, "reload", "the old configuration stays: %s", conf ? why.text : "no memory");
 		free(conf);
 		return;
 	}
 	f->in.conf = *conf;
 	free(conf);
+	tls_trust_release(&f->trust);
+	f->trust = trust;
 	f->conf_generation++;
 	log_setup("posternfwd", log_form(), (enum log_level)f->in.conf.log_level);
 	scheduler_reload(f->scheduler);
@@ -288,6 +302,7 @@ static void tear_down(struct running *r)
 	loop_timer_destroy(&r->stop_timer);
 	sweeper_destroy(&r->sweeper);
 	loop_destroy(&f->loop);
+	tls_trust_release(&f->trust);
 	fwd_table_free(&f->messages);
 }
 
@@ -300,7 +315,9 @@ int forwarder_run(const struct forwarder_inputs *inputs, struct reason *why)
 	f->in = *inputs;
 	f->started_time = loop_wall_time();
 	spool_id_source_init(&f->ids, SPOOL_ID_WORKER_FWD);
-	int err = build(r, why);
+	int err = load_trust(&f->in.conf, &f->trust, why);
+	if (!err)
+		err = build(r, why);
 	if (!err)
 		err = recover(f, why);
 	if (!err)

@@ -15,6 +15,7 @@
 #include "journal.h"
 #include "loop.h"
 #include "spool_dir.h"
+#include "tls.h"
 
 struct forwarder_inputs {
 	struct conf conf;
@@ -41,6 +42,7 @@ struct forwarder {
 	uint32_t conf_generation;
 	struct loop *loop;
 	struct broker *broker;
+	struct tls_trust *trust;
 	struct journal *journal;
 	struct fwd_table messages;
 	struct scheduler *scheduler;

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "buf.h"
+
 bool route_is_own(const struct spool_id *id)
 {
 	return spool_id_worker(id) == SPOOL_ID_WORKER_FWD;
@@ -15,6 +17,17 @@ static const struct conf_listen *find_listen(const struct conf *conf, struct spa
 	if (name.len == 0)
 		return conf->listen_count == 1 ? &conf->listen[0] : NULL;
 	return span_to_cstr(name, iface, sizeof iface) == 0 ? conf_find_listen(conf, iface) : NULL;
+}
+
+static void choose_tls(const struct conf *conf, const struct conf_listen *listen, struct route *route)
+{
+	bool is_host = route->spec.kind == FORWARD_SMTP || route->spec.kind == FORWARD_LMTP;
+	if (!is_host && route->spec.kind != FORWARD_ORIGINAL)
+		return; /* nothing lies between us and a program or a socket of this host */
+	route->tls = (enum tls_level)(listen ? listen->tls : conf->bounce_tls);
+	const char *name = listen && listen->tls_name[0] ? listen->tls_name : is_host ? route->spec.host : "";
+	if (route->tls != TLS_NONE)
+		(void)span_to_cstr(span_of(name), route->tls_name, sizeof route->tls_name);
 }
 
 int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out)
@@ -38,6 +51,7 @@ int route_choose(const struct conf *conf, const struct spool_id *id, const struc
 	if (route.identity == IDENTITY_SPOOF && route.spec.kind != FORWARD_SENDMAIL && route.spec.kind != FORWARD_LMTP_UNIX)
 		route.spoofed = envelope->client.addr;
 	route.spoof_fallback = route.spoofed.family != ADDR_NONE ? (enum forward_identity)listen->spoof_fallback : IDENTITY_SPOOF;
+	choose_tls(conf, listen, &route);
 	*out = route;
 	return 0;
 }
@@ -53,13 +67,23 @@ const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP])
 	bool is_spoofed = route->spoofed.family != ADDR_NONE;
 	bool has_fallback = is_spoofed && route->spoof_fallback != IDENTITY_SPOOF;
 	enum forward_identity said = has_fallback ? route->spoof_fallback : route->identity;
-	/* What changes what is said on a connection is in the name: listeners that want different things must not share one. */
-	(void)snprintf(key, ROUTE_KEY_CAP, "%s%s%s%s%s", where, is_spoofed ? " from " : "",
-		       is_spoofed ? addr_format(&route->spoofed, addr) : "", has_fallback ? " or" : "",
-		       said == IDENTITY_XFORWARD  ? " xforward"
-		       : said == IDENTITY_XCLIENT ? " xclient"
-		       : has_fallback             ? " none"
-						  : "");
+	bool has_tls = route->spec.kind != FORWARD_SENDMAIL && route->spec.kind != FORWARD_LMTP_UNIX && route->tls != TLS_MAY;
+	bool is_named = route->tls != TLS_NONE && strcmp(route->tls_name, route->spec.host) != 0;
+	struct buf out = { .data = key, .room = ROUTE_KEY_CAP - 1, .cap = ROUTE_KEY_CAP - 1 };
+	/* What changes what is said on a connection is in the name: listeners that want different things must not share one.  All of
+	 * it fits. */
+	(void)buf_append_span(&out, span_of(where));
+	if (is_spoofed)
+		(void)buf_printf(&out, " from %s%s", addr_format(&route->spoofed, addr), has_fallback ? " or" : "");
+	if (said == IDENTITY_XFORWARD || said == IDENTITY_XCLIENT || has_fallback)
+		(void)buf_append_span(&out, said == IDENTITY_XFORWARD  ? SPAN_LIT(" xforward")
+					    : said == IDENTITY_XCLIENT ? SPAN_LIT(" xclient")
+								       : SPAN_LIT(" none"));
+	if (has_tls)
+		(void)buf_printf(&out, " tls=%s", tls_level_name(route->tls));
+	if (is_named)
+		(void)buf_printf(&out, " name=%s", route->tls_name);
+	key[out.len] = '\0';
 	return key;
 }
 
@@ -68,6 +92,14 @@ bool route_uses_programs(const struct conf *conf)
 	bool uses = conf->bounce_via.kind == FORWARD_SENDMAIL;
 	for (uint64_t i = 0; i < conf->listen_count; i++)
 		uses = uses || conf->listen[i].forward.kind == FORWARD_SENDMAIL;
+	return uses;
+}
+
+bool route_uses_verify(const struct conf *conf)
+{
+	bool uses = conf->bounce_tls == TLS_VERIFY;
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		uses = uses || conf->listen[i].tls == TLS_VERIFY;
 	return uses;
 }
 

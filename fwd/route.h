@@ -18,9 +18,11 @@ struct route {
 	struct endpoint original; /* spec.kind FORWARD_ORIGINAL: the server */
 	struct addr spoofed;      /* identity spoof: speak from here; else ADDR_NONE */
 	enum forward_identity spoof_fallback; /* IDENTITY_SPOOF: mail waits */
+	enum tls_level tls;
+	char tls_name[CONF_NAME_CAP]; /* whom the certificate must prove; empty: nobody known */
 };
 
-#define ROUTE_KEY_CAP 400
+#define ROUTE_KEY_CAP 720
 
 /* ERR_NOTFOUND: the listen section is not there (any more).  ERR_INVAL: `original`, but the envelope knows no original destination. */
 int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out);
@@ -30,6 +32,8 @@ const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP]);
 
 /* Is any way of this configuration a program (`sendmail:`)? */
 bool route_uses_programs(const struct conf *conf);
+/* Does any way ask for a certificate that proves a name? */
+bool route_uses_verify(const struct conf *conf);
 /* Does any way speak from a client's address? */
 bool route_uses_spoof(const struct conf *conf);
 

@@ -32,6 +32,7 @@ struct destination {
 	struct loop_timer *retry_timer;  /* made with the first failure */
 	struct loop_task kick_task, defer_task;
 	bool defers_first;               /* the next to be deferred is the one the failed connection was for */
+	uint64_t clear_until_ms;         /* STARTTLS does not work there, and need not */
 	bool is_hiding_logged;           /* that it does not learn who the clients are */
 	bool is_starved;                 /* waits for a connection of the whole process */
 	struct destination *starved_next;
@@ -44,6 +45,7 @@ struct connection {
 	struct connection *idle_prev, *idle_next; /* of its destination */
 	bool is_idle;
 	bool was_ready;
+	bool is_clear;           /* the second dial, without TLS */
 	struct dial *dial;
 	struct smtp_client *client;
 	struct sendmail_pipe *pipe;

@@ -47,6 +47,8 @@ static void log_recipient(const struct forwarder *f, const struct attempt *a, co
 	kv_span(&kv, "from", a->envelope.from);
 	kv_span(&kv, "to", a->envelope.recipients[r->index].path);
 	kv_text(&kv, "dst", a->remote[0] ? a->remote : m->destination ? destination_key(m->destination) : "");
+	if (a->tls[0])
+		kv_text(&kv, "tls", a->tls);
 	kv_u64(&kv, "rc", r->code);
 	kv_span(&kv, "reply", r->text);
 	kv_u64(&kv, "size", a->body.len);

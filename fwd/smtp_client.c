@@ -13,13 +13,15 @@
 #include "smtp_client_parts.h"
 
 #define BODY_CHUNK (1u << 20) /* sent in one turn of the loop */
+#define TLS_BODY_CHUNK (128u << 10)
+#define TLS_CHUNK 16384u      /* the largest record */
 #define READ_CHUNK 4096u
 #define READ_BUDGET 8         /* chunks a turn */
 #define QUIT_MS 5000u
 #define OUT_CAP (16u << 20)
 
-static const char *const state_names[] = { "greeting", "ehlo",   "helo",  "ready", "xclient", "xhelo", "envelope",
-					   "body",     "result", "reset", "quit",  "ended" };
+static const char *const state_names[] = { "greeting", "ehlo",     "helo", "starttls", "tls",   "ready", "xclient",
+					   "xhelo",    "envelope", "body", "result",   "reset", "quit",  "ended" };
 
 const char *smtp_client_state_name(const struct smtp_client *client)
 {
@@ -64,59 +66,119 @@ void client_end(struct smtp_client *c, enum smtp_end end, const char *fmt, ...)
 
 /* ---- out */
 
+/* As much as goes at once: 0, ERR_AGAIN, or how the connection has failed. */
+static int put(struct smtp_client *c, const char *bytes, size_t len, size_t *len_out)
+{
+	if (c->tls)
+		return tls_write(c->tls, bytes, len, len_out);
+	ssize_t n;
+	do
+		n = send(c->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? ERR_AGAIN : err_from_errno(errno);
+	*len_out = (size_t)n;
+	return 0;
+}
+
 /* False: the connection has ended. */
 static bool send_commands(struct smtp_client *c)
 {
 	while (c->out.len > 0) {
-		ssize_t n = send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+		size_t n;
+		int err = put(c, c->out.data, c->out.len, &n);
+		if (err == ERR_AGAIN)
 			return true;
-		if (n < 0) {
-			dialogue_broken(c, strerror(errno));
+		if (err) {
+			dialogue_broken(c, err_name(err));
 			return false;
 		}
-		buf_consume(&c->out, (size_t)n);
+		buf_consume(&c->out, n);
 	}
 	return true;
 }
 
-/* Straight from the spool's file into the socket.  The body has wire form, final dot included. */
+/* Hanging up without the final dot is the one way to take back what was sent. */
+static void body_fails(struct smtp_client *c, ssize_t n, const char *why)
+{
+	dialogue_broken(c, n == 0 ? "the spool file is shorter than it should be" : why);
+}
+
+/* The kernel can't encrypt it for us.  A write that must be repeated gets the same bytes again: they are read anew. */
+static bool send_body_piece_tls(struct smtp_client *c, size_t len)
+{
+	const struct spool_body_source *body = &c->attempt->body;
+	char bytes[TLS_CHUNK];
+	size_t sent;
+	ssize_t n = pread(body->fd, bytes, len < sizeof bytes ? len : sizeof bytes, (off_t)(body->offset + c->body_sent));
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n <= 0) {
+		body_fails(c, n, strerror(errno));
+		return false;
+	}
+	int err = tls_write(c->tls, bytes, (size_t)n, &sent);
+	if (err && err != ERR_AGAIN)
+		dialogue_broken(c, err_name(err));
+	if (err)
+		return false;
+	c->body_sent += sent;
+	return true;
+}
+
+/* Straight from the spool's file into the socket. */
+static bool send_body_piece(struct smtp_client *c, size_t len)
+{
+	const struct spool_body_source *body = &c->attempt->body;
+	off_t at = (off_t)(body->offset + c->body_sent);
+	ssize_t n = sendfile(c->fd, body->fd, &at, len);
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	if (n <= 0) {
+		body_fails(c, n, strerror(errno));
+		return false;
+	}
+	c->body_sent += (uint64_t)n;
+	return true;
+}
+
+/* The body has wire form, final dot included. */
 static void send_body(struct smtp_client *c)
 {
 	const struct spool_body_source *body = &c->attempt->body;
-	uint64_t budget = BODY_CHUNK;
-	while (c->body_sent < body->len && budget > 0) {
-		off_t at = (off_t)(body->offset + c->body_sent);
-		uint64_t left = body->len - c->body_sent;
-		ssize_t n = sendfile(c->fd, body->fd, &at, (size_t)(left < budget ? left : budget));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+	uint64_t stop = c->body_sent + (c->tls ? TLS_BODY_CHUNK : BODY_CHUNK);
+	if (stop > body->len)
+		stop = body->len;
+	while (c->body_sent < stop) {
+		size_t len = (size_t)(stop - c->body_sent);
+		if (!(c->tls ? send_body_piece_tls(c, len) : send_body_piece(c, len)))
 			return;
-		if (n <= 0) {
-			/* Hanging up without the final dot is the one way to take back what was sent. */
-			dialogue_broken(c, n == 0 ? "the spool file is shorter than it should be" : strerror(errno));
-			return;
-		}
-		c->body_sent += (uint64_t)n;
-		budget -= (uint64_t)n;
 		client_set_state(c, CLIENT_BODY);
 	}
 	if (c->body_sent == body->len)
 		client_set_state(c, CLIENT_RESULT);
 }
 
+/* What the socket must be ready for. */
+static unsigned wanted_events(const struct smtp_client *c)
+{
+	bool has_more = c->out.len > 0 || c->state == CLIENT_BODY || c->state == CLIENT_TLS;
+	if (!has_more)
+		return LOOP_READ;
+	return LOOP_READ | (c->tls ? tls_waits_for(c->tls) : LOOP_WRITE);
+}
+
 void client_flush(struct smtp_client *c)
 {
-	if (c->state == CLIENT_ENDED || !send_commands(c))
+	if (c->state == CLIENT_ENDED || (c->state != CLIENT_TLS && !send_commands(c)))
 		return;
 	if (c->state == CLIENT_BODY && c->out.len == 0)
 		send_body(c);
 	if (c->state == CLIENT_ENDED)
 		return;
-	(void)loop_io_want(c->io, c->out.len > 0 || c->state == CLIENT_BODY ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+	(void)loop_io_want(c->io, wanted_events(c));
 }
 
 void client_say(struct smtp_client *c, const char *line)
@@ -141,34 +203,83 @@ static void take(struct smtp_client *c, struct span in)
 		in = span_sub(in, consumed, in.len);
 		dialogue_reply(c);
 		smtp_reply_reset(&c->reply);
+		if (c->state == CLIENT_TLS && in.len > 0) {
+			/* Whoever put it there, it would count as said under the key that is only to be agreed. */
+			dialogue_broken(c, "more came behind the 220 to STARTTLS, in clear text");
+			return;
+		}
 	}
+}
+
+/* 0, ERR_AGAIN, ERR_EOF, or how the connection has failed. */
+static int get(struct smtp_client *c, char bytes[READ_CHUNK], size_t *len_out)
+{
+	if (c->tls)
+		return tls_read(c->tls, bytes, READ_CHUNK, len_out);
+	ssize_t n;
+	do
+		n = recv(c->fd, bytes, READ_CHUNK, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? ERR_AGAIN : err_from_errno(errno);
+	*len_out = (size_t)n;
+	return n > 0 ? 0 : ERR_EOF;
 }
 
 static void receive(struct smtp_client *c)
 {
 	char bytes[READ_CHUNK];
-	for (int budget = READ_BUDGET; budget > 0 && c->state != CLIENT_ENDED; budget--) {
-		ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
+	size_t len;
+	for (int budget = READ_BUDGET; budget > 0; budget--) {
+		if (c->state == CLIENT_ENDED || c->state == CLIENT_TLS)
 			return;
-		if (n <= 0) {
-			dialogue_broken(c, n == 0 ? "the server hung up" : strerror(errno));
+		int err = get(c, bytes, &len);
+		if (err == ERR_AGAIN)
+			return;
+		if (err) {
+			dialogue_broken(c, err == ERR_EOF ? "the server hung up" : err_name(err));
 			return;
 		}
-		take(c, (struct span){ bytes, (size_t)n });
-		if ((size_t)n < sizeof bytes)
+		take(c, (struct span){ bytes, len });
+		if (!c->tls && len < sizeof bytes)
 			return;
+	}
+	if (c->tls)
+		loop_task_post(c->loop, &c->read_task);
+}
+
+/* The handshake, as far as it goes now. */
+static void shake_hands(struct smtp_client *c)
+{
+	struct reason why;
+	if (!c->tls && tls_create(c->trust, c->fd, c->tls_name, c->tls_level, &c->tls) != 0) {
+		dialogue_broken(c, "TLS can't be started: no memory");
+		return;
+	}
+	switch (tls_handshake(c->tls, &why)) {
+	case STEP_WAIT: return;
+	case STEP_FAIL: dialogue_broken(c, why.text); return;
+	case STEP_DONE:
+		tls_describe(c->tls, c->tls_text);
+		hello_encrypted(c);
+		return;
 	}
 }
 
 static void socket_ready(void *ctx, unsigned events)
 {
 	struct smtp_client *c = ctx;
-	if (events & (LOOP_READ | LOOP_HANGUP))
+	/* TLS may have to read before it can write, and the other way round. */
+	if (c->tls || (events & (LOOP_READ | LOOP_HANGUP)))
 		receive(c);
+	if (c->state == CLIENT_TLS)
+		shake_hands(c);
 	client_flush(c);
+}
+
+static void read_on(void *ctx)
+{
+	socket_ready(ctx, LOOP_READ);
 }
 
 static void time_is_up(void *ctx)
@@ -196,6 +307,12 @@ int smtp_client_create(int fd, const struct smtp_client_options *options, const 
 	(void)snprintf(c->remote, sizeof c->remote, "%s", options->remote);
 	c->is_lmtp = options->is_lmtp;
 	c->identity = options->identity;
+	c->read_task = (struct loop_task){ .fn = read_on, .ctx = c };
+	c->tls_level = options->tls;
+	if (c->tls_level != TLS_NONE) {
+		(void)snprintf(c->tls_name, sizeof c->tls_name, "%s", options->tls_name);
+		c->trust = tls_trust_hold(options->trust);
+	}
 	c->reply_timeout_ms = options->reply_timeout_ms;
 	c->idle_ms = options->idle_ms;
 	c->out.cap = OUT_CAP;
@@ -221,8 +338,11 @@ void smtp_client_destroy(struct smtp_client **client)
 	if (!c)
 		return;
 	loop_task_cancel(&c->end_task);
+	loop_task_cancel(&c->read_task);
 	loop_timer_destroy(&c->timer);
 	loop_io_destroy(&c->io);
+	tls_destroy(&c->tls);
+	tls_trust_release(&c->trust);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	buf_free(&c->out);

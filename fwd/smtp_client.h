@@ -1,5 +1,6 @@
 /* smtp_client.h - the client's side of one SMTP (RFC 5321) or LMTP (RFC 2033) connection: several messages in a row.
- * Uses what the server offers: PIPELINING, SIZE, 8BITMIME, DSN, XFORWARD, XCLIENT.  The body goes from its file to the socket by sendfile().
+ * Uses what the server offers: PIPELINING, SIZE, 8BITMIME, DSN, XFORWARD, XCLIENT, STARTTLS (RFC 3207).  The body goes from its
+ * file to the socket by sendfile(), or through TLS.
  * Promise: a recipient is DELIVERED only after the server's 2xx to the whole message.
  * Owns: the socket.  Borrows: the attempt, from send until done or failed.
  * Calls back: on the loop, never from inside smtp_client_send.  Every wait has a deadline.  Replies are hostile: whatever a server
@@ -16,6 +17,7 @@
 #include "err.h"
 #include "forward_spec.h"
 #include "loop.h"
+#include "tls.h"
 
 struct smtp_client;
 
@@ -25,6 +27,9 @@ struct smtp_client_options {
 	const char *remote;         /* for logs and reports; copied */
 	bool is_lmtp;
 	enum forward_identity identity; /* XFORWARD and XCLIENT are said here; spoof is the socket's matter */
+	enum tls_level tls;         /* MAY: what fails ends in SMTP_END_NO_TLS; what is needed and not to be had in SMTP_END_REFUSED */
+	const char *tls_name;       /* whom the certificate must prove; copied */
+	struct tls_trust *trust;    /* held; not with TLS_NONE */
 	uint64_t reply_timeout_ms;
 	uint64_t idle_ms;           /* QUIT after so long without a message */
 };
@@ -33,6 +38,7 @@ struct smtp_client_options {
 enum smtp_end {
 	SMTP_END_IDLE,    /* in peace: our QUIT, or the server hung up between two messages */
 	SMTP_END_REFUSED, /* before it was ready: the server does not want us (greeting, EHLO) */
+	SMTP_END_NO_TLS,  /* before it was ready: STARTTLS was offered and does not work; without it the server may still do */
 	SMTP_END_STALE,   /* a message was begun, but the server had hung up before: not a word about it, send it again elsewhere */
 	SMTP_END_BROKEN   /* in the middle of a message: the attempt's recipients are settled (DEFERRED) */
 };

@@ -13,6 +13,8 @@ enum client_state {
 	CLIENT_GREETING, /* waits for 220 */
 	CLIENT_EHLO,     /* EHLO or LHLO was said */
 	CLIENT_HELO,     /* EHLO was refused */
+	CLIENT_STARTTLS, /* STARTTLS was said */
+	CLIENT_TLS,      /* the handshake; then EHLO again */
 	CLIENT_READY,    /* between messages */
 	CLIENT_XCLIENT,  /* a message was given; XCLIENT was said for its client */
 	CLIENT_XHELO,    /* EHLO or LHLO was said behind it */
@@ -41,10 +43,15 @@ struct smtp_client {
 	int fd;
 	struct loop_io *io;
 	struct loop_timer *timer;
-	struct loop_task end_task;
+	struct loop_task end_task, read_task; /* read_task: bytes lie in tls, and the socket will not tell */
 	char hostname[256], remote[320];
 	bool is_lmtp;
 	enum forward_identity identity;
+	enum tls_level tls_level;
+	char tls_name[256];
+	struct tls_trust *trust;
+	struct tls *tls;         /* NULL: clear text */
+	char tls_text[TLS_TEXT_CAP]; /* empty: clear text */
 	uint64_t reply_timeout_ms, idle_ms;
 
 	enum client_state state;
@@ -74,7 +81,8 @@ void client_flush(struct smtp_client *c);                 /* as much as goes now
 void client_end(struct smtp_client *c, enum smtp_end end, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* smtp_hello.c */
-void hello_reply(struct smtp_client *c);         /* in one of its states: up to READY, XCLIENT, XHELO */
+void hello_encrypted(struct smtp_client *c);     /* the handshake is done: all over again, nothing said before counts */
+void hello_reply(struct smtp_client *c);         /* in one of its states: those before READY, and XCLIENT, XHELO */
 /* For whom the new attempt is.  True: that is being said, and dialogue_envelope follows (or the connection has ended). */
 bool hello_introduce(struct smtp_client *c);
 

@@ -72,12 +72,17 @@ static void finish(struct smtp_client *c, bool needs_reset)
 void dialogue_broken(struct smtp_client *c, const char *what)
 {
 	char text[DIALOGUE_TEXT_CAP];
+	bool is_tls;
 	switch (c->state) {
 	case CLIENT_ENDED: return;
 	case CLIENT_GREETING:
 	case CLIENT_EHLO:
 	case CLIENT_HELO:
-		client_end(c, SMTP_END_REFUSED, "%s: %s (in state %s)", c->remote, what, smtp_client_state_name(c));
+	case CLIENT_STARTTLS:
+	case CLIENT_TLS:
+		/* Also behind the handshake: some servers find only then what they have against it. */
+		is_tls = c->tls || c->state == CLIENT_STARTTLS || c->state == CLIENT_TLS;
+		client_end(c, is_tls && c->tls_level == TLS_MAY ? SMTP_END_NO_TLS : SMTP_END_REFUSED, "%s: %s (in state %s)", c->remote, what, smtp_client_state_name(c));
 		return;
 	case CLIENT_READY:
 	case CLIENT_RESET:
@@ -172,6 +177,7 @@ void dialogue_begin(struct smtp_client *c)
 	c->is_answered = c->is_dot_only = false;
 	c->body_sent = 0;
 	c->result_next = 0;
+	(void)snprintf(c->attempt->tls, sizeof c->attempt->tls, "%s", c->tls_text);
 	(void)snprintf(c->attempt->remote, sizeof c->attempt->remote, "%s", c->remote);
 	if (!hello_introduce(c))
 		dialogue_envelope(c);
@@ -320,6 +326,7 @@ void dialogue_reply(struct smtp_client *c)
 	case CLIENT_GREETING:
 	case CLIENT_EHLO:
 	case CLIENT_HELO:
+	case CLIENT_STARTTLS:
 	case CLIENT_XCLIENT:
 	case CLIENT_XHELO: hello_reply(c); return;
 	case CLIENT_ENVELOPE: envelope_reply(c); return;
@@ -339,6 +346,7 @@ void dialogue_reply(struct smtp_client *c)
 		return;
 	case CLIENT_READY:
 	case CLIENT_QUIT: client_end(c, SMTP_END_IDLE, "%s closed", c->remote); return;
+	case CLIENT_TLS: /* no reply is read there */
 	case CLIENT_ENDED: return;
 	}
 }

@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <string.h>
 
 #include "log.h"
 #include "smtp_client_parts.h"
@@ -33,17 +34,59 @@ static void take_offer(struct smtp_client *c)
 		c->xclient_offer = c->caps.xclient;
 }
 
+static void greet(struct smtp_client *c)
+{
+	say_hello(c, c->is_lmtp ? "LHLO" : "EHLO", span_of(c->hostname), CLIENT_EHLO);
+}
+
+/* In clear text, or encrypted already: is that good enough, or can there be better? */
+static void hello_done(struct smtp_client *c)
+{
+	if (c->tls || c->tls_level == TLS_NONE) {
+		dialogue_ready(c);
+	} else if (c->caps.offered & SMTP_CAP_STARTTLS) {
+		client_set_state(c, CLIENT_STARTTLS);
+		client_say(c, "STARTTLS\r\n");
+	} else if (c->tls_level == TLS_MAY) {
+		dialogue_ready(c);
+	} else {
+		client_end(c, SMTP_END_REFUSED, "%s does not offer STARTTLS, and tls = %s demands it", c->remote,
+			   tls_level_name(c->tls_level));
+	}
+}
+
 static void ehlo_reply(struct smtp_client *c)
 {
 	unsigned code = c->reply.code;
 	if (code == 250) {
 		take_offer(c);
-		dialogue_ready(c);
+		hello_done(c);
 	} else if (code >= 500 && !c->is_lmtp) {
 		say_hello(c, "HELO", span_of(c->hostname), CLIENT_HELO);
 	} else {
 		refused(c);
 	}
+}
+
+static void starttls_reply(struct smtp_client *c)
+{
+	if (c->out.len > 0) {
+		dialogue_broken(c, "STARTTLS was answered before it was said");
+	} else if (c->reply.code == 220) {
+		client_set_state(c, CLIENT_TLS); /* and no further word is read in clear text */
+	} else if (c->tls_level == TLS_MAY && c->reply.code != 421) {
+		log_event(LOG_LEVEL_INFO, "no-tls", "%s offers STARTTLS and answers %u to it: in clear text", c->remote, c->reply.code);
+		dialogue_ready(c);
+	} else {
+		refused(c);
+	}
+}
+
+void hello_encrypted(struct smtp_client *c)
+{
+	memset(&c->caps, 0, sizeof c->caps);
+	c->xclient_offer = 0;
+	greet(c);
 }
 
 /* ---- whose message it is (XCLIENT) */
@@ -152,17 +195,18 @@ void hello_reply(struct smtp_client *c)
 	switch (c->state) {
 	case CLIENT_GREETING:
 		if (c->reply.code == 220)
-			say_hello(c, c->is_lmtp ? "LHLO" : "EHLO", span_of(c->hostname), CLIENT_EHLO);
+			greet(c);
 		else
 			refused(c);
 		return;
 	case CLIENT_EHLO: ehlo_reply(c); return;
 	case CLIENT_HELO:
 		if (is_positive(c->reply.code))
-			dialogue_ready(c);
+			hello_done(c);
 		else
 			refused(c);
 		return;
+	case CLIENT_STARTTLS: starttls_reply(c); return;
 	case CLIENT_XCLIENT: xclient_reply(c); return;
 	case CLIENT_XHELO: xhelo_reply(c); return;
 	default: return;

@@ -49,6 +49,9 @@ static const struct choice trust_names[] = { { "untrusted", 0 }, { "trusted", 1 
 static const struct choice identity_names[] = {
 	{ "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "xclient", IDENTITY_XCLIENT }, { "spoof", IDENTITY_SPOOF }, { NULL, 0 }
 };
+static const struct choice tls_names[] = {
+	{ "none", TLS_NONE }, { "may", TLS_MAY }, { "encrypt", TLS_ENCRYPT }, { "verify", TLS_VERIFY }, { NULL, 0 }
+};
 static const struct choice fallback_names[] = {
 	{ "wait", IDENTITY_SPOOF }, { "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "xclient", IDENTITY_XCLIENT }, { NULL, 0 }
 };
@@ -110,6 +113,8 @@ static const struct option options[] = {
 	{ "keep-idle", KIND_DURATION, FIELD(struct conf, keep_idle_s), "5s", 0, HOUR, NULL },
 	{ "sendmail-children", KIND_COUNT, FIELD(struct conf, sendmail_children), "10", 1, 1000, NULL },
 	{ "bounce", KIND_CHOICE, FIELD(struct conf, bounce), "trusted", 0, 0, bounce_names },
+	{ "tls-ca-file", KIND_PATH, FIELD(struct conf, tls_ca_file), "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },
+	{ "bounce-tls", KIND_CHOICE, FIELD(struct conf, bounce_tls), "may", 0, 0, tls_names },
 	{ "bounce-via", KIND_FORWARD, FIELD(struct conf, bounce_via), "sendmail:/usr/sbin/sendmail", 0, 0, NULL },
 };
 
@@ -121,6 +126,8 @@ static const struct option listen_options[] = {
 	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
 	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
 	{ "spoof-fallback", KIND_CHOICE, FIELD(struct conf_listen, spoof_fallback), "wait", 0, 0, fallback_names },
+	{ "tls", KIND_CHOICE, FIELD(struct conf_listen, tls), "may", 0, 0, tls_names },
+	{ "tls-name", KIND_TEXT, FIELD(struct conf_listen, tls_name), "", 0, 0, NULL },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -276,6 +283,21 @@ static int validate(cfg_t *cfg, cfg_opt_t *opt)
 	return -1;
 }
 
+static int check_listen_tls(const struct conf_listen *l, struct reason *why)
+{
+	bool is_needed = l->tls == TLS_ENCRYPT || l->tls == TLS_VERIFY;
+	if (l->tls_name[0] && !conf_is_hostname(span_of(l->tls_name)))
+		return reason_set(why, ERR_INVAL, "listen \"%s\": tls-name = '%s': expected a host name such as mail.example.com", l->iface,
+				  l->tls_name);
+	if (is_needed && (l->forward.kind == FORWARD_SENDMAIL || l->forward.kind == FORWARD_LMTP_UNIX))
+		return reason_set(why, ERR_INVAL, "listen \"%s\": tls: there is none to a program or a unix socket", l->iface);
+	if (l->tls == TLS_VERIFY && l->forward.kind == FORWARD_ORIGINAL && !l->tls_name[0])
+		return reason_set(why, ERR_INVAL,
+				  "listen \"%s\": tls = verify with forward = original: tls-name has to say whose certificate is expected",
+				  l->iface);
+	return 0;
+}
+
 static int check_listen(struct conf *conf, struct conf_listen *l, struct reason *why)
 {
 	static const uint64_t ports[] = { [LISTEN_REDIRECT] = 2525, [LISTEN_TPROXY] = 2526, [LISTEN_DIRECT] = 25 };
@@ -296,7 +318,7 @@ static int check_listen(struct conf *conf, struct conf_listen *l, struct reason 
 	for (uint64_t i = 0; i + 1 < conf->listen_count; i++)
 		if (conf->listen[i].port == l->port && strcmp(conf->listen[i].iface, l->iface) == 0)
 			return reason_set(why, ERR_INVAL, "listen \"%s\": port %u is listened on twice", l->iface, (unsigned)l->port);
-	return 0;
+	return check_listen_tls(l, why);
 }
 
 static int read_listen(cfg_t *sec, struct conf *conf, struct reason *why)

@@ -12,6 +12,7 @@
 #include "addr.h"
 #include "err.h"
 #include "forward_spec.h"
+#include "tls.h"
 
 #define CONF_LISTEN_MAX 32
 #define CONF_PATH_CAP 192
@@ -39,6 +40,8 @@ struct conf_listen {
 	struct forward_spec forward;
 	uint64_t identity; /* enum forward_identity */
 	uint64_t spoof_fallback; /* enum forward_identity; IDENTITY_SPOOF: mail waits */
+	uint64_t tls; /* enum tls_level: to the next server */
+	char tls_name[CONF_NAME_CAP]; /* what its certificate must be for; empty: the host of forward */
 };
 
 struct conf {
@@ -76,6 +79,8 @@ struct conf {
 	uint64_t connect_timeout_s, reply_timeout_s, keep_idle_s;
 	uint64_t sendmail_children;
 	uint64_t bounce;                /* enum bounce: whose senders get reports */
+	char tls_ca_file[CONF_PATH_CAP];
+	uint64_t bounce_tls; /* enum tls_level */
 	struct forward_spec bounce_via; /* where reports to senders go; `original` is not allowed */
 
 	uint64_t listen_count;

@@ -3,6 +3,7 @@
 Options: rcpt_CODE=LOCALPART (answer RCPT for that local part with CODE), data_code=CODE (answer the end of data with it),
 data_fail_first=N (answer the first N ends of data with 451), ehlo=A,B (what EHLO offers), greet_delay=S, close_after=N (close after N messages),
 silent=1 (accept connections and never say a word).
+starttls=HOW: no server that means it: refuse, close, garbage, hang, inject (more words in clear text behind its 220), early (220 before it was asked).
 lmtp=1: speak LMTP (RFC 2033) and record for each recipient that got 250 at the end; done_CODE=LOCALPART (answer CODE for that local part then),
 hang_up_after=N (the first time, hang up after N of these replies).
 """
@@ -18,6 +19,7 @@ OPTIONS = dict(option.split("=", 1) for option in sys.argv[4:])
 EHLO = OPTIONS.get("ehlo", "PIPELINING,8BITMIME,SIZE,DSN,ENHANCEDSTATUSCODES").split(",")
 RCPT_CODES = {value: key[5:] for key, value in OPTIONS.items() if key.startswith("rcpt_")}
 DONE_CODES = {value: key[5:] for key, value in OPTIONS.items() if key.startswith("done_")}
+STARTTLS = OPTIONS.get("starttls")
 HELLOS = ("LHLO",) if OPTIONS.get("lmtp") else ("EHLO", "HELO")
 lock = threading.Lock()
 failures_left = int(OPTIONS.get("data_fail_first", 0))
@@ -83,9 +85,9 @@ def serve(sock, peer):
         if verb in HELLOS:
             connection["helo"] = line[5:]
             if verb != "HELO":
-                for word in ["recorder", *EHLO][:-1]:
-                    say("250-" + word)
-                say("250 " + [*["recorder"], *EHLO][-1])
+                words = ["recorder", *EHLO]
+                text = "".join(f"250-{word}\r\n" for word in words[:-1]) + f"250 {words[-1]}"
+                say(text + "\r\n220 go" if STARTTLS == "early" else text)
             else:
                 say("250 recorder")
         elif verb == "MAIL":
@@ -122,6 +124,21 @@ def serve(sock, peer):
                 return
         elif verb == "QUIT":
             say("221 bye")
+            return
+        elif verb == "STAR" and STARTTLS:
+            if STARTTLS == "refuse":
+                say("454 4.7.0 not today")
+                continue
+            if STARTTLS == "inject":
+                sock.sendall(b"220 go\r\n250-recorder\r\n250 PIPELINING\r\n")
+            else:
+                say("220 go")
+            if STARTTLS == "close":
+                return
+            stream.read(1)
+            if STARTTLS in ("garbage", "inject"):
+                sock.sendall(b"500 what is this?\r\n" * 10)
+            stream.read()
             return
         elif verb == "XFOR":
             say("250 2.0.0 ok")

@@ -98,6 +98,11 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" {}\nbounce-via = original\n", 0, "bounce-via" },
 		{ "bounce = yes\nlisten \"wan\" {}\n", 1, "expected one of all, trusted, none" },
 		{ "listen \"wan\" {}\nbounce-via = \"lmtp:/x\"\n", 0, "bounce-via" },
+		{ "listen \"wan\" { tls = on }\n", 1, "expected one of none, may, encrypt, verify" },
+		{ "listen \"wan\" { tls = verify }\n", 1, "tls-name has to say" },
+		{ "listen \"wan\" { tls = verify tls-name = \"a b\" }\n", 1, "tls-name = 'a b': expected a host name" },
+		{ "listen \"wan\" { tls = encrypt forward = \"sendmail:/x\" }\n", 1, "none to a program" },
+		{ "listen \"wan\" { identity = spoof\nspoof-fallback = spoof }\n", 2, "expected one of wait, none, xforward, xclient" },
 		{ "", 0, "no listen section" },
 	};
 	(void)state;

@@ -53,6 +53,7 @@ static void make_conf(void)
 	strcpy(conf.listen[0].iface, "wan");
 	conf.listen[0].forward.kind = FORWARD_ORIGINAL;
 	conf.listen[0].identity = IDENTITY_SPOOF;
+	conf.listen[0].tls = conf.listen[1].tls = conf.bounce_tls = TLS_MAY;
 	conf.listen[0].spoof_fallback = IDENTITY_SPOOF;
 	strcpy(conf.listen[1].iface, "lan");
 	conf.listen[1].forward.kind = FORWARD_SMTP;
@@ -101,6 +102,18 @@ static void routes(void **state)
 	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xforward");
 	conf.listen[1].identity = IDENTITY_XCLIENT;
 	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xclient");
+	conf.listen[1].tls = TLS_NONE;
+	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xclient tls=none");
+	assert_false(route_uses_verify(&conf));
+	conf.listen[1].tls = TLS_VERIFY;
+	assert_true(route_uses_verify(&conf));
+	assert_int_equal(route_choose(&conf, &theirs, &e, &route), 0);
+	assert_string_equal(route.tls_name, "mx.example.org");
+	strcpy(conf.listen[1].tls_name, "mail.example.org");
+	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xclient tls=verify name=mail.example.org");
+	/* A program needs none, whatever the section says. */
+	conf.listen[1].forward = conf.bounce_via;
+	assert_string_equal(key_of(&theirs, &e), "sendmail:/usr/sbin/sendmail xclient");
 	assert_string_equal(key_of(&own, &e), "sendmail:/usr/sbin/sendmail");
 	assert_true(route_uses_programs(&conf));
 	assert_true(route_uses_spoof(&conf));

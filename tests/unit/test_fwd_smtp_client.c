@@ -42,6 +42,8 @@ struct script {
 	size_t step_count;
 	bool is_lmtp;
 	enum forward_identity identity;
+	enum tls_level tls;
+	size_t deaf_from;        /* the step behind whose words the peer does not care what it hears; 0: it always does */
 	struct message messages[MESSAGES_MAX];
 	size_t message_count;
 	enum smtp_end end;       /* wanted */
@@ -66,6 +68,8 @@ struct play {
 };
 
 static struct spool_recipient paths[RECIPIENTS_MAX];
+
+static struct tls_trust *trust;
 
 static struct attempt *make_attempt(const struct message *m)
 {
@@ -148,6 +152,8 @@ static void peer_ready(void *ctx, unsigned events)
 	for (ssize_t i = 0; i < n; i++) {
 		const struct script *s = p->script;
 		const char *expect = p->step < s->step_count ? s->steps[p->step].expect : NULL;
+		if (s->deaf_from && (p->step > s->deaf_from || (p->step == s->deaf_from && p->heard == strlen(expect))))
+			break;
 		if (!expect || p->heard >= strlen(expect) || expect[p->heard] != bytes[i])
 			fail_msg("%s: step %zu, byte %zu: unexpected \"%.*s\"", s->name, p->step, p->heard, (int)(n - i),
 				 bytes + i);
@@ -206,6 +212,9 @@ static void play_script(struct play *p)
 					       .remote = "mx[192.0.2.1]:25",
 					       .is_lmtp = s->is_lmtp,
 					       .identity = s->identity,
+					       .tls = s->tls,
+					       .tls_name = "mx.example.org",
+					       .trust = trust,
 					       .reply_timeout_ms = 1000,
 					       .idle_ms = 1000 };
 	struct smtp_client_events events = { client_ready, client_done, client_ended, p };
@@ -488,6 +497,48 @@ static void never_under_another_clients_name(void **state)
 				     .messages = { { 1, { F }, 1 } }, .message_count = 1, .end = SMTP_END_BROKEN });
 }
 
+#define TLS_EHLO "250-mx\r\n250-STARTTLS\r\n250 PIPELINING\r\n"
+
+/* What can go wrong before the handshake (test_tls.py has the handshake): each level's own end, and never a message in clear text that
+ * was to be encrypted. */
+static void starttls(void **state)
+{
+	(void)state;
+	static const struct turn not_offered[] = { { NULL, GREETING }, { EHLO, PLAIN_EHLO } };
+	static const struct turn helo_only[] = { { NULL, GREETING }, { EHLO, "500 what?\r\n" }, { "HELO fw.example.net\r\n", "250 mx\r\n" } };
+	static const struct turn refused[] = { { NULL, GREETING }, { EHLO, TLS_EHLO }, { "STARTTLS\r\n", "454 no\r\n" } };
+	static const struct turn taken_in_clear[] = {
+		{ NULL, GREETING }, { EHLO, TLS_EHLO }, { "STARTTLS\r\n", "454 no\r\n" }, { MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, QUIT,
+	};
+	static const struct turn hangs_up[] = {
+		{ NULL, GREETING }, { EHLO, TLS_EHLO }, { "STARTTLS\r\n", "220 go\r\n" }, { NULL, NULL },
+	};
+	static const struct turn injected[] = {
+		{ NULL, GREETING }, { EHLO, TLS_EHLO }, { "STARTTLS\r\n", "220 go\r\n250 mx\r\n" }, { NULL, NULL },
+	};
+	static const struct {
+		const char *name;
+		const struct turn *steps;
+		size_t count;
+		enum tls_level level;
+		enum smtp_end end;
+	} cases[] = {
+		{ "not-offered", not_offered, 2, TLS_ENCRYPT, SMTP_END_REFUSED },
+		{ "not-offered", not_offered, 2, TLS_VERIFY, SMTP_END_REFUSED },
+		{ "helo-only", helo_only, 3, TLS_ENCRYPT, SMTP_END_REFUSED },
+		{ "refused", refused, 3, TLS_ENCRYPT, SMTP_END_REFUSED },
+		{ "hangs-up", hangs_up, 4, TLS_MAY, SMTP_END_NO_TLS },
+		{ "hangs-up", hangs_up, 4, TLS_VERIFY, SMTP_END_REFUSED },
+		{ "injected", injected, 4, TLS_MAY, SMTP_END_NO_TLS },
+		{ "injected", injected, 4, TLS_ENCRYPT, SMTP_END_REFUSED },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+		run_script(&(struct script){ cases[i].name, cases[i].steps, cases[i].count, .tls = cases[i].level, .deaf_from = 2,
+					     .messages = { { 1, { SPOOL_OUTCOME_NONE } } }, .message_count = 1, .end = cases[i].end });
+	run_script(&(struct script){ "clear", STEPS(taken_in_clear), .tls = TLS_MAY, .messages = { { 1, { D } } }, .message_count = 1,
+				     .end = SMTP_END_IDLE });
+}
+
 static void ends(void **state)
 {
 	(void)state;
@@ -527,6 +578,8 @@ int main(void)
 {
 	static const char *const names[RECIPIENTS_MAX] = { "r0@example.org", "r1@example.org", "r2@example.org", "r3@example.org" };
 	(void)signal(SIGPIPE, SIG_IGN); /* as in every process of ours: sendfile() knows no MSG_NOSIGNAL */
+	if (tls_trust_create(NULL, &trust, NULL) != 0)
+		return 1;
 	for (size_t i = 0; i < RECIPIENTS_MAX; i++)
 		paths[i].path = span_of(names[i]);
 	const struct CMUnitTest tests[] = {
@@ -538,7 +591,10 @@ int main(void)
 		cmocka_unit_test(lmtp_answers_each_recipient),
 		cmocka_unit_test(each_message_under_its_client),
 		cmocka_unit_test(never_under_another_clients_name),
+		cmocka_unit_test(starttls),
 		cmocka_unit_test(ends),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	tls_trust_release(&trust);
+	return failed;
 }
