@@ -44,6 +44,8 @@ struct access_table {
 	uint32_t value_count;
 	bool has_bits[129];          /* IPv6 prefix lengths that occur */
 	bool names_allow, names_refuse; /* some domain key speaks about clients, and says so */
+	bool refuses_alike;             /* all of those that refuse do it with the reply of values[name_refusal] */
+	uint32_t name_refusal;
 };
 
 /* Every error and warning goes to diags.  ERR_SYNTAX when there were errors, ERR_NOMEM. */

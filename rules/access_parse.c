@@ -301,8 +301,14 @@ static void note_use(struct access_table *t, const struct access_entry *entry)
 {
 	if (entry->form != ACCESS_DOMAIN || entry->tag == ACCESS_FROM || entry->tag == ACCESS_TO)
 		return;
-	t->names_allow |= t->values[entry->value].kind == ACCESS_ALLOW;
-	t->names_refuse |= t->values[entry->value].kind == ACCESS_REFUSE;
+	const struct access_value *value = &t->values[entry->value];
+	t->names_allow |= value->kind == ACCESS_ALLOW;
+	if (value->kind == ACCESS_REFUSE && !t->names_refuse) {
+		t->names_refuse = t->refuses_alike = true;
+		t->name_refusal = entry->value;
+	} else if (value->kind == ACCESS_REFUSE) {
+		t->refuses_alike = t->refuses_alike && span_eq(value->message.template, t->values[t->name_refusal].message.template);
+	}
 	/* A SKIP hides what shorter keys say, which the two above tell. */
 }
 

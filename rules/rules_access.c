@@ -8,10 +8,12 @@ static bool refuses(const struct access_value *value)
 }
 
 /* Could an entry for the client's name still change what the sender's and the recipient's say?  A refusal could, because it comes
- * first; a permission only where nothing else is said. */
+ * first, unless it is the same; a permission only where nothing else is said. */
 static bool name_matters(const struct access_table *table, const struct access_value *others)
 {
-	return table->names_refuse || (table->names_allow && !others);
+	bool is_refused_alike = refuses(others) && table->refuses_alike &&
+				span_eq(others->message.template, table->values[table->name_refusal].message.template);
+	return (table->names_refuse && !is_refused_alike) || (table->names_allow && !others);
 }
 
 static enum tri find_name(struct match *m, struct span *name_out)

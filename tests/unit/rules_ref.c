@@ -385,8 +385,8 @@ static bool refuses(const char *value)
 	return value[0] && strcmp(value, "OK") != 0;
 }
 
-/* Could some key speak so about the client's name? */
-static bool some_name_could(const char *table, bool refuse)
+/* Could some key speak so about the client's name, and in other words than these? */
+static bool some_name_could(const char *table, bool refuse, const char *words)
 {
 	char line[128];
 	for (; *table; table += strcspn(table, "\n") + 1) {
@@ -395,7 +395,7 @@ static bool some_name_could(const char *table, bool refuse)
 		*value++ = '\0';
 		const char *key = begins(line, "Connect:") ? line + 8 : line;
 		bool is_domain = !strpbrk(key, "@<[:") && strspn(key, "0123456789.") != strlen(key);
-		if (is_domain && strcmp(value, "SKIP") != 0 && refuses(value) == refuse)
+		if (is_domain && strcmp(value, "SKIP") != 0 && refuses(value) == refuse && strcmp(value, words) != 0)
 			return true;
 	}
 	return false;
@@ -409,7 +409,7 @@ static enum truth access_is(const char *table, const struct ask *q, const char *
 	look_up(table, "From:", from, NULL, sender);
 	look_up(table, "To:", to, NULL, recipient);
 	const char *others = refuses(sender) ? sender : refuses(recipient) ? recipient : sender[0] ? sender : recipient;
-	if (!client[0] && w->name == WORLD_FAILED && (some_name_could(table, true) || (some_name_could(table, false) && !others[0])))
+	if (!client[0] && w->name == WORLD_FAILED && (some_name_could(table, true, others) || (some_name_could(table, false, "") && !others[0])))
 		return MAYBE;
 	if (!client[0] && w->name == WORLD_PRESENT)
 		look_up(table, "Connect:", w->name_text, NULL, client);

@@ -437,6 +437,13 @@ static void test_rule(void **state)
 	assert_non_null(strstr(v.unknown_reason, "time-out"));
 	judge("client.example OK\nTo:e.f REJECT\n", two, -1, "a@b.c", "d@e.f", &v);
 	assert_string_equal(v.reply, "550 5.7.1 Access denied");
+	/* ... nor when it would say the same. */
+	judge("client.example REJECT\nFrom:b.c REJECT\n", two, -1, "a@b.c", "d@e.f", &v);
+	assert_string_equal(v.reply, "550 5.7.1 Access denied");
+	judge("client.example REJECT\nother.example 550 away\nFrom:b.c REJECT\n", two, -1, "a@b.c", "d@e.f", &v);
+	assert_int_equal(v.kind, VERDICT_TEMPFAIL);
+	judge("client.example 550 away\nFrom:b.c REJECT\n", two, -1, "a@b.c", "d@e.f", &v);
+	assert_int_equal(v.kind, VERDICT_TEMPFAIL);
 	judge("client.example OK\n", two, -1, "a@b.c", "d@e.f", &v);
 	assert_int_equal(v.kind, VERDICT_TEMPFAIL);
 	/* An unknown rule in front is no matter when the table comes to the same end. */
