@@ -42,9 +42,10 @@ static enum cli_exit from_files(int err, const struct reason *away, const struct
 	return CLI_NOT_RUNNING;
 }
 
+/* A good answer may have words, too: that it is not whole yet. */
 static enum cli_exit answered(int err, const struct reason *why)
 {
-	if (err)
+	if (why->text[0])
 		cli_complain("%s", why->text);
 	return err ? CLI_FAILED : CLI_OK;
 }

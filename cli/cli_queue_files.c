@@ -200,16 +200,10 @@ static int take(struct walk *walk, const struct spool_found *found)
 	return walk->visit(walk, found);
 }
 
-static bool is_waiting_too(const struct walk *walk, const struct spool_id *id)
-{
-	return faccessat(walk->dirs.queue, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-	       faccessat(walk->dirs.hold, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static int on_record(void *ctx, const struct spool_found *found)
 {
 	struct walk *walk = ctx;
-	return is_waiting_too(walk, &found->record->id) ? 0 : take(walk, found);
+	return spool_queue_has(&walk->dirs, &found->record->id) ? 0 : take(walk, found);
 }
 
 static void on_broken(void *ctx, const struct spool_broken *broken)

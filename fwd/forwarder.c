@@ -12,10 +12,10 @@
 #include "feed.h"
 #include "fwd_control.h"
 #include "log.h"
-#include "queue_walk.h"
 #include "route.h"
 #include "scheduler.h"
 #include "settle.h"
+#include "startup_scan.h"
 #include "sweeper.h"
 
 #define SWEEP_MS 600000u
@@ -34,7 +34,7 @@ struct running {
 
 /* ---- messages that are new to us */
 
-static int64_t accepted_time(const struct spool_record *record, const struct spool_envelope *envelope)
+int64_t forwarder_accepted_time(const struct spool_record *record, const struct spool_envelope *envelope)
 {
 	return envelope->time > 0 ? envelope->time : (int64_t)(spool_id_time_ms(&record->id) / 1000);
 }
@@ -47,19 +47,28 @@ static uint32_t count_to_do(const enum spool_outcome *outcomes, size_t count)
 	return left;
 }
 
-static bool add_from_journal(void *ctx, struct segment *segment, uint64_t offset, const struct spool_record *record,
-                             const struct spool_envelope *envelope, const enum spool_outcome *outcomes)
+/* A crash came between its file in queue/ and the acknowledgement: the file knows more.  Until the start's scan is over, the disk
+ * must be asked. */
+static bool has_file(const struct forwarder *f, const struct spool_id *id)
 {
-	struct forwarder *f = ctx;
+	const struct fwd_message *m = fwd_table_find(&f->messages, id);
+	return m ? !m->segment : f->startup_scan && spool_queue_has(&f->in.dirs, id);
+}
+
+bool forwarder_take_record(struct forwarder *f, struct segment *segment, uint64_t offset, const struct spool_record *record,
+                           const struct spool_envelope *envelope, const enum spool_outcome *outcomes)
+{
 	struct fwd_message *m;
 	size_t count = envelope->recipient_count;
 	uint32_t left = count_to_do(outcomes, count);
+	if (has_file(f, &record->id)) {
+		journal_note(f->journal, segment, offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_QUEUED);
+		return false;
+	}
 	int err = fwd_table_add(&f->messages, &record->id, &m);
 	if (err) {
-		if (err == ERR_BUSY) /* a crash came between its file in queue/ and this acknowledgement */
-			journal_note(f->journal, segment, offset, SPOOL_ACK_ALL, SPOOL_OUTCOME_QUEUED);
-		else
-			log_event(LOG_LEVEL_ERR, "no-memory", "%s is left for the next start", record->id.text);
+		log_event(LOG_LEVEL_ERR, "not-taken", "%s is left for the next start: %s", record->id.text,
+			  err == ERR_BUSY ? "there is another one of that name" : "no memory");
 		return false;
 	}
 	if (left < count) {
@@ -75,89 +84,16 @@ static bool add_from_journal(void *ctx, struct segment *segment, uint64_t offset
 	m->is_large = spool_record_is_large(record);
 	m->size_bytes = record->body_len;
 	m->recipients = left;
-	m->accepted_time = accepted_time(record, envelope);
+	m->accepted_time = forwarder_accepted_time(record, envelope);
 	f->stats.received++;
 	(void)scheduler_add(f->scheduler, m, envelope);
 	return true;
 }
 
-/* ---- recovery */
-
-/* The file in queue/ knows more than the journal's record of the same message. */
-static int add_from_file(struct forwarder *f, const struct spool_found *found)
+static bool new_record(void *ctx, struct segment *segment, uint64_t offset, const struct spool_record *record,
+                       const struct spool_envelope *envelope, const enum spool_outcome *outcomes)
 {
-	struct fwd_message *m = fwd_table_find(&f->messages, &found->record->id);
-	if (m) {
-		scheduler_take(f->scheduler, m);
-		journal_settle(f->journal, m->segment, m->offset, SPOOL_OUTCOME_QUEUED, NULL);
-		m->segment = NULL;
-		free(m->outcomes);
-		m->outcomes = NULL;
-	} else if (fwd_table_add(&f->messages, &found->record->id, &m) != 0) {
-		return ERR_NOMEM;
-	}
-	m->is_large = spool_record_is_large(found->record);
-	m->size_bytes = found->record->body_len;
-	m->accepted_time = accepted_time(found->record, found->envelope);
-	m->recipients = found->item->pending;
-	m->attempts = found->item->attempts < UINT16_MAX ? (uint16_t)found->item->attempts : UINT16_MAX;
-	m->is_warned = found->item->is_warned;
-	m->next_time = found->item->next_time;
-	if (found->place == SPOOL_IN_HOLD)
-		m->state = FWD_HELD;
-	else
-		(void)scheduler_add(f->scheduler, m, found->envelope);
-	return 0;
-}
-
-static int recovered_message(void *ctx, const struct spool_found *found)
-{
-	struct forwarder *f = ctx;
-	if (!found->segment)
-		return add_from_file(f, found);
-	struct segment *segment = journal_adopt(f->journal, found->segment);
-	if (segment && add_from_journal(f, segment, found->offset, found->record, found->envelope, found->outcomes))
-		segment->unsettled++;
-	return 0;
-}
-
-static void recovered_broken(void *ctx, const struct spool_broken *broken)
-{
-	struct forwarder *f = ctx;
-	char name[128] = "";
-	int err = 0;
-	if (broken->is_void)
-		return;
-	bool is_file = strcmp(broken->place, "queue") == 0 || strcmp(broken->place, "hold") == 0;
-	if (is_file) {
-		err = spool_queue_to_bad(&f->in.dirs, broken->place[0] == 'h' ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE, broken->name);
-		(void)snprintf(name, sizeof name, "%s", broken->name);
-	} else if (broken->fd >= 0) {
-		(void)snprintf(name, sizeof name, "%s.%" PRIu64, broken->name, broken->offset);
-		err = spool_bad_save(&f->in.dirs, name, broken->fd, broken->offset, broken->length);
-	}
-	f->stats.bad += !broken->is_torn;
-	log_event(broken->is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery",
-		  "%s/%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", broken->place, broken->name,
-		  broken->length, broken->offset, broken->is_torn ? " (never promised to anybody)" : "",
-		  err ? "could not be saved in" : "saved in", name);
-}
-
-static int recovered_segment(void *ctx, const struct spool_segment_info *info)
-{
-	struct forwarder *f = ctx;
-	journal_adopted(f->journal, info);
-	return 0;
-}
-
-static int recover(struct forwarder *f, struct reason *why)
-{
-	const struct spool_recovery_events events = { recovered_message, recovered_broken, recovered_segment, f };
-	int err = spool_recover(&f->in.dirs, &events, why);
-	if (!err)
-		log_event(LOG_LEVEL_INFO, "recovered", "%zu messages in %zu segments and queue/", f->messages.count,
-			  journal_segment_count(f->journal));
-	return err;
+	return forwarder_take_record(ctx, segment, offset, record, envelope, outcomes);
 }
 
 /* ---- signals and timers */
@@ -167,7 +103,7 @@ static void check_stopped(void *ctx)
 	struct running *r = ctx;
 	struct forwarder *f = &r->f;
 	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal) &&
-		      sweeper_is_quiet(r->sweeper) && queue_walk_is_quiet(f);
+		      sweeper_is_quiet(r->sweeper) && f->read_jobs == 0;
 	if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms)
 		loop_stop(f->loop);
 	else
@@ -249,7 +185,7 @@ static void poll_due(void *ctx)
 static int build(struct running *r, struct reason *why)
 {
 	struct forwarder *f = &r->f;
-	struct journal_events events = { add_from_journal, f };
+	struct journal_events events = { new_record, f };
 	int err = loop_create(&f->loop);
 	if (!err)
 		err = broker_create(f->loop, f->in.broker_fd, &f->broker);
@@ -289,6 +225,7 @@ static void tear_down(struct running *r)
 {
 	struct forwarder *f = &r->f;
 	control_server_destroy(&f->control);
+	startup_scan_destroy(f);
 	feed_destroy(&f->feed);
 	scheduler_destroy(&f->scheduler);
 	settle_destroy(&f->settle);
@@ -319,12 +256,13 @@ int forwarder_run(const struct forwarder_inputs *inputs, struct reason *why)
 	if (!err)
 		err = build(r, why);
 	if (!err)
-		err = recover(f, why);
+		err = startup_scan_begin(f, why);
 	if (!err)
 		err = open_doors(r, why);
 	if (err)
 		return err; /* the process ends: there is nothing to give back */
 	loop_timer_start(r->poll_timer, f->in.poll_ms);
+	startup_scan_go_on(f);
 	log_event(LOG_LEVEL_INFO, "started", "posternfwd " POSTERN_VERSION ", spool %s", f->in.conf.spool);
 	loop_run(f->loop);
 	log_event(LOG_LEVEL_INFO, "stopped", "%zu messages wait for the next start%s", f->messages.count,

@@ -36,6 +36,7 @@ struct forwarder_stats {
 struct scheduler;
 struct settle;
 struct feed;
+struct startup_scan;
 
 struct forwarder {
 	struct forwarder_inputs in;
@@ -51,10 +52,18 @@ struct forwarder {
 	struct control_server *control;
 	struct spool_id_source ids;
 	struct forwarder_stats stats;
-	unsigned walk_jobs; /* of queue_walk.h, under way */
+	struct startup_scan *startup_scan; /* NULL: every message is known */
+	unsigned read_jobs; /* of startup_scan.h and queue_walk.h, under way: the loop must not end before */
 	int64_t started_time;
 	bool is_stopping;
 };
+
+/* A record that nobody works on yet.  outcomes: one a recipient, NULL when all are still to do.  True: taken, and journal_settle will be
+ * called for it some day. */
+bool forwarder_take_record(struct forwarder *f, struct segment *segment, uint64_t offset, const struct spool_record *record,
+                           const struct spool_envelope *envelope, const enum spool_outcome *outcomes);
+
+int64_t forwarder_accepted_time(const struct spool_record *record, const struct spool_envelope *envelope);
 
 /* Recover the spool, then serve until SIGTERM or SIGINT.  0: stopped in peace. */
 int forwarder_run(const struct forwarder_inputs *inputs, struct reason *why);

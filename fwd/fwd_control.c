@@ -11,6 +11,7 @@
 #include "queue_summary.h"
 #include "scheduler.h"
 #include "smtp_dot.h"
+#include "startup_scan.h"
 
 #define SHOW_BUDGET 32u    /* recipients a turn of the loop */
 #define CAT_CHUNK 32768u   /* half a packet: text never grows when it is made native */
@@ -46,6 +47,7 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	kv_i64(&kv, "uptime_s", loop_wall_time() - f->started_time);
 	kv_text(&kv, "sockets", broker_is_alive(f->broker) ? "marked" : "plain");
 	kv_u64(&kv, "messages", f->messages.count);
+	kv_u64(&kv, "still_to_read", startup_scan_left(f));
 	kv_u64(&kv, "ready", now.ready);
 	kv_u64(&kv, "active", now.active);
 	kv_u64(&kv, "waiting", now.waiting);

@@ -198,7 +198,7 @@ struct segment *journal_adopt(struct journal *journal, const char *name)
 	struct spool_segment_name parsed;
 	struct segment *s = journal_find(journal, name);
 	if (s)
-		return s;
+		return s->is_adopted ? s : NULL;
 	if (spool_segment_name_parse(span_of(name), &parsed, NULL, NULL) != 0)
 		return NULL;
 	uint64_t size;
@@ -206,9 +206,10 @@ struct segment *journal_adopt(struct journal *journal, const char *name)
 	s = journal_new_segment(journal, &parsed);
 	int err = s ? segment_open_now(s, &size, &is_sealed) : ERR_NOMEM;
 	if (!err) {
-		/* Recovery goes through it in this very moment, all of it. */
+		/* The scan goes through it, all of it; until it has, nothing is recycled. */
 		s->committed = s->reader.offset = size;
-		s->is_sealed = true;
+		s->is_sealed = s->is_adopted = true;
+		journal_pin(s);
 		return s;
 	}
 	log_event(LOG_LEVEL_ERR, "journal-open", "%s: %s", name, err_name(err));
@@ -221,7 +222,7 @@ void journal_adopted(struct journal *journal, const struct spool_segment_info *i
 {
 	struct segment *s = info->is_live ? NULL : journal_adopt(journal, info->name);
 	if (s)
-		segment_recycle_if_done(s);
+		journal_unpin(s);
 }
 
 /* ---- what has become of records */

@@ -31,6 +31,7 @@ struct segment {
 	bool is_sealed;             /* committed is final */
 	bool is_void;               /* what lies behind committed was refused */
 	bool is_orphan;             /* its writer died: what was not announced may be torn, so bodies are checked */
+	bool is_adopted;            /* by the scan at the start: reader has nothing to do */
 	bool was_sealed;            /* the last look around found no writer */
 	bool is_opening, is_flushing, is_recycling;
 	int job_err;                /* of the opening, flushing or recycling job */
@@ -53,9 +54,10 @@ int journal_create(struct loop *loop, const struct spool_dirs *dirs, const struc
 /* Nothing must be in a job: after journal_is_quiet. */
 void journal_destroy(struct journal **journal);
 
-/* The segment for a record found by recovery; opened at once (blocks).  NULL: it can't be opened (logged). */
+/* The segment for a record found by the scan at the start; opened at once (blocks), and pinned until journal_adopted.  NULL: it can't be
+ * opened (logged), or notices came first, and its records are handed out by message() above. */
 struct segment *journal_adopt(struct journal *journal, const char *name);
-/* Recovery has seen all of it. */
+/* The scan has seen all of it.  Once for each segment, also for one of which no record was adopted. */
 void journal_adopted(struct journal *journal, const struct spool_segment_info *info);
 
 /* A notice (of whose segment it is, the caller has checked).  ERR_PROTO: it makes no sense, as it takes back what an earlier one said or

@@ -1,5 +1,6 @@
 #include "queue_answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,9 +8,20 @@
 #include "queue_walk.h"
 #include "scheduler.h"
 #include "settle.h"
+#include "startup_scan.h"
 
 #define CHANGES_AT_ONCE 256u
 #define PROGRESS_MS 2000u
+
+/* Empty, or what a list says that is not whole. */
+static const char *still_reading(const struct forwarder *f, char text[96])
+{
+	size_t left = startup_scan_left(f);
+	text[0] = '\0';
+	if (left > 0)
+		(void)snprintf(text, 96, "the queue is still being read after the start: about %zu messages to go", left);
+	return text;
+}
 
 /* ---- listings */
 
@@ -23,10 +35,12 @@ static void listing_end(void *ctx, int err)
 {
 	struct listing *l = ctx;
 	struct control_client *client = l->client;
+	char text[96];
+	const char *note = still_reading(l->f, text);
 	control_on_gone(client, NULL, NULL);
 	control_on_room(client, NULL, NULL);
 	free(l);
-	control_end(client, err, err ? err_name(err) : "");
+	control_end(client, err, err ? err_name(err) : note);
 }
 
 static void listing_gone(void *ctx)
@@ -74,6 +88,7 @@ struct change {
 	struct control_client *client; /* NULL: the asker is gone; what is under way ends all the same */
 	struct queue_walk *walk;       /* NULL: over, or ids were given */
 	enum { CHANGE_RETRY, CHANGE_DELETE, CHANGE_HOLD, CHANGE_RELEASE } what;
+	bool is_by_filter;
 	uint64_t matched, done, busy, failed;
 	unsigned under_way;
 	uint64_t told_ms;
@@ -92,6 +107,7 @@ static const char *complaint(int err)
 {
 	switch (err) {
 	case ERR_NOTFOUND: return "no such message";
+	case ERR_AGAIN: return "no such message yet: the queue is still being read after the start";
 	case ERR_BUSY: return "it is being delivered at this moment: try again";
 	case ERR_INVAL: return "not possible in its state";
 	case ERR_SYNTAX: return "that is no message id";
@@ -131,11 +147,14 @@ static void end_if_over(struct change *c)
 		return;
 	if (client) {
 		struct kv kv;
+		char text[96];
+		if (c->is_by_filter && !c->why.text[0])
+			reason_set(&c->why, ERR_AGAIN, "%s", still_reading(c->f, text));
 		put_counts(c, &kv, "changed");
 		control_on_gone(client, NULL, NULL);
 		control_on_room(client, NULL, NULL);
 		(void)control_line(client, &kv);
-		control_end(client, c->failed ? ERR_INVAL : c->busy ? ERR_BUSY : 0, c->why.text);
+		control_end(client, c->failed ? ERR_INVAL : c->busy ? ERR_BUSY : c->why.text[0] ? ERR_AGAIN : 0, c->why.text);
 	}
 	free(c);
 }
@@ -242,6 +261,7 @@ void queue_answer_change_some(struct forwarder *f, struct control_client *client
 	struct queue_walk_events events = { change_message, change_walked, c };
 	if (!c)
 		return;
+	c->is_by_filter = true;
 	int err = queue_walk_start(f, filter, false, &events, &c->walk);
 	if (err)
 		change_walked(c, err);
@@ -253,7 +273,7 @@ static int find(struct forwarder *f, struct span word, struct fwd_message **out)
 	int err = spool_id_parse(word, &id);
 	if (!err)
 		*out = fwd_table_find(&f->messages, &id);
-	return err ? err : *out ? 0 : ERR_NOTFOUND;
+	return err ? err : *out ? 0 : f->startup_scan ? ERR_AGAIN : ERR_NOTFOUND;
 }
 
 /* Every id is tried; the answer names the first that could not be changed. */

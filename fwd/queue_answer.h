@@ -2,6 +2,7 @@
  * A listing is sent as the asker reads.  A change is answered when it is on disk, with one line
  * `what=changed matched=N done=N busy=N failed=N`, and on a long way there with lines `what=progress done=N`; at most
  * CHANGES_AT_ONCE of it are under way, so deliveries go on beside it.
+ * While the scan at the start goes on, both do what they can and end with a text that says so (changes: ERR_AGAIN).
  */
 #ifndef POSTERN_QUEUE_ANSWER_H
 #define POSTERN_QUEUE_ANSWER_H

@@ -39,11 +39,6 @@ const char *queue_walk_state(const struct fwd_message *m)
 	return m->state == FWD_SETTLING ? "active" : fwd_state_name((enum fwd_state)m->state);
 }
 
-bool queue_walk_is_quiet(const struct forwarder *f)
-{
-	return f->walk_jobs == 0;
-}
-
 static bool takes(const struct queue_filter *filter, const struct fwd_message *m, int64_t now)
 {
 	struct queue_filter_facts facts = {
@@ -107,7 +102,7 @@ static void chunk_free(struct chunk **chunk)
 static void read_done(void *ctx)
 {
 	struct chunk *c = ctx;
-	c->f->walk_jobs--;
+	c->f->read_jobs--;
 	c->is_reading = false;
 	if (c->walk)
 		loop_task_post(c->f->loop, &c->walk->task);
@@ -143,7 +138,7 @@ static int fill(struct queue_walk *w, struct chunk *c)
 		return 0;
 	int err = loop_job_start(w->f->loop, read_work, read_done, c);
 	if (!err) {
-		w->f->walk_jobs++;
+		w->f->read_jobs++;
 		c->is_reading = true;
 	}
 	return err;
@@ -245,7 +240,7 @@ static void sort_work(void *ctx)
 static void sort_done(void *ctx)
 {
 	struct queue_walk *w = ctx;
-	w->f->walk_jobs--;
+	w->f->read_jobs--;
 	w->is_sorting = false;
 	if (w->is_cancelled)
 		walk_free(w);
@@ -279,7 +274,7 @@ static void collect(void *ctx)
 		return;
 	}
 	w->is_sorting = true;
-	w->f->walk_jobs++;
+	w->f->read_jobs++;
 }
 
 /* ---- life */

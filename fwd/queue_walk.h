@@ -2,7 +2,7 @@
  * What the filter needs of envelopes is read in loop jobs, a few hundred messages at a time, while the ones before are handed out:
  * so a queue of any length neither stops the loop nor needs memory for more than its ids (15 bytes each, while the walk lasts).
  * Messages that come or go meanwhile may be missed.
- * Calls back: on the loop, never before the starting function has returned.  A job can't be taken back: see queue_walk_is_quiet.
+ * Calls back: on the loop, never before the starting function has returned.  A job can't be taken back: see forwarder.read_jobs.
  */
 #ifndef POSTERN_QUEUE_WALK_H
 #define POSTERN_QUEUE_WALK_H
@@ -32,8 +32,5 @@ void queue_walk_cancel(struct queue_walk **walk);
 
 /* As listings show it. */
 const char *queue_walk_state(const struct fwd_message *m);
-
-/* No job of a walk runs, not even of a cancelled one. */
-bool queue_walk_is_quiet(const struct forwarder *f);
 
 #endif

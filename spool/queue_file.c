@@ -184,6 +184,12 @@ int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, co
 	return err ? err : spool_dir_sync(dir_of(dirs, place));
 }
 
+bool spool_queue_has(const struct spool_dirs *dirs, const struct spool_id *id)
+{
+	return faccessat(dirs->queue, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       faccessat(dirs->hold, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 int spool_queue_each(const struct spool_dirs *dirs, enum spool_place place, spool_queue_each_fn each, void *ctx)
 {
 	int fd = openat(dir_of(dirs, place), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

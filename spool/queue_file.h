@@ -53,6 +53,9 @@ int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, co
 
 /* ---- read */
 
+/* Does it stand in queue/ or hold/? */
+bool spool_queue_has(const struct spool_dirs *dirs, const struct spool_id *id);
+
 struct spool_recipient_state {
 	enum spool_outcome outcome; /* NONE or DEFERRED = still to do */
 	struct span text;           /* the last reply or error */

@@ -1,6 +1,8 @@
 #include "recovery.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "dir_list.h"
@@ -31,12 +33,6 @@ static void report_broken(struct scan *scan, const struct spool_entry *entry, bo
 	scan->events->broken(scan->events->ctx, &broken);
 }
 
-static bool is_in_queue(const struct spool_dirs *dirs, const struct spool_id *id)
-{
-	return dirs && (faccessat(dirs->queue, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-	                faccessat(dirs->hold, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-}
-
 static int report_message(struct scan *scan, const struct spool_entry *entry, const struct spool_envelope *envelope, struct arena *arena)
 {
 	enum spool_outcome *outcomes = arena_alloc(arena, envelope->recipient_count * sizeof *outcomes);
@@ -52,7 +48,7 @@ static int report_message(struct scan *scan, const struct spool_entry *entry, co
 	scan->info.unsettled++;
 	struct spool_found found = { .segment = scan->name, .segment_fd = scan->fd, .offset = entry->offset, .record = &entry->record,
 				     .envelope = envelope, .envelope_lines = entry->envelope, .outcomes = outcomes,
-				     .is_in_queue = is_in_queue(scan->dirs, &entry->record.id) };
+				     .is_in_queue = scan->dirs && spool_queue_has(scan->dirs, &entry->record.id) };
 	return scan->events->message(scan->events->ctx, &found);
 }
 
@@ -144,23 +140,6 @@ static int recover_segment(const struct spool_dirs *dirs, const char *name, cons
 	return err;
 }
 
-static int recover_journal(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why)
-{
-	struct dir_list list;
-	int err = dir_list_read(dirs->journal, &list);
-	if (err)
-		return reason_set(why, err, "spool/journal: can't be listed");
-	for (size_t i = 0; i < list.count && !err; i++) {
-		if (spool_segment_name_parse(span_of(list.names[i]), NULL, NULL, NULL) != 0)
-			continue;
-		err = recover_segment(dirs, list.names[i], events);
-		if (err)
-			reason_set(why, err, "spool/journal/%s: %s", list.names[i], err_name(err));
-	}
-	dir_list_free(&list);
-	return err;
-}
-
 static int report_waiting(const struct spool_queue_item *item, enum spool_place place, struct arena *arena, const struct spool_recovery_events *events)
 {
 	size_t count = item->envelope.recipient_count;
@@ -198,30 +177,148 @@ static int recover_waiting(const struct spool_dirs *dirs, enum spool_place place
 	return err;
 }
 
-static int recover_place(const struct spool_dirs *dirs, enum spool_place place, const struct spool_recovery_events *events, struct reason *why)
+/* ---- step by step */
+
+struct id_list {
+	struct spool_id *ids;
+	size_t count, room;
+};
+
+struct spool_recovery {
+	const struct spool_dirs *dirs;
+	struct spool_recovery_events events;
+	struct dir_list segments;
+	size_t segment_at;
+	struct id_list waiting[2]; /* by enum spool_place */
+	unsigned place;
+	size_t at;                 /* in waiting[place] */
+	bool is_swept;
+};
+
+static int add_id(void *ctx, const struct spool_id *id)
 {
-	const char *dir_name = place == SPOOL_IN_HOLD ? "hold" : "queue";
-	struct dir_list list;
-	int err = dir_list_read(place == SPOOL_IN_HOLD ? dirs->hold : dirs->queue, &list);
-	if (err)
-		return reason_set(why, err, "spool/%s: can't be listed", dir_name);
-	for (size_t i = 0; i < list.count && !err; i++) {
-		err = recover_waiting(dirs, place, list.names[i], events);
-		if (err)
-			reason_set(why, err, "spool/%s/%s: %s", dir_name, list.names[i], err_name(err));
+	struct id_list *list = ctx;
+	if (list->count == list->room) {
+		size_t room = list->room ? 2 * list->room : 64;
+		struct spool_id *ids = realloc(list->ids, room * sizeof *ids);
+		if (!ids)
+			return ERR_NOMEM;
+		list->ids = ids;
+		list->room = room;
 	}
-	dir_list_free(&list);
+	list->ids[list->count++] = *id;
+	return 0;
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+	return memcmp(left, right, SPOOL_ID_LEN);
+}
+
+static int list_waiting(struct spool_recovery *r, enum spool_place place)
+{
+	struct id_list *list = &r->waiting[place];
+	int err = spool_queue_each(r->dirs, place, add_id, list);
+	if (list->count > 1)
+		qsort(list->ids, list->count, sizeof *list->ids, compare_ids);
 	return err;
+}
+
+int spool_recovery_start(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct spool_recovery **out,
+                         struct reason *why)
+{
+	struct spool_recovery *r = calloc(1, sizeof *r);
+	if (!r)
+		return reason_set(why, ERR_NOMEM, "no memory");
+	r->dirs = dirs;
+	r->events = *events;
+	int err = spool_sweep(dirs, why);
+	if (!err) {
+		err = dir_list_read(dirs->journal, &r->segments);
+		if (err)
+			reason_set(why, err, "spool/journal: can't be listed");
+	}
+	static const enum spool_place places[] = { SPOOL_IN_QUEUE, SPOOL_IN_HOLD };
+	for (size_t i = 0; i < sizeof places / sizeof places[0] && !err; i++) {
+		err = list_waiting(r, places[i]);
+		if (err)
+			reason_set(why, err, "spool/%s: can't be listed", places[i] == SPOOL_IN_HOLD ? "hold" : "queue");
+	}
+	if (err)
+		spool_recovery_free(&r);
+	else
+		*out = r;
+	return err;
+}
+
+void spool_recovery_free(struct spool_recovery **recovery)
+{
+	struct spool_recovery *r = *recovery;
+	if (!r)
+		return;
+	dir_list_free(&r->segments);
+	free(r->waiting[SPOOL_IN_QUEUE].ids);
+	free(r->waiting[SPOOL_IN_HOLD].ids);
+	free(r);
+	*recovery = NULL;
+}
+
+static int step_segment(struct spool_recovery *r, struct reason *why)
+{
+	const char *name = r->segments.names[r->segment_at++];
+	if (spool_segment_name_parse(span_of(name), NULL, NULL, NULL) != 0)
+		return 0;
+	int err = recover_segment(r->dirs, name, &r->events);
+	return err ? reason_set(why, err, "spool/journal/%s: %s", name, err_name(err)) : 0;
+}
+
+static int step_waiting(struct spool_recovery *r, struct reason *why)
+{
+	const struct id_list *list = &r->waiting[r->place];
+	int err = 0;
+	for (unsigned n = 0; n < SPOOL_RECOVERY_STEP && r->at < list->count && !err; n++) {
+		const char *name = list->ids[r->at++].text;
+		err = recover_waiting(r->dirs, (enum spool_place)r->place, name, &r->events);
+		if (err)
+			reason_set(why, err, "spool/%s/%s: %s", r->place == SPOOL_IN_HOLD ? "hold" : "queue", name, err_name(err));
+	}
+	if (r->at == list->count) {
+		r->place++;
+		r->at = 0;
+	}
+	return err;
+}
+
+int spool_recovery_step(struct spool_recovery *recovery, struct reason *why)
+{
+	struct spool_recovery *r = recovery;
+	if (r->segment_at < r->segments.count)
+		return step_segment(r, why);
+	if (r->place <= SPOOL_IN_HOLD)
+		return step_waiting(r, why);
+	/* The last step, whatever comes of it. */
+	int err = r->is_swept ? 0 : spool_large_sweep(r->dirs, NULL);
+	r->is_swept = true;
+	return err ? reason_set(why, err, "spool: what crashes left behind can't be removed: %s", err_name(err)) : 1;
+}
+
+size_t spool_recovery_left(const struct spool_recovery *recovery)
+{
+	const struct spool_recovery *r = recovery;
+	size_t left = r->segments.count - r->segment_at;
+	for (unsigned place = r->place; place <= SPOOL_IN_HOLD; place++)
+		left += r->waiting[place].count;
+	return left - (r->place <= SPOOL_IN_HOLD ? r->at : 0);
 }
 
 int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why)
 {
-	int err = recover_journal(dirs, events, why);
-	if (!err)
-		err = recover_place(dirs, SPOOL_IN_QUEUE, events, why);
-	if (!err)
-		err = recover_place(dirs, SPOOL_IN_HOLD, events, why);
-	if (!err)
-		err = spool_sweep(dirs, why);
-	return err;
+	struct spool_recovery *r;
+	int done = spool_recovery_start(dirs, events, &r, why);
+	if (done)
+		return done;
+	while (done == 0)
+		done = spool_recovery_step(r, why);
+	spool_recovery_free(&r);
+	return done < 0 ? done : 0;
 }

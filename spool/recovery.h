@@ -61,6 +61,18 @@ struct spool_recovery_events {
 /* All of it: segments in order of their numbers, then queue/ and hold/, then the orphans. */
 int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why);
 
+/* The same in steps, so that a queue of any length is read while others work already.  start removes temporary files and lists what
+ * there is; it is to be called before anybody else writes.  A step is one segment, or SPOOL_RECOVERY_STEP waiting messages; it returns 0
+ * when there is more to do, 1 when that was all, or an error, behind which it may go on with what is left.  start and step may run on different threads, one at a time. */
+#define SPOOL_RECOVERY_STEP 256u
+struct spool_recovery;
+int spool_recovery_start(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct spool_recovery **out,
+                         struct reason *why);
+int spool_recovery_step(struct spool_recovery *recovery, struct reason *why);
+/* Segments and waiting messages that no step has seen yet. */
+size_t spool_recovery_left(const struct spool_recovery *recovery);
+void spool_recovery_free(struct spool_recovery **recovery);
+
 /* One segment from offset from (a record boundary) up to limit, skipping what acks says is settled; acks NULL = nothing is.  Also for the
  * fast path: flags 0, limit = the announced offset.  next_out gets where to go on. */
 int spool_segment_scan(int fd, const char *name, uint64_t from, uint64_t limit, unsigned flags, const struct spool_ack_set *acks,

@@ -171,7 +171,5 @@ int spool_sweep(const struct spool_dirs *dirs, struct reason *why)
 		err = remove_temporary(dirs->hold);
 	if (!err)
 		err = remove_orphan_acks(dirs);
-	if (!err)
-		err = spool_large_sweep(dirs, NULL);
 	return err ? reason_set(why, err, "spool: what crashes left behind can't be removed: %s", err_name(err)) : 0;
 }
