@@ -7,6 +7,7 @@
 #include "dsn_text.h"
 #include "log.h"
 #include "queue_file.h"
+#include "route.h"
 #include "scheduler.h"
 
 #define RETURN_CAP (50u << 10) /* of the original; of a longer one the header goes back */
@@ -40,9 +41,18 @@ bool report_is_success_awaited(const struct attempt *a)
 	return !a->has_dsn_relay && is_due(DSN_RELAYED, a);
 }
 
+static enum listen_bounce section_bounce(const struct conf *conf, const struct spool_envelope *envelope)
+{
+	const struct conf_listen *listen = route_find_listen(conf, envelope);
+	return listen ? (enum listen_bounce)listen->bounce : LISTEN_BOUNCE_DEFAULT;
+}
+
 /* Whether somebody vouches for the sender is what the listen section said when the message came in, not what it says now. */
 static bool is_allowed(const struct conf *conf, const struct spool_envelope *envelope)
 {
+	enum listen_bounce own = section_bounce(conf, envelope);
+	if (own != LISTEN_BOUNCE_DEFAULT)
+		return own == LISTEN_BOUNCE_YES;
 	return conf->bounce == BOUNCE_ALL || (conf->bounce == BOUNCE_TRUSTED && envelope->is_trusted);
 }
 
@@ -52,6 +62,8 @@ static const char *why_silent(const struct conf *conf, enum dsn_kind kind, const
 		return "the sender is <>";
 	if (!concerns(kind, a, r))
 		return "the sender asked for none";
+	if (section_bounce(conf, &a->envelope) == LISTEN_BOUNCE_NO)
+		return "the section that it came in by has bounce = no";
 	return conf->bounce == BOUNCE_NONE ? "bounce = none" : "bounce = trusted, and it came in by an untrusted interface";
 }
 

@@ -11,9 +11,10 @@ bool route_is_own(const struct spool_id *id)
 }
 
 /* By name.  Where the envelope has none, only a configuration with one section leaves no doubt. */
-static const struct conf_listen *find_listen(const struct conf *conf, struct span name)
+const struct conf_listen *route_find_listen(const struct conf *conf, const struct spool_envelope *envelope)
 {
 	char iface[sizeof conf->listen[0].iface];
+	struct span name = envelope->listener;
 	if (name.len == 0)
 		return conf->listen_count == 1 ? &conf->listen[0] : NULL;
 	return span_to_cstr(name, iface, sizeof iface) == 0 ? conf_find_listen(conf, iface) : NULL;
@@ -34,7 +35,7 @@ int route_choose(const struct conf *conf, const struct spool_id *id, const struc
 {
 	const struct conf_listen *listen = NULL;
 	if (!route_is_own(id) && conf->listen_count > 0) {
-		listen = find_listen(conf, envelope->listener);
+		listen = route_find_listen(conf, envelope);
 		if (!listen)
 			return ERR_NOTFOUND;
 	}

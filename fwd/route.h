@@ -27,6 +27,9 @@ struct route {
 /* ERR_NOTFOUND: the listen section is not there (any more).  ERR_INVAL: `original`, but the envelope knows no original destination. */
 int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out);
 
+/* The section that the envelope names, or the only one where it names none; NULL: there is no such. */
+const struct conf_listen *route_find_listen(const struct conf *conf, const struct spool_envelope *envelope);
+
 /* The name of the destination: messages with the same key may share connections.  Returns key. */
 const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP]);
 

@@ -41,6 +41,9 @@ static const struct choice bare_lf_names[] = { { "reject", BARE_LF_REJECT }, { "
 static const struct choice no_match_names[] = { { "noto", NO_MATCH_NOTO }, { "allow", NO_MATCH_ALLOW }, { NULL, 0 } };
 static const struct choice on_unknown_names[] = { { "tempfail", ON_UNKNOWN_TEMPFAIL }, { "skip", ON_UNKNOWN_SKIP }, { NULL, 0 } };
 static const struct choice bounce_names[] = { { "all", BOUNCE_ALL }, { "trusted", BOUNCE_TRUSTED }, { "none", BOUNCE_NONE }, { NULL, 0 } };
+static const struct choice listen_bounce_names[] = {
+	{ "default", LISTEN_BOUNCE_DEFAULT }, { "yes", LISTEN_BOUNCE_YES }, { "no", LISTEN_BOUNCE_NO }, { NULL, 0 }
+};
 static const struct choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
 static const struct choice mode_names[] = {
 	{ "redirect", LISTEN_REDIRECT }, { "tproxy", LISTEN_TPROXY }, { "direct", LISTEN_DIRECT }, { NULL, 0 }
@@ -125,6 +128,7 @@ static const struct option listen_options[] = {
 	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
 	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
 	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
+	{ "bounce", KIND_CHOICE, FIELD(struct conf_listen, bounce), "default", 0, 0, listen_bounce_names },
 	{ "spoof-fallback", KIND_CHOICE, FIELD(struct conf_listen, spoof_fallback), "wait", 0, 0, fallback_names },
 	{ "tls", KIND_CHOICE, FIELD(struct conf_listen, tls), "may", 0, 0, tls_names },
 	{ "tls-name", KIND_TEXT, FIELD(struct conf_listen, tls_name), "", 0, 0, NULL },

@@ -29,6 +29,7 @@ enum bare_lf { BARE_LF_REJECT, BARE_LF_NORMALIZE };
 enum no_match { NO_MATCH_NOTO, NO_MATCH_ALLOW };
 enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
 enum bounce { BOUNCE_ALL, BOUNCE_TRUSTED, BOUNCE_NONE };
+enum listen_bounce { LISTEN_BOUNCE_DEFAULT, LISTEN_BOUNCE_YES, LISTEN_BOUNCE_NO };
 
 /* One `listen "IFACE" { ... }` section. */
 struct conf_listen {
@@ -39,6 +40,7 @@ struct conf_listen {
 	uint64_t trusted;  /* bool */
 	struct forward_spec forward;
 	uint64_t identity; /* enum forward_identity */
+	uint64_t bounce;   /* enum listen_bounce; default: what conf.bounce says */
 	uint64_t spoof_fallback; /* enum forward_identity; IDENTITY_SPOOF: mail waits */
 	uint64_t tls; /* enum tls_level: to the next server */
 	char tls_name[CONF_NAME_CAP]; /* what its certificate must be for; empty: the host of forward */

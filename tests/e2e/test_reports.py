@@ -5,6 +5,8 @@ import email.policy
 import email.utils
 import os
 import re
+import signal
+import subprocess
 import time
 
 import pytest
@@ -12,7 +14,7 @@ from flufl.bounce import all_failures
 
 from netlab import wait_until
 from spool_maker import Mail
-from test_fwd_alone import ANYTHING, World, ask, parse_kv
+from test_fwd_alone import ANYTHING, FWD, World, ask, parse_kv
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="posternfwd starts as root")
 
@@ -91,6 +93,37 @@ def test_trust_is_that_of_the_arrival(world):
     world.start("-f", world.conf(f"smtp:127.0.0.1:{server.port}", f"smtp:127.0.0.1:{bounces.port}", listen="trust = trusted", bounce="trusted"))
     world.wait_settled()
     assert not world.got("bounces") and len(logged(world, "no-report")) == 1
+    world.stop()
+
+
+@pytest.mark.parametrize("section,everywhere,trust,is_told", (("yes", "none", "", True), ("yes", "trusted", "", True), ("no", "all", "yes", False),
+                                                              ("default", "all", "", True), ("default", "trusted", "", False)))
+def test_a_section_of_its_own_mind(world, section, everywhere, trust, is_told):
+    server = world.server("mx", "rcpt_550=nobody")
+    world.spool.store([Mail("a@example.net", ["nobody@example.org"], ANYTHING, **({"TRUST": trust} if trust else {}))])
+    bounces = world.server("bounces")
+    world.start("-f", world.conf(f"smtp:127.0.0.1:{server.port}", f"smtp:127.0.0.1:{bounces.port}", listen=f"bounce = {section}", bounce=everywhere))
+    world.wait_settled()
+    assert len(world.got("bounces")) == is_told and len(logged(world, "no-report")) == (not is_told)
+    assert is_told or section == "default" or logged(world, "no-report")[0]["why"] == "the section that it came in by has bounce = no"
+    world.stop()
+
+
+@pytest.mark.parametrize("fault", ("queue-before-link:kill@2", "queue-after-link:kill@2", "ack-write:kill", "ack-after-sync:kill"))
+def test_killed_while_reporting(world, fault):
+    """Who was to be told is told, once more rather than not at all, and nothing waits for ever."""
+    server = world.server("mx", "rcpt_550=nobody")
+    bounces = world.server("bounces")
+    mails = [Mail(f"a{i}@example.net", ["nobody@example.org", "b@example.org"], ANYTHING) for i in range(6)]
+    world.spool.store(mails)
+    conf = world.conf(f"smtp:127.0.0.1:{server.port}", f"smtp:127.0.0.1:{bounces.port}")
+    # It may be dead before it has said that it has started.
+    done = subprocess.run([str(FWD), "-f", str(conf)], stderr=subprocess.DEVNULL, env={**os.environ, "POSTERN_FAULT": fault}, timeout=20, check=False)
+    assert done.returncode == -signal.SIGKILL
+    world.start("-f", conf)
+    world.wait_settled()
+    assert {report["rcpts"][0].split(">")[0][1:] for report in world.got("bounces")} == {mail.sender for mail in mails}
+    assert {message["mail"].split(">")[0][1:] for message in world.got("mx")} == {mail.sender for mail in mails}
     world.stop()
 
 

@@ -96,6 +96,7 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" {}\nlisten \"wan\" {}\n", 2, "wan" },
 		{ "listen \"wan\" {}\nretry-min = 2h\nretry-max = 1h\n", 0, "retry-min" },
 		{ "listen \"wan\" {}\nbounce-via = original\n", 0, "bounce-via" },
+		{ "listen \"wan\" { bounce = all }\n", 1, "expected one of default, yes, no" },
 		{ "bounce = yes\nlisten \"wan\" {}\n", 1, "expected one of all, trusted, none" },
 		{ "listen \"wan\" {}\nbounce-via = \"lmtp:/x\"\n", 0, "bounce-via" },
 		{ "listen \"wan\" { tls = on }\n", 1, "expected one of none, may, encrypt, verify" },
