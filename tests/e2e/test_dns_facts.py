@@ -186,6 +186,18 @@ def test_alias_and_truncation(posternd, stub):
     assert ["tcp", "mail.client.example", "A"] in stub.questions()
 
 
+def test_answer_too_long_for_udp(posternd, lab):
+    """From a real server: 150 addresses need TCP."""
+    records = [f"many.big.example A 10.77.{i}.1" for i in range(150)]
+    lab.dns("big.example MX 10 many.big.example", *records)
+    try:
+        assert codes(posternd("".join(f"allow:ALL:NS=10.77.{i}.1:n{i}@ALL\n" for i in range(150)) + "noto:ALL:ALL:ALL\n"), [f"n{i}" for i in range(0, 150, 15)],
+                     sender="a@big.example") == [250] * 10
+    finally:
+        lab.dns_remove("big.example")
+        lab.dns_remove("many.big.example")
+
+
 # ---- block lists
 
 def test_block_lists(posternd, lab):

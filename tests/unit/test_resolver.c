@@ -31,7 +31,7 @@ struct server {
 	uint16_t port;
 	struct loop_io *udp_io, *tcp_io, *conn_io;
 	uint8_t last_octet; /* of the address it answers with */
-	unsigned questions, tcp_questions;
+	unsigned questions, tcp_questions, edns_bytes; /* what the last question said it can take; 0: nothing (RFC 6891) */
 	struct held held[HELD_MAX];
 	size_t held_count;
 };
@@ -136,6 +136,8 @@ static void udp_ready(void *ctx, unsigned events)
 	while ((n = recvfrom(s->udp, q.bytes, sizeof q.bytes, MSG_DONTWAIT, (struct sockaddr *)&q.from, &from_len)) > 16) {
 		q.len = (size_t)n;
 		s->questions++;
+		const unsigned char *opt = q.bytes + question_len(q.bytes, q.len);
+		s->edns_bytes = q.bytes[11] == 1 && opt + 5 <= q.bytes + q.len && opt[2] == 41 ? opt[3] * 256u + opt[4] : 0;
 		if (is_label(q.bytes, "hold") && s->held_count < HELD_MAX)
 			s->held[s->held_count++] = q;
 		if (is_label(q.bytes, "hold") || is_label(q.bytes, "drop"))
@@ -325,6 +327,7 @@ static void test_one_query_for_all_who_wait(void **state)
 	ask_type(&w, &other, "hold.example", DNS_AAAA);
 	run_for(&w, 100);
 	assert_int_equal(w.a.questions, 2);
+	assert_int_equal(w.a.edns_bytes, 1232);
 	server_release(&w.a);
 	assert_true(run_until(&w, 6, 5000));
 	for (size_t i = 0; i < 5; i++) {
