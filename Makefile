@@ -73,7 +73,7 @@ BENCH_BINS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
-.PHONY: all unit check check-unit check-e2e check-long bench bench-rules fuzz tidy format install uninstall clean includes
+.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-reload fuzz tidy format install uninstall clean includes
 all: $(BINS)
 
 define folder_rules
@@ -129,6 +129,8 @@ bench: all $(BENCH_BINS)
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
 bench-rules: $(B)/tests/bench/bench_rules
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/rules
+bench-reload: all
+	POSTERN_BUILD=$(abspath $(B)) tests/bench/reload
 
 # libFuzzer is clang's, so fuzz targets have a build of their own.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
