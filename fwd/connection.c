@@ -112,6 +112,9 @@ static void program_done(void *ctx, struct attempt *a)
 		struct span text = a->todo[a->todo_count - 1].text;
 		(void)snprintf(why, sizeof why, "%.*s", SPAN_FMT(text));
 		destination_hold(d, why);
+		/* Only this message?  Then it ages like any other, or it would come back for ever. */
+		if (c->way_works)
+			a->is_our_fault = false;
 	} else {
 		destination_works(d);
 	}
@@ -125,6 +128,7 @@ static int run_program(struct connection *c)
 	struct sendmail_options options = {
 		.loop = s->f->loop, .program = c->destination->route.spec.path, .timeout_ms = s->f->in.conf.reply_timeout_s * 1000
 	};
+	c->way_works = c->destination->has_worked && c->destination->failures == 0;
 	return sendmail_pipe_start(&options, c->attempt, program_done, c, &c->pipe);
 }
 

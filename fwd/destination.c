@@ -174,6 +174,7 @@ void destination_kick(struct destination *d)
 
 void destination_works(struct destination *d)
 {
+	d->has_worked = true;
 	if (d->failures > 0) {
 		log_event(LOG_LEVEL_INFO, "destination-up", "%s answers again", d->key);
 		loop_timer_stop(d->retry_timer);

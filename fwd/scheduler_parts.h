@@ -27,6 +27,7 @@ struct destination {
 	unsigned window;                 /* connections it may have now */
 	unsigned failures;               /* in a row; 0: it is up, or nobody knows */
 	uint64_t retry_at_ms;            /* no connection before */
+	bool has_worked;                 /* ever, in this process */
 	bool is_held;                    /* down, and it is for an operator to mend (a mail program): its messages stay in line */
 	char error[200];
 	struct loop_timer *retry_timer;  /* made with the first failure */
@@ -45,6 +46,7 @@ struct connection {
 	struct connection *idle_prev, *idle_next; /* of its destination */
 	bool is_idle;
 	bool was_ready;
+	bool way_works;                           /* a program: the calls before this one went well */
 	bool is_clear;           /* the second dial, without TLS */
 	struct dial *dial;
 	struct smtp_client *client;

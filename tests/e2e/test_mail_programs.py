@@ -108,6 +108,25 @@ def test_held_queue_comes_back_by_itself(world, out):
     world.stop()
 
 
+def test_a_message_that_breaks_the_program_is_given_up(world, out):
+    """The status says that the program can't work, but it does for all others: so it holds them up for a moment, and does not live for ever."""
+    path = world.dir / "mailprog"
+    write(path, GOOD.format(out=out) + "case \"$*\" in *odd*) exit 77;; esac\n")
+    bounces = world.server("bounces")
+    world.spool.store([Mail("good@example.net", ["b@example.org"], ANYTHING)])
+    argv = ["-f", world.conf(f"sendmail:{path}", f"smtp:127.0.0.1:{bounces.port}", **{"queue-lifetime": "1h"})]
+    world.start(*argv)
+    wait_until(lambda: logged(world, "delivered"), "the good one")
+    with world.spool.live() as segment:
+        segment.append(Mail("old@example.net", ["odd@example.org"], ANYTHING, TIME=int(time.time()) - 7200))
+        segment.append(Mail("good@example.net", ["c@example.org"], ANYTHING))
+        segment.announce(is_sealed=True)
+    world.wait_settled()
+    assert "old@example.net" in world.got("bounces")[0]["rcpts"][0] and "Status: 4.4.7" in world.got("bounces")[0]["wire"]
+    assert logged(world, "queue-held") and len(ask(world.spool, "status")[0]) == 1
+    world.stop()
+
+
 def test_one_odd_message_holds_up_nobody(world, out):
     """Statuses that may be about the message concern that message alone."""
     path = world.dir / "mailprog"
