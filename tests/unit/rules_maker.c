@@ -112,10 +112,17 @@ static void make_address_word(char *word, size_t cap, bool is_from)
 	case 8: (void)snprintf(word, cap, "%s%s", roll(2) ? "" : roll(2) ? "*@" : "ALL@", PICK(regexes)); break;
 	case 9:
 		make_hosts_word(inner, sizeof inner);
-		(void)snprintf(word, cap, "%s%s%s", roll(2) ? PICK(locals) : "", "", "");
-		(void)snprintf(word + strlen(word), cap - strlen(word), "%s%s", word[0] ? "@" : "", inner);
+		if (roll(2))
+			(void)snprintf(word, cap, "%s", inner);
+		else
+			(void)snprintf(word, cap, "%s@%s", PICK(locals), inner);
 		break;
-	case 10: (void)snprintf(word, cap, is_from ? "RHS.%s" : "*@%.8s.com", PICK(zones)); break;
+	case 10:
+		if (is_from)
+			(void)snprintf(word, cap, "RHS.%s", PICK(zones));
+		else
+			(void)snprintf(word, cap, "*@*.%s", PICK(domains));
+		break;
 	default: (void)snprintf(word, cap, "%s@%s", PICK(locals), PICK(domains)); break;
 	}
 }
