@@ -16,24 +16,22 @@ struct loop {
 	struct loop_task tasks; /* head of a ring */
 };
 
+/* There is one of each for every idle session: the handle comes first, so that its address is ours, and its data is the caller's ctx. */
 struct loop_timer {
 	uv_timer_t uv;
 	loop_fn fn;
-	void *ctx;
 	uint64_t due_ms; /* 0: stopped */
 };
 
 struct loop_io {
 	uv_poll_t uv;
 	loop_io_fn fn;
-	void *ctx;
 	unsigned wanted;
 };
 
 struct loop_signal {
 	uv_signal_t uv;
 	loop_signal_fn fn;
-	void *ctx;
 };
 
 struct job {
@@ -127,13 +125,13 @@ int64_t loop_wall_time(void)
 
 static void free_handle(uv_handle_t *handle)
 {
-	free(handle->data);
+	free(handle); /* the struct that begins with it */
 }
 
 /* A timer that was moved later keeps its old place in libuv's heap until that place comes up. */
 static void timer_fired(uv_timer_t *uv)
 {
-	struct loop_timer *timer = uv->data;
+	struct loop_timer *timer = (struct loop_timer *)uv;
 	uint64_t now = uv_now(uv->loop);
 	if (timer->due_ms == 0)
 		return;
@@ -142,7 +140,7 @@ static void timer_fired(uv_timer_t *uv)
 		return;
 	}
 	timer->due_ms = 0;
-	timer->fn(timer->ctx);
+	timer->fn(uv->data);
 }
 
 int loop_timer_create(struct loop *loop, loop_fn fn, void *ctx, struct loop_timer **out)
@@ -151,9 +149,8 @@ int loop_timer_create(struct loop *loop, loop_fn fn, void *ctx, struct loop_time
 	if (!timer)
 		return ERR_NOMEM;
 	(void)uv_timer_init(&loop->uv, &timer->uv);
-	timer->uv.data = timer;
+	timer->uv.data = ctx;
 	timer->fn = fn;
-	timer->ctx = ctx;
 	*out = timer;
 	return 0;
 }
@@ -185,7 +182,7 @@ void loop_timer_destroy(struct loop_timer **timer)
 
 static void io_ready(uv_poll_t *uv, int status, int events)
 {
-	struct loop_io *io = uv->data;
+	struct loop_io *io = (struct loop_io *)uv;
 	unsigned ready = 0;
 	if (status < 0) {
 		/* libuv has stopped watching; but bytes may stand in front of the error, and only a later read finds the error itself. */
@@ -200,7 +197,7 @@ static void io_ready(uv_poll_t *uv, int status, int events)
 		ready |= LOOP_WRITE;
 	if (events & UV_DISCONNECT)
 		ready |= LOOP_READ | LOOP_HANGUP;
-	io->fn(io->ctx, ready);
+	io->fn(uv->data, ready);
 }
 
 int loop_io_create(struct loop *loop, int fd, loop_io_fn fn, void *ctx, struct loop_io **out)
@@ -213,9 +210,8 @@ int loop_io_create(struct loop *loop, int fd, loop_io_fn fn, void *ctx, struct l
 		free(io);
 		return err;
 	}
-	io->uv.data = io;
+	io->uv.data = ctx;
 	io->fn = fn;
-	io->ctx = ctx;
 	*out = io;
 	return 0;
 }
@@ -242,8 +238,8 @@ void loop_io_destroy(struct loop_io **io)
 
 static void signal_arrived(uv_signal_t *uv, int signum)
 {
-	struct loop_signal *sig = uv->data;
-	sig->fn(sig->ctx, signum);
+	struct loop_signal *sig = (struct loop_signal *)uv;
+	sig->fn(uv->data, signum);
 }
 
 int loop_signal_create(struct loop *loop, int signum, loop_signal_fn fn, void *ctx, struct loop_signal **out)
@@ -256,9 +252,8 @@ int loop_signal_create(struct loop *loop, int signum, loop_signal_fn fn, void *c
 		free(sig);
 		return err;
 	}
-	sig->uv.data = sig;
+	sig->uv.data = ctx;
 	sig->fn = fn;
-	sig->ctx = ctx;
 	err = err_from_uv(uv_signal_start(&sig->uv, signal_arrived, signum));
 	if (err) {
 		loop_signal_destroy(&sig);

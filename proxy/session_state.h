@@ -66,6 +66,7 @@ struct session_txn {
 	struct reply_slot *slot; /* of the final reply */
 };
 
+/* Ten thousand idle ones are nothing unusual: the order of the fields leaves no holes. */
 struct session {
 	struct session *prev, *next; /* in host->sessions */
 	struct session_host *host;
@@ -74,6 +75,7 @@ struct session {
 	uint32_t listen_index;
 	enum session_state state;
 	struct origdst where;
+	uint32_t messages;
 	struct loop_io *io;
 	struct loop_timer *timer;
 	struct buf in;   /* bytes that could not be used yet; holds no memory while empty */
@@ -89,12 +91,11 @@ struct session {
 	bool is_quitting;        /* QUIT was said: nobody cares any more how the connection ends */
 	bool is_spool_waiting;   /* the spool wants a pause */
 	bool is_held;            /* a command, or held_fault, must wait for the replies before it */
-	enum smtp_line_result held_fault; /* MORE: none */
 	bool has_waited;         /* for us, when we last looked */
-	uint64_t phase_ms;       /* since when the client has been busy with its present command or its data */
 	bool is_running;         /* inside session_go_on: don't enter it again */
+	enum smtp_line_result held_fault; /* MORE: none */
+	uint64_t phase_ms;       /* since when the client has been busy with its present command or its data */
 	uint32_t errors, junk;
-	uint32_t messages;
 	struct loop_task free_task;
 };
 
