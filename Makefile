@@ -69,7 +69,8 @@ SRCS := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
 UNIT_HELPERS := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
-BENCH_BINS := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+BENCH_BINS := $(patsubst %.c,$(B)/%,$(filter-out tests/bench/slow_sync.c,$(wildcard tests/bench/*.c)))
+SLOW_SYNC := $(B)/tests/bench/slow_sync.so
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
@@ -106,6 +107,10 @@ $(BINS):
 
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(UNIT_HELPERS:%.c=$(B)/%.o) $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
 	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS) -lcmocka
+# Loaded into a peer whose syncs are to take longer.
+$(SLOW_SYNC): tests/bench/slow_sync.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
 	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS)
 
@@ -125,7 +130,7 @@ check: all unit
 FUZZ_SECONDS ?= 60
 check-long: all unit fuzz
 	POSTERN_BUILD=$(abspath $(B)) FUZZ_SECONDS=$(FUZZ_SECONDS) LONG_UNIT_BINS="$(B)/tests/unit/test_rules_index $(B)/tests/unit/test_resolver" tests/run long $(FUZZ_BINS)
-bench: all $(BENCH_BINS)
+bench: all $(BENCH_BINS) $(SLOW_SYNC)
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
 bench-rules: $(B)/tests/bench/bench_rules
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/rules

@@ -184,7 +184,7 @@ static void look_ahead(struct lane *lane)
 	if (lane->next.fd >= 0 && (lane->now.fd < 0 || (lane->now.prepared == 0 && lane->next.prepared > 0)))
 		switch_segment(lane);
 	bool is_early = lane->now.prepared == 0 && lane->now.offset >= EARLY_BYTES && !lane->has_asked_early;
-	if (lane->now.fd >= 0 && lane->now.offset < w->options.segment_limit_bytes / 2 && !is_early)
+	if (lane->now.fd >= 0 && lane->now.offset < w->options.segment_limit_bytes / 4 * 3 && !is_early)
 		return;
 	lane->has_asked_early |= is_early;
 	if (!w->is_closing || w->queued.head)

@@ -19,7 +19,7 @@
 #define WORKER_MAX 999
 #define PREPARE_PIECE (1u << 20)    /* what a session's sync may have to wait for at a time */
 #define PREPARE_SHARE 16u           /* at most this part of the free space */
-#define PREPARE_LIMIT_NS 1000000000 /* a worker may be waiting for the segment */
+#define PREPARE_LIMIT_NS 400000000  /* at full speed the rest of the segment before lasts no longer */
 
 int spool_segment_name_parse(struct span text, struct spool_segment_name *out, uint64_t *number_out, unsigned *worker_out)
 {

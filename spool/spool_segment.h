@@ -38,7 +38,7 @@ int spool_segment_create(const struct spool_dirs *dirs, uint64_t number, unsigne
 /* Fill a new segment with zeros up to bytes, and sync them, so that a batch written over them changes nothing but data: no size, no
  * block map.  Then a sync costs the disk one flush, and not a journal's commit on top.  Only where the disk has plenty of room, more than
  * reserve_bytes; stops where it gets slow.  What is missing is no error: behind what is prepared the segment grows.  ERR_IO: this file is not to be used.
- * Blocks, up to a second. */
+ * Blocks, up to half a second. */
 int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes);
 
 /* Open for reading.  is_sealed_out: no writer has it any more, so its size is final. */

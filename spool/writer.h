@@ -29,7 +29,7 @@ struct spool_txn;
 #define SPOOL_LANES_MAX 6 /* with the jobs of large bodies no more than the loop has threads: a sync never waits for a body */
 
 struct spool_writer_options {
-	uint64_t segment_limit_bytes; /* 0 = 64 MiB; the next segment is asked for at half of it */
+	uint64_t segment_limit_bytes; /* 0 = 64 MiB; the next segment is asked for at three quarters of it */
 	uint64_t inline_limit_bytes;  /* 0 = 256 KiB; longer bodies go into a file of their own */
 	unsigned lanes;               /* 0 = 1; at most SPOOL_LANES_MAX: batches under way at a time where syncs are slow */
 	uint64_t wait_ms;             /* 0 = 10 s; longest wait for a segment or a large file before ERR_NOSPACE */
