@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "dsn_text.h"
+#include "fault.h"
 #include "log.h"
 #include "queue_file.h"
 #include "route.h"
@@ -213,6 +214,7 @@ int report_write(struct report_set *set, const struct spool_dirs *dirs, const st
 			continue;
 		err = write_one(set, dirs, a, (enum dsn_kind)kind);
 		report->is_written = !err;
+		(void)spool_fault(SPOOL_FAULT_FWD_REPORT_WRITTEN);
 	}
 	return err;
 }

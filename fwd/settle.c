@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backoff.h"
+#include "fault.h"
 #include "log.h"
 #include "route.h"
 #include "scheduler.h"
@@ -138,6 +139,16 @@ static void wish_failed(struct settle *s, struct settle_item *item)
 		scheduler_retry(s->f->scheduler, item->message);
 }
 
+/* Everybody is still to do, and nobody was told anything: that nothing of it is noted does no harm. */
+static bool is_forgettable(const struct settle_item *item)
+{
+	for (size_t kind = 0; kind < DSN_KINDS; kind++) {
+		if (item->reports.kinds[kind].is_due)
+			return false;
+	}
+	return attempt_count(item->attempt, SPOOL_OUTCOME_DEFERRED) == item->attempt->todo_count;
+}
+
 /* What was delivered stays in memory as such and is written again and again: trying the message anew would deliver it twice. */
 static void attempt_failed(struct settle *s, struct settle_item *item)
 {
@@ -145,6 +156,11 @@ static void attempt_failed(struct settle *s, struct settle_item *item)
 		log_event(LOG_LEVEL_ERR, "settle", "%s: can't write %s: %s; tried again every %u s", item->message->id.text,
 			  item->err_where, err_name(item->err), RETRY_MS / 1000);
 	s->is_complaining = true;
+	if (is_forgettable(item)) {
+		scheduler_wait(s->f->scheduler, item->message);
+		item_free(item);
+		return;
+	}
 	item->next = s->failed;
 	s->failed = item;
 	loop_timer_start(s->retry_timer, RETRY_MS);
@@ -308,6 +324,7 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 	struct fwd_message *m = a->message;
 	const struct conf *conf = &f->in.conf;
 	int64_t now = loop_wall_time(), age = now - m->accepted_time;
+	(void)spool_fault(SPOOL_FAULT_FWD_ATTEMPTED);
 	*attempt = NULL;
 	attempt_settle_rest(a, SPOOL_OUTCOME_DEFERRED, 0, SPAN_LIT("not answered"));
 	if (age >= (int64_t)conf->queue_lifetime_s && !a->is_our_fault)

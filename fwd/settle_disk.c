@@ -1,3 +1,4 @@
+#include "fault.h"
 #include "settle_parts.h"
 
 /* ---- the message itself */
@@ -50,4 +51,8 @@ void settle_item_write(struct settle_item *item)
 		return;
 	item->err_where = "the message's file";
 	item->err = item->kind == SETTLE_ITEM_ATTEMPT ? write_attempt(item) : write_wish(item);
+	/* A move that failed may have moved it all the same. */
+	if (item->err && item->kind != SETTLE_ITEM_ATTEMPT && !item->message->segment)
+		item->was_held = !spool_queue_is_in(item->dirs, SPOOL_IN_QUEUE, &item->message->id);
+	(void)spool_fault(SPOOL_FAULT_FWD_ITEM_WRITTEN);
 }

@@ -46,6 +46,9 @@ int spool_ack_open(const struct spool_dirs *dirs, const char *segment, struct sp
 {
 	char name[SPOOL_SEGMENT_NAME_CAP + 8];
 	ack_name(segment, name);
+	int errnum = spool_fault(SPOOL_FAULT_ACK_CREATE);
+	if (errnum)
+		return err_from_errno(errnum);
 	int fd = openat(dirs->ack, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_from_errno(errno);
@@ -98,18 +101,36 @@ static int align(int fd)
 	return over == 0 || ftruncate(fd, st.st_size - over + (off_t)SPOOL_ACK_LEN) == 0 ? 0 : ERR_IO;
 }
 
+/* A test wants to die or fail in the middle of an entry. */
+static int write_torn(const struct spool_ack_log *log)
+{
+	int err = spool_bytes_write_all(log->fd, log->flight.data, SPOOL_ACK_LEN / 2);
+	int errnum = spool_fault(SPOOL_FAULT_ACK_TORN);
+	if (!err && errnum)
+		return err_from_errno(errnum);
+	return err ? err : spool_bytes_write_all(log->fd, log->flight.data + SPOOL_ACK_LEN / 2, log->flight.len - SPOOL_ACK_LEN / 2);
+}
+
+static int write_flight(const struct spool_ack_log *log)
+{
+	int errnum = spool_fault(SPOOL_FAULT_ACK_WRITE);
+	if (errnum)
+		return err_from_errno(errnum);
+	if (spool_fault_armed == SPOOL_FAULT_ACK_TORN)
+		return write_torn(log);
+	return spool_bytes_write_all(log->fd, log->flight.data, log->flight.len);
+}
+
 int spool_ack_write(struct spool_ack_log *log)
 {
 	int err = align(log->fd);
+	if (!err)
+		err = write_flight(log);
 	if (err)
 		return err;
-	int errnum = spool_fault(SPOOL_FAULT_ACK_WRITE);
-	err = errnum ? err_from_errno(errnum) : spool_bytes_write_all(log->fd, log->flight.data, log->flight.len);
-	if (err)
-		return err;
-	errnum = spool_fault(SPOOL_FAULT_ACK_SYNC);
-	if (errnum || fdatasync(log->fd) != 0)
-		return err_from_errno(errnum ? errnum : errno) == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
+	int errnum = spool_fault_sync(SPOOL_FAULT_ACK_SYNC, log->fd);
+	if (errnum)
+		return err_from_errno(errnum) == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
 	(void)spool_fault(SPOOL_FAULT_ACK_AFTER_SYNC);
 	return 0;
 }

@@ -107,9 +107,7 @@ static int write_items(struct spool_batch *batch)
 static int sync_once(struct spool_batch *batch)
 {
 	uint64_t before_us = spool_batch_now_us();
-	int errnum = spool_fault(SPOOL_FAULT_JOURNAL_SYNC);
-	if (!errnum && fdatasync(batch->fd) != 0)
-		errnum = errno;
+	int errnum = spool_fault_sync(SPOOL_FAULT_JOURNAL_SYNC, batch->fd);
 	batch->sync_us = spool_batch_now_us() - before_us;
 	return errnum ? disk_error(errnum) : 0;
 }

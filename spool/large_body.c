@@ -39,9 +39,7 @@ static void job_work(void *ctx)
 	large->job_err = write_chunk(txn);
 	if (large->job_err || !large->wants_sync)
 		return;
-	int errnum = spool_fault(SPOOL_FAULT_LARGE_SYNC);
-	if (!errnum && fdatasync(large->fd) != 0)
-		errnum = errno;
+	int errnum = spool_fault_sync(SPOOL_FAULT_LARGE_SYNC, large->fd);
 	if (errnum)
 		large->job_err = errnum == ENOSPC || errnum == EDQUOT ? ERR_NOSPACE : ERR_IO;
 	else

@@ -27,9 +27,7 @@ static int disk_error(int errnum)
 
 static int sync_file(int fd)
 {
-	int errnum = spool_fault(SPOOL_FAULT_QUEUE_SYNC);
-	if (!errnum && fdatasync(fd) != 0)
-		errnum = errno;
+	int errnum = spool_fault_sync(SPOOL_FAULT_QUEUE_SYNC, fd);
 	return errnum ? disk_error(errnum) : 0;
 }
 
@@ -77,6 +75,9 @@ static int write_file(int fd, const struct spool_queue_source *source)
 	spool_record_encode(&record, header);
 	int errnum = spool_fault(SPOOL_FAULT_QUEUE_WRITE);
 	int err = errnum ? disk_error(errnum) : spool_bytes_write_all(fd, header, sizeof header);
+	errnum = spool_fault(SPOOL_FAULT_QUEUE_TORN);
+	if (!err && errnum)
+		err = disk_error(errnum);
 	if (!err)
 		err = spool_bytes_write_all(fd, source->envelope.ptr, source->envelope.len);
 	if (!err)
@@ -116,6 +117,10 @@ int spool_queue_create(const struct spool_dirs *dirs, enum spool_place place, co
 	(void)spool_fault(SPOOL_FAULT_QUEUE_AFTER_LINK);
 	/* Also for the one that was there already: "treat as done" must be true of the disk. */
 	int sync_err = spool_dir_sync(dirfd);
+	/* Another sync of the same name would prove nothing: the next try makes a new one. */
+	if (sync_err && !err)
+		(void)unlinkat(dirfd, name, 0);
+	(void)spool_fault(SPOOL_FAULT_QUEUE_AFTER_SYNC);
 	return sync_err ? sync_err : err;
 }
 
@@ -133,6 +138,20 @@ static int end_torn_line(int fd, struct buf *lines)
 	return last == '\n' ? 0 : buf_append(lines, "\n", 1);
 }
 
+static int write_lines(int fd, const struct buf *lines)
+{
+	int errnum = spool_fault(SPOOL_FAULT_QUEUE_APPEND);
+	if (errnum)
+		return disk_error(errnum);
+	/* A test wants to die or fail in the middle of them. */
+	size_t first = spool_fault_armed == SPOOL_FAULT_QUEUE_APPEND_TORN ? lines->len / 2 : lines->len;
+	int err = spool_bytes_write_all(fd, lines->data, first);
+	errnum = spool_fault(SPOOL_FAULT_QUEUE_APPEND_TORN);
+	if (!err && errnum)
+		err = disk_error(errnum);
+	return err || first == lines->len ? err : spool_bytes_write_all(fd, lines->data + first, lines->len - first);
+}
+
 int spool_queue_append(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, const struct spool_status *status,
                        size_t count)
 {
@@ -143,12 +162,12 @@ int spool_queue_append(const struct spool_dirs *dirs, enum spool_place place, co
 	int err = end_torn_line(fd, &lines);
 	if (!err)
 		err = encode_lines(status, count, &lines);
-	if (!err) {
-		int errnum = spool_fault(SPOOL_FAULT_QUEUE_APPEND);
-		err = errnum ? disk_error(errnum) : spool_bytes_write_all(fd, lines.data, lines.len);
-	}
+	if (!err)
+		err = write_lines(fd, &lines);
 	if (!err)
 		err = sync_file(fd);
+	if (!err)
+		(void)spool_fault(SPOOL_FAULT_QUEUE_AFTER_APPEND);
 	buf_free(&lines);
 	close(fd);
 	return err;
@@ -161,9 +180,15 @@ int spool_queue_move(const struct spool_dirs *dirs, enum spool_place from, enum 
 		errnum = errno;
 	if (errnum)
 		return err_from_errno(errnum);
+	(void)spool_fault(SPOOL_FAULT_QUEUE_MOVED);
 	/* The new name first: at worst both are there after a power cut, never neither. */
 	int err = spool_dir_sync(dir_of(dirs, to));
 	return err ? err : spool_dir_sync(dir_of(dirs, from));
+}
+
+bool spool_queue_is_in(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id)
+{
+	return faccessat(dir_of(dirs, place), id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int spool_queue_remove(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, bool has_large)
@@ -173,13 +198,17 @@ int spool_queue_remove(const struct spool_dirs *dirs, enum spool_place place, co
 		errnum = errno;
 	if (errnum)
 		return err_from_errno(errnum);
+	(void)spool_fault(SPOOL_FAULT_QUEUE_REMOVED);
 	return has_large ? spool_large_remove(dirs, id) : 0;
 }
 
 int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, const char *name)
 {
-	if (renameat(dir_of(dirs, place), name, dirs->bad, name) != 0)
-		return err_from_errno(errno);
+	int errnum = spool_fault(SPOOL_FAULT_BAD_MOVE);
+	if (!errnum && renameat(dir_of(dirs, place), name, dirs->bad, name) != 0)
+		errnum = errno;
+	if (errnum)
+		return err_from_errno(errnum);
 	int err = spool_dir_sync(dirs->bad);
 	return err ? err : spool_dir_sync(dir_of(dirs, place));
 }

@@ -41,8 +41,10 @@ int spool_queue_create(const struct spool_dirs *dirs, enum spool_place place, co
 int spool_queue_append(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, const struct spool_status *status,
                        size_t count);
 
-/* Between queue/ and hold/. */
+/* Between queue/ and hold/.  After a failure it may be in either: spool_queue_is_in tells. */
 int spool_queue_move(const struct spool_dirs *dirs, enum spool_place from, enum spool_place to, const struct spool_id *id);
+
+bool spool_queue_is_in(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id);
 
 /* Remove the file, and its large body if has_large.  Not synced: a power cut may bring the file back (so append the last outcome first:
  * it comes back settled, and recovery removes it). */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "dir_list.h"
+#include "fault.h"
 #include "sweep.h"
 
 struct scan {
@@ -99,7 +100,7 @@ static int scan_records(struct scan *scan, uint64_t from, uint64_t limit, unsign
 		case SPOOL_READ_END: is_more = false; break;
 		}
 	}
-	if (next_out && !err)
+	if (next_out)
 		*next_out = reader.offset;
 	spool_reader_free(&reader);
 	return err;
@@ -117,25 +118,45 @@ int spool_segment_scan(int fd, const char *name, uint64_t from, uint64_t limit, 
 
 /* ---- everything */
 
+/* One bad sector must not keep the rest of the mail waiting. */
+static bool is_the_disks(int err)
+{
+	return err == ERR_IO || err == ERR_PERM;
+}
+
+static void report_unread(const struct spool_recovery_events *events, const char *place, const char *name, uint64_t offset, int err)
+{
+	struct spool_broken broken = { .place = place, .name = name, .fd = -1, .offset = offset, .is_unread = true, .err = err };
+	events->broken(events->ctx, &broken);
+}
+
 static int recover_segment(const struct spool_dirs *dirs, const char *name, const struct spool_recovery_events *events)
 {
 	struct scan scan = { .dirs = dirs, .events = events, .name = name, .fd = -1, .info = { .name = name } };
 	bool is_sealed = false;
+	uint64_t read_to = 0;
 	int err = spool_segment_open(dirs, name, &scan.fd, &scan.info.size, &is_sealed);
+	if (is_the_disks(err))
+		report_unread(events, "journal", name, 0, err);
 	if (err)
-		return err == ERR_NOTFOUND ? 0 : err;
+		return err == ERR_NOTFOUND || is_the_disks(err) ? 0 : err;
 	scan.info.is_live = !is_sealed;
 	if (is_sealed) {
 		struct spool_ack_set acks;
 		err = spool_ack_load(dirs, name, &acks);
 		if (!err) {
 			scan.acks = &acks;
-			err = scan_records(&scan, 0, scan.info.size, SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END, NULL);
+			err = scan_records(&scan, 0, scan.info.size, SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END, &read_to);
 			spool_ack_set_free(&acks);
 		}
 	}
-	if (!err)
+	if (!err) {
+		(void)spool_fault(SPOOL_FAULT_RECOVER_SEGMENT);
 		err = events->segment(events->ctx, &scan.info);
+	} else if (is_the_disks(err)) {
+		report_unread(events, "journal", name, read_to, err);
+		err = 0;
+	}
 	close(scan.fd);
 	return err;
 }
@@ -164,11 +185,15 @@ static int recover_waiting(const struct spool_dirs *dirs, enum spool_place place
 	struct arena arena = { NULL, 0 };
 	struct spool_queue_item item;
 	int err = spool_queue_load(dirs, place, &id, SPOOL_LOAD_CHECK_BODY, &arena, &item, NULL);
+	(void)spool_fault(SPOOL_FAULT_RECOVER_WAITING);
 	if (err == 0 && item.pending == 0)
 		err = spool_queue_remove(dirs, place, &id, spool_record_is_large(&item.record));
 	else if (err == 0)
 		err = report_waiting(&item, place, &arena, events);
-	else if (err != ERR_NOMEM) {
+	else if (is_the_disks(err)) {
+		report_unread(events, place == SPOOL_IN_HOLD ? "hold" : "queue", name, 0, err);
+		err = 0;
+	} else if (err != ERR_NOMEM && err != ERR_NOTFOUND) {
 		struct spool_broken broken = { .place = place == SPOOL_IN_HOLD ? "hold" : "queue", .name = name, .fd = -1, .err = err };
 		events->broken(events->ctx, &broken);
 		err = 0;
@@ -297,6 +322,7 @@ int spool_recovery_step(struct spool_recovery *recovery, struct reason *why)
 	if (r->place <= SPOOL_IN_HOLD)
 		return step_waiting(r, why);
 	/* The last step, whatever comes of it. */
+	(void)spool_fault(SPOOL_FAULT_RECOVER_SWEEP);
 	int err = r->is_swept ? 0 : spool_large_sweep(r->dirs, NULL);
 	r->is_swept = true;
 	return err ? reason_set(why, err, "spool: what crashes left behind can't be removed: %s", err_name(err)) : 1;

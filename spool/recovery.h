@@ -37,6 +37,7 @@ struct spool_broken {
 	uint64_t offset, length;
 	bool is_torn;       /* to the end of the file no record: the tail of a segment that no writer finished: never acknowledged.  Else damage. */
 	bool is_void;       /* refused records behind a failed sync */
+	bool is_unread;     /* the disk refuses to give it, from offset on; it stays where it is, to be tried again */
 	int err;
 };
 
@@ -58,7 +59,9 @@ struct spool_recovery_events {
 	void *ctx;
 };
 
-/* All of it: segments in order of their numbers, then queue/ and hold/, then the orphans. */
+/* A file that can't be read holds up nothing: broken() with is_unread, and for a segment no segment() then; but its messages before that place
+ * have been reported.
+ * All of it: segments in order of their numbers, then queue/ and hold/, then the orphans. */
 int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why);
 
 /* The same in steps, so that a queue of any length is read while others work already.  start removes temporary files and lists what

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "dir_list.h"
+#include "fault.h"
 #include "spool_bytes.h"
 #include "spool_segment.h"
 
@@ -47,9 +48,10 @@ static const char *errno_text(void)
 
 int spool_dir_sync(int dirfd)
 {
-	if (fsync(dirfd) == 0)
+	int errnum = spool_fault_sync_dir(dirfd);
+	if (!errnum)
 		return 0;
-	return err_from_errno(errno) == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
+	return err_from_errno(errnum) == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
 }
 
 /* ---- prepare */
@@ -184,10 +186,11 @@ int spool_bad_save(const struct spool_dirs *dirs, const char *name, int fd, uint
 	int to = openat(dirs->bad, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return errno == EEXIST ? 0 : err_from_errno(errno);
-	int err = spool_bytes_copy(fd, offset, len, to, NULL);
+	int errnum = spool_fault(SPOOL_FAULT_BAD_WRITE);
+	int err = errnum ? err_from_errno(errnum) : spool_bytes_copy(fd, offset, len, to, NULL);
 	if (err == ERR_EOF)
 		err = 0; /* what there was of it */
-	if (!err && fdatasync(to) != 0)
+	if (!err && spool_fault_sync(SPOOL_FAULT_BAD_SYNC, to) != 0)
 		err = ERR_IO;
 	close(to);
 	if (err)

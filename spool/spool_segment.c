@@ -100,9 +100,12 @@ static int create_for(int dirfd, const char *name, int flags, uid_t uid, gid_t g
 		close(fd);
 		return err;
 	}
+	(void)spool_fault(SPOOL_FAULT_SEGMENT_NAMED);
 	err = spool_dir_sync(dirfd);
 	if (err) {
-		close(fd); /* what is there under its name is an empty file, and recycled as one */
+		/* Should it stay: an empty file without a lock is recycled. */
+		(void)unlinkat(dirfd, name, 0);
+		close(fd);
 		return err;
 	}
 	*fd_out = fd;
@@ -154,7 +157,8 @@ int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes)
 	/* Each piece is synced by itself: all of it at once would keep the syncs of others waiting for as long as it takes. */
 	bool is_good = true;
 	for (uint64_t at = 0; zeros && is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
-		is_good = pwrite(fd, zeros, PREPARE_PIECE, (off_t)at) == (ssize_t)PREPARE_PIECE && fdatasync(fd) == 0;
+		is_good = spool_fault(SPOOL_FAULT_SEGMENT_PREPARE) == 0 && pwrite(fd, zeros, PREPARE_PIECE, (off_t)at) == (ssize_t)PREPARE_PIECE &&
+		          spool_fault_sync(SPOOL_FAULT_PREPARE_SYNC, fd) == 0;
 	free(zeros);
 	/* What came before is no better: it goes, and the segment grows. */
 	return is_good || ftruncate(fd, 0) == 0 ? 0 : ERR_IO;
@@ -189,6 +193,7 @@ int spool_segment_recycle(const struct spool_dirs *dirs, const char *name)
 	(void)spool_fault(SPOOL_FAULT_RECYCLE_BEFORE);
 	if (unlinkat(dirs->journal, name, 0) != 0 && errno != ENOENT)
 		return err_from_errno(errno);
+	(void)spool_fault(SPOOL_FAULT_RECYCLE_UNLINKED);
 	/* Were the acknowledgements to vanish first, a power cut could bring the segment back with everything unsettled. */
 	int err = spool_dir_sync(dirs->journal);
 	if (err)
@@ -211,5 +216,8 @@ int spool_large_open(const struct spool_dirs *dirs, const struct spool_id *id, i
 
 int spool_large_remove(const struct spool_dirs *dirs, const struct spool_id *id)
 {
-	return unlinkat(dirs->large, id->text, 0) == 0 || errno == ENOENT ? 0 : err_from_errno(errno);
+	int errnum = spool_fault(SPOOL_FAULT_LARGE_REMOVE);
+	if (!errnum && unlinkat(dirs->large, id->text, 0) != 0 && errno != ENOENT)
+		errnum = errno;
+	return errnum ? err_from_errno(errnum) : 0;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "dir_list.h"
+#include "fault.h"
 #include "reader.h"
 #include "recovery.h"
 
@@ -116,6 +117,7 @@ int spool_large_sweep(const struct spool_dirs *dirs, uint64_t *removed_out)
 	for (size_t i = 0; i < loose.count && !err && !named.is_incomplete; i++) {
 		if (named.count > 0 && bsearch(&loose.ids[i], named.ids, named.count, sizeof *named.ids, compare))
 			continue;
+		(void)spool_fault(SPOOL_FAULT_SWEEP_LARGE);
 		err = spool_large_remove(dirs, &loose.ids[i]);
 		removed += err == 0;
 	}
@@ -139,8 +141,10 @@ static int remove_temporary(int dirfd)
 	if (err)
 		return err;
 	for (size_t i = 0; i < list.count; i++) {
-		if (list.names[i][0] == '.' && ends_with(list.names[i], ".tmp"))
-			(void)unlinkat(dirfd, list.names[i], 0);
+		if (list.names[i][0] != '.' || !ends_with(list.names[i], ".tmp"))
+			continue;
+		(void)spool_fault(SPOOL_FAULT_SWEEP_TEMPORARY);
+		(void)unlinkat(dirfd, list.names[i], 0);
 	}
 	dir_list_free(&list);
 	return 0;
@@ -149,6 +153,7 @@ static int remove_temporary(int dirfd)
 static int remove_orphan_acks(const struct spool_dirs *dirs)
 {
 	struct dir_list list;
+	bool is_synced = false;
 	int err = dir_list_read(dirs->ack, &list);
 	if (err)
 		return err;
@@ -157,11 +162,17 @@ static int remove_orphan_acks(const struct spool_dirs *dirs)
 		struct span name = span_of(list.names[i]);
 		if (!ends_with(list.names[i], ".ack") || spool_segment_name_parse(span_sub(name, 0, name.len - 4), &segment, NULL, NULL) != 0)
 			continue;
-		if (faccessat(dirs->journal, segment.text, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
-			(void)unlinkat(dirs->ack, list.names[i], 0);
+		if (faccessat(dirs->journal, segment.text, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		/* As in spool_segment_recycle: never before the segment is gone for good. */
+		if (!is_synced && (err = spool_dir_sync(dirs->journal)) != 0)
+			break;
+		is_synced = true;
+		(void)spool_fault(SPOOL_FAULT_SWEEP_ACK);
+		(void)unlinkat(dirs->ack, list.names[i], 0);
 	}
 	dir_list_free(&list);
-	return 0;
+	return err;
 }
 
 int spool_sweep(const struct spool_dirs *dirs, struct reason *why)
