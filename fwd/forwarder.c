@@ -69,7 +69,8 @@ bool forwarder_take_record(struct forwarder *f, struct segment *segment, uint64_
 	if (err) {
 		log_event(LOG_LEVEL_ERR, "not-taken", "%s is left for the next start: %s", record->id.text,
 			  err == ERR_BUSY ? "there is another one of that name" : "no memory");
-		return false;
+		/* Taken, and never to be settled: so its segment stays. */
+		return true;
 	}
 	if (left < count) {
 		m->outcomes = malloc(count * sizeof *m->outcomes);

@@ -11,6 +11,7 @@
 #include "log.h"
 
 #define SCAN_BUDGET 256 /* records a turn of the loop */
+#define READ_FAILURES_MAX 12u /* then the record is left alone until the next start, and with it its segment */
 #define JOBS_MAX 256u   /* with so many under way, no notice makes us open one more segment */
 
 struct segment *journal_find(struct journal *j, const char *name)
@@ -99,6 +100,22 @@ static void hand_out(struct segment *s, const struct spool_entry *entry)
 	arena_free(&arena);
 }
 
+/* True: go on behind it. */
+static bool read_failed(struct segment *s, const struct spool_entry *entry)
+{
+	bool is_given_up = s->read_failures == READ_FAILURES_MAX && entry->has_record;
+	if (s->read_failures == 0 || is_given_up)
+		log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): %s", s->name.text, s->reader.offset,
+			  err_name(entry->err), is_given_up ? "left alone until the next start" : "tried again");
+	if (!is_given_up) {
+		s->read_failures += s->read_failures < READ_FAILURES_MAX;
+		return false;
+	}
+	s->unsettled++; /* the segment stays */
+	s->reader.offset += entry->length;
+	return true;
+}
+
 /* True: the budget is used up and there is more. */
 static bool scan(struct segment *s, unsigned *budget)
 {
@@ -115,10 +132,11 @@ static bool scan(struct segment *s, unsigned *budget)
 			return false;
 		case SPOOL_READ_END: return false;
 		case SPOOL_READ_ERROR:
-			log_event(LOG_LEVEL_ERR, "journal-read", "%s: can't read at %" PRIu64 " (%s): tried again later",
-				  s->name.text, s->reader.offset, err_name(entry.err));
-			return false;
+			if (!read_failed(s, &entry))
+				return false;
+			break;
 		}
+		s->read_failures = 0;
 	}
 	return true;
 }
@@ -169,7 +187,7 @@ int journal_notice(struct journal *journal, const struct spool_committed *what)
 	struct segment *s = find_or_add(journal, &what->segment);
 	if (!s)
 		return ERR_BUSY;
-	if (s->fd < 0 && !s->is_opening)
+	if (s->fd < 0 && !s->is_opening && !s->is_unopened)
 		segment_open_soon(s);
 	if (s->is_sealed)
 		return 0;
@@ -212,10 +230,29 @@ struct segment *journal_adopt(struct journal *journal, const char *name)
 		journal_pin(s);
 		return s;
 	}
-	log_event(LOG_LEVEL_ERR, "journal-open", "%s: %s", name, err_name(err));
-	if (s)
-		journal_drop_segment(s);
+	if (s) {
+		s->is_sealed = s->is_orphan = true;
+		segment_not_opened(s, err);
+	}
 	return NULL;
+}
+
+void journal_unread(struct journal *journal, const char *name, uint64_t offset)
+{
+	struct spool_segment_name parsed;
+	struct segment *s = journal_find(journal, name);
+	if (!s && spool_segment_name_parse(span_of(name), &parsed, NULL, NULL) == 0) {
+		/* Nothing of it was reported. */
+		s = journal_new_segment(journal, &parsed);
+		if (s)
+			s->is_sealed = s->is_orphan = s->is_unopened = true;
+	} else if (s && s->is_adopted) {
+		s->is_adopted = false;
+		s->is_orphan = true;
+		s->reader.offset = offset;
+		s->reader.flags = SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END;
+		journal_unpin(s);
+	}
 }
 
 void journal_adopted(struct journal *journal, const struct spool_segment_info *info)

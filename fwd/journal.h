@@ -33,6 +33,9 @@ struct segment {
 	bool is_orphan;             /* its writer died: what was not announced may be torn, so bodies are checked */
 	bool is_adopted;            /* by the scan at the start: reader has nothing to do */
 	bool was_sealed;            /* the last look around found no writer */
+	bool is_unrecycled;         /* it could not be removed: the same */
+	bool is_unopened;           /* it could not be opened: journal_poll tries again */
+	unsigned read_failures;     /* of the disk, at the reader's offset */
 	bool is_opening, is_flushing, is_recycling;
 	int job_err;                /* of the opening, flushing or recycling job */
 	uint64_t opened_size;
@@ -57,13 +60,16 @@ void journal_destroy(struct journal **journal);
 /* The segment for a record found by the scan at the start; opened at once (blocks), and pinned until journal_adopted.  NULL: it can't be
  * opened (logged), or notices came first, and its records are handed out by message() above. */
 struct segment *journal_adopt(struct journal *journal, const char *name);
-/* The scan has seen all of it.  Once for each segment, also for one of which no record was adopted. */
+/* The scan could read it only up to offset: the rest is read once the disk gives it. */
+void journal_unread(struct journal *journal, const char *name, uint64_t offset);
+/* The scan has seen all of it.  Once for each segment that it could read, also for one of which no record was adopted. */
 void journal_adopted(struct journal *journal, const struct spool_segment_info *info);
 
 /* A notice (of whose segment it is, the caller has checked).  ERR_PROTO: it makes no sense, as it takes back what an earlier one said or
  * goes beyond the end of the file.  ERR_BUSY, ERR_NOMEM: not taken; a later one will do. */
 int journal_notice(struct journal *journal, const struct spool_committed *what);
-/* Look for segments whose writer is gone; one that is found so twice is read to its end. */
+/* Look for segments whose writer is gone; one that is found so twice is read to its end.  What could not be opened, read or removed is tried
+ * again. */
 void journal_poll(struct journal *journal);
 
 /* The fate of one recipient, and of the whole record (large: its body may be removed then; NULL: it has none, or it stays).

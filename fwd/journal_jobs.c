@@ -41,6 +41,19 @@ static void open_work(void *ctx)
 	s->job_err = segment_open_now(s, &s->opened_size, &is_sealed);
 }
 
+void segment_not_opened(struct segment *segment, int err)
+{
+	if (err == ERR_NOTFOUND) {
+		/* A repeated notice about a segment that is recycled: nothing lost. */
+		journal_drop_segment(segment);
+		return;
+	}
+	if (!segment->is_unopened)
+		log_event(LOG_LEVEL_ERR, "journal-open", "%s: it or its acknowledgements can't be opened (%s): tried again", segment->name.text,
+			  err_name(err));
+	segment->is_unopened = true;
+}
+
 static void open_done(void *ctx)
 {
 	struct segment *s = ctx;
@@ -48,13 +61,10 @@ static void open_done(void *ctx)
 	j->jobs--;
 	s->is_opening = false;
 	if (s->job_err) {
-		/* A repeated notice about a segment that is recycled: nothing lost.  Anything else is found again by the next
-		 * poll. */
-		if (s->job_err != ERR_NOTFOUND)
-			log_event(LOG_LEVEL_ERR, "journal-open", "%s: %s", s->name.text, err_name(s->job_err));
-		journal_drop_segment(s);
+		segment_not_opened(s, s->job_err);
 		return;
 	}
+	s->is_unopened = false;
 	if (s->is_orphan && s->opened_size > s->committed)
 		s->committed = s->opened_size;
 	/* What was announced before the file was open could not be checked then.  Its writer may have gone on since. */
@@ -94,8 +104,10 @@ static void recycle_done(void *ctx)
 	struct segment *s = ctx;
 	s->journal->jobs--;
 	if (s->job_err) {
-		log_event(LOG_LEVEL_WARN, "journal-recycle", "%s: %s; tried again at the next start", s->name.text,
-			  err_name(s->job_err));
+		if (!s->is_unrecycled)
+			log_event(LOG_LEVEL_ERR, "journal-recycle", "%s can't be removed (%s): tried again", s->name.text, err_name(s->job_err));
+		s->is_unrecycled = true;
+		s->is_recycling = false;
 		return;
 	}
 	log_event(LOG_LEVEL_DEBUG, "journal-recycle", "%s", s->name.text);
@@ -291,8 +303,14 @@ void journal_poll(struct journal *journal)
 {
 	if (journal->is_polling)
 		return;
-	/* What could not be read or recycled before gets another chance. */
+	/* What could not be opened, read or removed before gets another chance. */
 	journal_scan_soon(journal);
+	for (struct segment *s = journal->segments; s; s = s->next) {
+		if (s->is_unopened && !s->is_opening)
+			segment_open_soon(s);
+		else if (s->is_unrecycled)
+			segment_recycle_if_done(s);
+	}
 	struct poll_job *job = calloc(1, sizeof *job);
 	if (!job)
 		return;

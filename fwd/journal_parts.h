@@ -39,6 +39,7 @@ void journal_scan_soon(struct journal *j);
 /* journal_jobs.c */
 int segment_open_now(struct segment *segment, uint64_t *size_out, bool *is_sealed_out); /* blocks */
 void segment_open_soon(struct segment *segment);
+void segment_not_opened(struct segment *segment, int err); /* says so, once; drops it if it is gone */
 void segment_recycle_if_done(struct segment *segment);
 void journal_flush_soon(struct journal *j);
 void journal_flush_due(void *ctx); /* the timer's */

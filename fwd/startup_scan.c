@@ -16,7 +16,7 @@
 #define BEFORE_DOORS_MS 300u
 #define TURN_BUDGET 512u /* messages a turn of the loop */
 
-enum found_kind { FOUND_RECORD, FOUND_FILE, FOUND_SEGMENT, FOUND_BROKEN };
+enum found_kind { FOUND_RECORD, FOUND_FILE, FOUND_SEGMENT, FOUND_BROKEN, FOUND_UNREAD };
 
 /* What a step, on its own thread, saw.  A segment may hold a hundred thousand records, so it is kept small. */
 struct found {
@@ -40,7 +40,7 @@ struct found {
 			const char *place;
 			uint64_t length;
 			bool is_torn;
-			int saved_err;
+			int saved_err; /* FOUND_UNREAD: what the disk said */
 		} broken;
 	};
 };
@@ -140,6 +140,16 @@ static int saw_segment(void *ctx, const struct spool_segment_info *info)
 	return 0;
 }
 
+static void saw_unread(struct startup_scan *s, const struct spool_broken *broken)
+{
+	struct found *found = remember(s, FOUND_UNREAD, broken->name);
+	if (!found)
+		return;
+	found->offset = broken->offset;
+	found->broken.place = broken->place;
+	found->broken.saved_err = broken->err;
+}
+
 /* Saved at once: the descriptor is only lent. */
 static void saw_broken(void *ctx, const struct spool_broken *broken)
 {
@@ -149,6 +159,10 @@ static void saw_broken(void *ctx, const struct spool_broken *broken)
 	int err = 0;
 	if (broken->is_void)
 		return;
+	if (broken->is_unread) {
+		saw_unread(s, broken);
+		return;
+	}
 	bool is_file = strcmp(broken->place, "queue") == 0 || strcmp(broken->place, "hold") == 0;
 	if (is_file) {
 		err = spool_queue_to_bad(dirs, broken->place[0] == 'h' ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE, broken->name);
@@ -228,6 +242,28 @@ static void tell_broken(struct forwarder *f, const struct found *found)
 		  found->broken.saved_err ? "could not be saved in" : "saved in", found->name);
 }
 
+/* What the disk does not give now it may give later. */
+static void take_unread(struct forwarder *f, const struct found *found)
+{
+	struct spool_id id;
+	struct fwd_message *m;
+	log_event(LOG_LEVEL_ERR, "recovery", "%s/%s: can't be read at %" PRIu64 " (%s): tried again", found->broken.place, found->name,
+		  found->offset, err_name(found->broken.saved_err));
+	if (strcmp(found->broken.place, "journal") == 0) {
+		journal_unread(f->journal, found->name, found->offset);
+		return;
+	}
+	if (spool_id_parse(span_of(found->name), &id) != 0 || fwd_table_add(&f->messages, &id, &m) != 0)
+		return;
+	m->recipients = 1; /* at least */
+	m->accepted_time = (int64_t)(spool_id_time_ms(&id) / 1000);
+	m->next_time = loop_wall_time() + (int64_t)f->in.conf.retry_min_s;
+	if (found->broken.place[0] == 'h')
+		m->state = FWD_HELD;
+	else
+		scheduler_wait(f->scheduler, m);
+}
+
 /* True: there is more. */
 static bool take_some(struct startup_scan *s, unsigned budget)
 {
@@ -239,6 +275,7 @@ static bool take_some(struct startup_scan *s, unsigned budget)
 		case FOUND_FILE: take_file(f, found); break;
 		case FOUND_SEGMENT: journal_adopted(f->journal, &found->segment); break;
 		case FOUND_BROKEN: tell_broken(f, found); break;
+		case FOUND_UNREAD: take_unread(f, found); break;
 		}
 		s->head = found->next;
 	}

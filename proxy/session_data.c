@@ -1,9 +1,12 @@
+#include <inttypes.h>
+
 #include "log.h"
 #include "received.h"
 #include "session_state.h"
 
 /* What the spool keeps of one body in memory at the most (writer.h: the inline limit and two chunks). */
 #define BODY_HELD_MAX (768u << 10)
+#define COMPLAIN_EVERY_MS 60000u
 
 /* ---- into the spool */
 
@@ -167,6 +170,19 @@ static const struct smtp_reply_text *spool_reply(int err)
 	return err == ERR_NOSPACE ? &no_space : err == ERR_NOMEM ? &no_memory : &trouble;
 }
 
+/* A line a message is in the log anyway: this one is for whoever looks at errors only. */
+static void complain(struct session_host *host, int err)
+{
+	uint64_t now_ms = loop_now_ms(host->loop);
+	host->unstored++;
+	if (now_ms < host->complain_ms)
+		return;
+	log_event(LOG_LEVEL_ERR, "spool-trouble", "messages can't be stored (%s), %" PRIu64 " since the last such line: clients are told 451 or 452",
+		  err_name(err), host->unstored);
+	host->unstored = 0;
+	host->complain_ms = now_ms + COMPLAIN_EVERY_MS;
+}
+
 static void stored(void *ctx, int err)
 {
 	struct session *s = ctx;
@@ -177,6 +193,7 @@ static void stored(void *ctx, int err)
 		const struct smtp_reply_text *reply = spool_reply(err);
 		log_end(s, "store-failed", reply->code, err_name(err));
 		counter_add(s->host->counters, COUNTER_SPOOL_FAILURES, 1);
+		complain(s->host, err);
 		(void)buf_printf(&line, "%u %s %s", reply->code, reply->enhanced, reply->text);
 	} else {
 		log_end(s, "stored", 250, NULL);

@@ -40,6 +40,8 @@ struct session_host {
 	size_t session_count;
 	size_t session_limit;       /* what the limit of open files leaves room for, with a reserve for large bodies */
 	uint64_t held_bytes;        /* bodies in memory, of all sessions */
+	uint64_t complain_ms;       /* messages that can't be stored: when the operator is told again */
+	uint64_t unstored;          /* since the operator was last told */
 	bool is_draining;
 	loop_fn emptied;            /* the last session has ended while draining */
 	void *emptied_ctx;

@@ -9,6 +9,9 @@
 /* What one worker may have under way.  An honest one has never more than one segment, and a large body a session. */
 #define LARGE_MAX 64u
 
+/* A disk that has just failed is left alone for so long: each message that comes in would ask it again. */
+#define FAILED_PAUSE_MS 1000u
+
 struct stock {
 	struct spool_segment_name name;
 	int fd; /* -1: used up */
@@ -24,6 +27,8 @@ struct spool_keeper {
 	struct priv_user owner;
 	uint64_t next_number;
 	uint64_t prepare_bytes, reserve_bytes;
+	uint64_t failed_until_ms; /* and until then everybody is told failed_err */
+	int failed_err;
 	size_t workers;
 	struct stock *stock; /* one a worker */
 };
@@ -125,8 +130,12 @@ static void hand_out(void *ctx)
 	if (s->generation == r->asker.generation)
 		(*(r->is_large ? &s->larges : &s->segments))--;
 	if (err) {
-		log_event(LOG_LEVEL_ERR, "spool-create-failed", "%s for worker %u: %s", r->is_large ? "a large-body file" : "a segment",
-			  r->asker.worker, err_name(err));
+		/* Its siblings, under way at the same time, need not be told of. */
+		if (loop_now_ms(r->keeper->loop) >= r->keeper->failed_until_ms)
+			log_event(LOG_LEVEL_ERR, "spool-create-failed", "%s for worker %u: %s", r->is_large ? "a large-body file" : "a segment",
+				  r->asker.worker, err_name(err));
+		r->keeper->failed_err = err;
+		r->keeper->failed_until_ms = loop_now_ms(r->keeper->loop) + FAILED_PAUSE_MS;
 		refuse(r, err);
 	} else {
 		answer(r);
@@ -156,6 +165,10 @@ static void submit(struct spool_keeper *keeper, struct request *request)
 	struct stock *s = &keeper->stock[request->asker.worker];
 	if (is_too_much(s, request)) {
 		refuse(request, ERR_NOSPACE);
+		return;
+	}
+	if (loop_now_ms(keeper->loop) < keeper->failed_until_ms) {
+		refuse(request, keeper->failed_err);
 		return;
 	}
 	struct request *r = malloc(sizeof *r);
