@@ -413,7 +413,7 @@ def test_counters(lab, mode, backend):
         for sock in reaches(lab, 6, listener, (mta(6), 25)):
             sock.close()
     # Nothing is said about IPv4: an earlier test's client may still be sending its FIN again.
-    rows = {row["FAMILY"]: row for row in status(lab, "--iface", "wan")}
+    rows = {row["FAMILY"]: row for row in status(lab, "--iface", "wan") if row["MODE"] == mode}
     assert int(rows["ipv6"]["PACKETS"]) >= 1 and int(rows["ipv6"]["BYTES"]) >= 60
 
 
@@ -441,6 +441,49 @@ def test_onwards_from_the_clients_address(lab, v, mode, backend):
                 exchange(onward, at_server)
 
 
+IDENT = 113
+
+
+@every_way
+@every_mode
+@every_family
+def test_ident_answers_arrive_here(lab, v, mode, backend):
+    up(lab, mode, backend)
+    with any_listener(lab, "inet", v, IDENT) as identd, lab.socket("fw", identd.family) as query:
+        make_transparent(query)
+        query.settimeout(10)
+        query.bind((mta(v), 0))
+        query.connect((client(v), IDENT))
+        conn, peer = identd.accept()
+        with conn:
+            assert peer[0] == mta(v)
+            exchange(query, conn)
+    rows = {row["FAMILY"]: row for row in status(lab, "--iface", "wan") if row["MODE"] == "ident"}
+    assert int(rows[f"ipv{v}"]["PACKETS"]) >= 3
+
+
+@every_way
+@every_mode
+@every_family
+def test_ident_catches_nothing_else(lab, v, mode, backend):
+    """Other hosts' ident, from inside; and a client that speaks from port 113, to the very port of our transparent listener at another host."""
+    up(lab, mode, backend)
+    with any_listener(lab, "fw", v, PORT[mode]), any_listener(lab, "mta", v, PORT[mode]) as other:
+        with any_listener(lab, "inet", v, IDENT) as identd, lab.connect("mta", None, (client(v), IDENT)) as out:
+            conn, _ = identd.accept()
+            with conn:
+                exchange(conn, out)
+        with lab.socket("inet", other.family) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.settimeout(10)
+            sock.bind((client(v, 1), IDENT))
+            sock.connect((mta(v), PORT[mode]))
+            conn, peer = other.accept()
+            with conn:
+                assert peer[:2] == (client(v, 1), IDENT)
+                exchange(sock, conn)
+
+
 @every_way
 @every_mode
 def test_reply_iface_lets_other_traffic_through(lab, mode, backend):
@@ -465,12 +508,12 @@ def test_up_twice_is_up_once(lab, mode, backend, reply):
     once = rules(lab)
     up(lab, mode, backend, *reply)
     assert rules(lab) == once
-    rows = [row for row in status(lab) if row["MODE"] != "reply"]
+    rows = [row for row in status(lab) if row["MODE"] == mode]
     assert [(r["INTERFACE"], r["MODE"], r["PORT"], r["BACKEND"], r["FAMILY"]) for r in rows] == [
         ("wan", mode, str(PORT[mode]), backend, "ipv4"),
         ("wan", mode, str(PORT[mode]), backend, "ipv6"),
     ]
-    assert len(status(lab)) == (4 if reply else 2)
+    assert len(status(lab)) == (6 if reply else 4)
 
 
 def test_every_change_replaces_what_was(lab):
@@ -509,7 +552,7 @@ def test_many_at_once(lab):
     argv = [lab.argv("fw", [DIVERT, "up", "--iface", iface, "--mode", "tproxy"]) for iface in ("wan", "lan")] * 4
     procs = [subprocess.Popen(a, env=lab.env) for a in argv]
     assert [p.wait(60) for p in procs] == [0] * len(procs)
-    assert len(status(lab)) == 4
+    assert len(status(lab)) == 8
     assert lab.exec("fw", "ip", "rule", "show", "pref", "25").stdout.count("lookup") == 2
 
 
@@ -628,6 +671,22 @@ def kernel_without(folder, tool, text):
     )
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     return f"{folder}:/usr/sbin:/usr/bin"
+
+
+@every_mode
+@pytest.mark.parametrize("backend, tool, text", [
+    ("nft", "nft", "socket wildcard 0"), ("iptables", "iptables-restore", "-m socket"), ("iptables", "ip6tables-restore", "-m socket"),
+])
+def test_kernel_that_cannot_bring_ident_here(lab, tmp_path, mode, backend, tool, text):
+    """The diversion is worth more; the next up, where it can be done, repairs it."""
+    done = divert_with_path(lab, kernel_without(tmp_path, tool, text), "up", "--iface", "wan", "--mode", mode, "--backend", backend)
+    assert done.returncode == 0 and "ident answers cannot be brought here" in done.stderr and done.stderr.count("\n") == 1
+    assert [row["MODE"] for row in status(lab)] == [mode, mode]
+    assert ("lookup" in lab.exec("fw", "ip", "rule", "show", "pref", "25").stdout) == (mode == "tproxy")
+    with any_listener(lab, "fw", 6, PORT[mode]) as listener:
+        for sock in reaches(lab, 6, listener, (mta(6), 25)):
+            sock.close()
+    assert up(lab, mode, backend).stderr == "" and len(status(lab)) == 4
 
 
 @pytest.mark.parametrize(
