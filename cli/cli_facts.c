@@ -67,7 +67,7 @@ void cli_facts_fetch(struct cli_facts *c, struct rules_facts *facts)
 	struct fact_finder finder;
 	if (c) {
 		c->facts = facts;
-		fact_finder_open(&finder, c->service, facts, 0, 0, arrived, NULL, c);
+		fact_finder_open(&finder, c->service, facts, 0, 0, NULL, arrived, NULL, c);
 		fact_finder_fetch(&finder);
 		if (!are_settled(facts))
 			loop_run(c->loop);

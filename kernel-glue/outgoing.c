@@ -21,9 +21,11 @@ int outgoing_open(enum addr_family family, bool is_transparent, int *fd_out, str
 	if (!failed && is_transparent) {
 		what = "IP_TRANSPARENT";
 		failed = setsockopt(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, sizeof on);
-		/* The port is chosen at connect(), so many sockets may speak from one client's address. */
-		if (!failed)
-			failed = setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+	}
+	if (!failed) {
+		/* The port is chosen at connect(), so many sockets may speak from one address. */
+		what = "IP_BIND_ADDRESS_NO_PORT";
+		failed = setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
 	}
 	if (failed) {
 		int err = reason_set(why, err_from_errno(errno), "%s: %s", what, strerror(errno));
@@ -32,4 +34,35 @@ int outgoing_open(enum addr_family family, bool is_transparent, int *fd_out, str
 	}
 	*fd_out = fd;
 	return 0;
+}
+
+static int connect_from(int fd, const struct endpoint *from, unsigned ifindex, const struct endpoint *to, struct reason *why)
+{
+	struct sockaddr_storage sa;
+	const int index = (int)ifindex;
+	if (ifindex && setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, sizeof index) != 0)
+		return reason_set(why, err_from_errno(errno), "SO_BINDTOIFINDEX: %s", strerror(errno));
+	socklen_t len = endpoint_to_sockaddr(from, &sa);
+	if (bind(fd, (struct sockaddr *)&sa, len) != 0)
+		return reason_set(why, err_from_errno(errno), "bind: %s", strerror(errno));
+	len = endpoint_to_sockaddr(to, &sa);
+	if (connect(fd, (struct sockaddr *)&sa, len) != 0 && errno != EINPROGRESS)
+		return reason_set(why, err_from_errno(errno), "connect: %s", strerror(errno));
+	return 0;
+}
+
+int outgoing_connect_from(const struct addr *from, bool is_transparent, unsigned ifindex, const struct endpoint *to, int *fd_out,
+			  struct reason *why)
+{
+	const struct endpoint local = { *from, 0 };
+	int fd;
+	int err = outgoing_open(from->family, is_transparent, &fd, why);
+	if (err)
+		return err;
+	err = connect_from(fd, &local, ifindex, to, why);
+	if (err)
+		(void)close(fd);
+	else
+		*fd_out = fd;
+	return err;
 }

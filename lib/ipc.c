@@ -274,6 +274,11 @@ int ipc_channel_send(struct ipc_channel *ch, uint32_t type, const void *payload,
 	return err;
 }
 
+bool ipc_channel_is_behind(const struct ipc_channel *ch)
+{
+	return ch->queue != NULL;
+}
+
 void ipc_channel_destroy(struct ipc_channel **channel)
 {
 	struct ipc_channel *ch = *channel;

@@ -8,6 +8,7 @@
 #ifndef POSTERN_IPC_H
 #define POSTERN_IPC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,9 @@ typedef void (*ipc_closed_fn)(void *ctx, int err);
 
 int ipc_channel_create(struct loop *loop, int fd, ipc_message_fn on_message, ipc_closed_fn on_closed, void *ctx, struct ipc_channel **out);
 int ipc_channel_send(struct ipc_channel *ch, uint32_t type, const void *payload, size_t len, const int *fds, size_t fd_count);
+
+/* The other end does not read as fast as we send: something is queued. */
+bool ipc_channel_is_behind(const struct ipc_channel *ch);
 void ipc_channel_destroy(struct ipc_channel **ch);
 
 #endif

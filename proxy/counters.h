@@ -34,6 +34,8 @@
 	X(DNS_FAILURES, "dns_failures", 0) \
 	X(FACTS_FAILED, "facts_failed", 0) \
 	X(LIST_ERRORS, "list_errors", 0) \
+	X(IDENT_QUERIES, "ident_queries", 0) \
+	X(IDENT_OWN_ADDRESS, "ident_from_own_address", 0) \
 	X(LOG_LOST, "log_lines_lost", 0)
 
 enum counter {

@@ -12,6 +12,7 @@
 #include "daemon.h"
 #include "fault.h"
 #include "forwarder_links.h"
+#include "ident_broker.h"
 #include "listeners_watch.h"
 #include "log.h"
 #include "loop.h"
@@ -27,6 +28,7 @@ struct master {
 	struct options options;
 	struct master_assets assets;
 	struct listeners_watch *listeners_watch;
+	struct ident_broker ident_broker;
 
 	struct loop *loop;
 	struct worker_crew crew;
@@ -139,6 +141,20 @@ static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 {
 	struct master *m = ctx;
 	forwarder_links_lost(m->links, worker_process_index(worker));
+}
+
+/* A worker that is behind gets nothing: descriptors would pile up here.  It helps itself without one. */
+static void worker_needs_ident(void *ctx, struct worker_process *worker, const struct role_ident_wanted *wanted, int connection_fd)
+{
+	struct master *m = ctx;
+	struct role_ident answer;
+	if (worker_process_is_behind(worker))
+		return;
+	int fd = ident_broker_answer(&m->ident_broker, &m->options.conf, worker_process_index(worker), loop_now_ms(m->loop), wanted, connection_fd,
+				     &answer);
+	(void)worker_process_send(worker, ROLE_IDENT, &answer, sizeof answer, fd);
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 /* ---- an interface that was made anew */
@@ -311,7 +327,8 @@ static int start_loop(struct master *m, struct reason *why)
 {
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
-							     worker_took_rules, worker_lost_forwarder, worker_ended, m };
+							     worker_took_rules,	worker_lost_forwarder, worker_needs_ident,   worker_ended,
+							     m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	int err = loop_create(&m->loop);
 	if (!err)

@@ -23,18 +23,35 @@ static void facts_arrived(void *ctx)
 	policy->arrived(policy->ctx);
 }
 
-void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, const struct origdst *where, struct span iface, bool trusted,
+static uint64_t ask_ident_socket(void *ctx, ident_opened_fn opened, void *opened_ctx)
+{
+	const struct policy *policy = ctx;
+	return ident_sockets_ask(policy->host->ident_sockets, policy->fd, policy->listen_index, opened, opened_ctx);
+}
+
+static void cancel_ident_socket(void *ctx, uint64_t ticket)
+{
+	const struct policy *policy = ctx;
+	ident_sockets_cancel(policy->host->ident_sockets, ticket);
+}
+
+static const struct ident_opener ident_opener = { ask_ident_socket, cancel_ident_socket };
+
+void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, int fd, uint32_t listen_index, const struct origdst *where,
 		 loop_fn arrived, void *ctx)
 {
+	const struct conf_listen *l = &host->conf.conf.listen[listen_index];
 	*policy = (struct policy){
 		.host = host,
-		.facts.client = { .addr = where->client.addr, .dst = where->original.addr, .trusted = trusted, .iface = iface },
+		.facts.client = { .addr = where->client.addr, .dst = where->original.addr, .trusted = l->trusted != 0, .iface = span_of(l->iface) },
 		.sid = sid,
+		.fd = fd,
+		.listen_index = listen_index,
 		.arrived = arrived,
 		.ctx = ctx,
 	};
-	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, facts_arrived, log_note,
-			 policy);
+	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, &ident_opener,
+			 facts_arrived, log_note, policy);
 	/* What some rule could need is asked for now, all at once, so that it is there by RCPT. */
 	rules_prefetch(host->rules, &policy->facts);
 	fact_finder_fetch(&policy->finder);

@@ -17,12 +17,14 @@ struct policy {
 	struct rules_facts facts;
 	struct fact_finder finder;
 	uint64_t sid;
+	int fd;
+	uint32_t listen_index;
 	loop_fn arrived;
 	void *ctx;
 };
 
-/* sid: for the log.  iface: borrowed for as long as the policy is open.  The policy must not be moved in memory while it is open. */
-void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, const struct origdst *where, struct span iface, bool trusted,
+/* sid: for the log.  fd: the client's connection, borrowed until the policy is closed.  The policy must not be moved in memory while it is open. */
+void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, int fd, uint32_t listen_index, const struct origdst *where,
 		 loop_fn arrived, void *ctx);
 
 /* helo: borrowed until the next call or close. */

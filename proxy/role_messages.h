@@ -27,6 +27,7 @@ enum role_message {
 	ROLE_SEGMENT,      /* struct role_segment; descriptor, none when err is set */
 	ROLE_LARGE,        /* struct role_large; descriptor, none when err is set */
 	ROLE_FORWARDER,    /* no payload; descriptor: a connection to posternfwd */
+	ROLE_IDENT,        /* struct role_ident; descriptor, none when err is set: a connection that has begun (ident_broker.h) */
 	ROLE_DRAIN,        /* no payload: accept no more, end what is idle, finish the rest */
 
 	/* worker to master */
@@ -36,6 +37,7 @@ enum role_message {
 	ROLE_NEED_LARGE,   /* struct role_large_wanted */
 	ROLE_RULES_TAKEN,  /* struct role_rules_taken: after a ROLE_RULES that came behind READY, if it was the last one */
 	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
+	ROLE_NEED_IDENT,   /* struct role_ident_wanted; descriptor: the client's connection, of which a connection to its ident server is wanted */
 };
 
 /* What a worker follows from the configuration; replaced at a reload. */
@@ -80,6 +82,17 @@ struct role_large {
 
 struct role_large_wanted {
 	struct spool_id id;
+};
+
+/* ticket: the worker's own, comes back as it is. */
+struct role_ident_wanted {
+	uint64_t ticket;
+	uint64_t listen_index; /* into conf.listen: where the client came in */
+};
+
+struct role_ident {
+	uint64_t ticket;
+	int64_t err;
 };
 
 struct role_failed {

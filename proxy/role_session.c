@@ -185,6 +185,12 @@ static void count_facts(struct worker *w)
 	counter_add(w->host.counters, COUNTER_DNS_FAILURES, dns->failures - w->dns_counted.failures);
 	counter_add(w->host.counters, COUNTER_FACTS_FAILED, facts->failed - w->facts_counted.failed);
 	counter_add(w->host.counters, COUNTER_LIST_ERRORS, facts->list_errors - w->facts_counted.list_errors);
+	counter_add(w->host.counters, COUNTER_IDENT_QUERIES, facts->ident.queries - w->facts_counted.ident.queries);
+	counter_add(w->host.counters, COUNTER_IDENT_OWN_ADDRESS, facts->ident.from_own_address - w->facts_counted.ident.from_own_address);
+	if (facts->ident.lost && !w->facts_counted.ident.lost)
+		log_event(LOG_LEVEL_WARN, "ident-lost",
+			  "a client's answer to an ident query from the address it connected to did not come back here: run postern-divert up again, "
+			  "and see postern-divert(8)");
 	w->dns_counted = *dns;
 	w->facts_counted = *facts;
 }
@@ -278,6 +284,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	struct worker *w = ctx;
 	struct role_segment segment;
 	struct role_large large;
+	struct role_ident ident;
 	switch (msg->type) {
 	case ROLE_CONF: reload_conf(w, msg); break;
 	case ROLE_RULES: worker_rules_reload(w->rules, msg); break;
@@ -293,6 +300,12 @@ static void from_master(void *ctx, struct ipc_message *msg)
 		if (w->spool && msg->len == sizeof large) {
 			memcpy(&large, msg->payload, sizeof large);
 			worker_spool_large(w->spool, &large, take_fd(msg));
+		}
+		break;
+	case ROLE_IDENT:
+		if (msg->len == sizeof ident) {
+			memcpy(&ident, msg->payload, sizeof ident);
+			ident_sockets_take(w->host.ident_sockets, &ident, take_fd(msg));
 		}
 		break;
 	case ROLE_FORWARDER:
@@ -335,6 +348,8 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		err = ipc_channel_create(host->loop, ROLE_CONTROL_FD, from_master, master_gone, w, &w->master);
 	if (!err)
+		err = ident_sockets_create(w->master, &host->ident_sockets);
+	if (!err)
 		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
 	if (!err)
 		host->writer = worker_spool_writer(w->spool);
@@ -356,6 +371,7 @@ static void take_down(struct worker *w)
 	loop_timer_destroy(&w->tick_timer);
 	ipc_channel_destroy(&w->master);
 	fact_service_destroy(&host->fact_service);
+	ident_sockets_destroy(&host->ident_sockets);
 	resolver_destroy(&host->resolver);
 	loop_destroy(&host->loop);
 	worker_rules_destroy(&w->rules);

@@ -428,7 +428,7 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	const struct conf_listen *l = session_listen(s);
 	smtp_line_init(&s->line, SMTP_LINE_EXTENDED_CAP, session_conf(s)->bare_lf == BARE_LF_NORMALIZE);
 	reply_queue_init(&s->replies, host->loop, &s->out, replies_ready, s);
-	policy_open(&s->policy, host, s->sid, where, span_of(l->iface), l->trusted != 0, session_facts_arrived, s);
+	policy_open(&s->policy, host, s->sid, fd, listen_index, where, session_facts_arrived, s);
 
 	struct kv kv;
 	session_log_begin(s, &kv, "connect");

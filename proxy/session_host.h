@@ -10,6 +10,7 @@
 
 #include "counters.h"
 #include "fact_finder.h"
+#include "ident_sockets.h"
 #include "loop.h"
 #include "message_id.h"
 #include "resolver.h"
@@ -31,6 +32,7 @@ struct session_host {
 	struct rule_hits hits;      /* of these rules: an evaluation under older ones is not counted */
 	struct resolver *resolver;
 	struct fact_service *fact_service;
+	struct ident_sockets *ident_sockets;
 	struct spool_writer *writer;
 	struct spool_id_source ids;
 	struct counter_slot *counters;

@@ -118,6 +118,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	struct role_large_wanted large;
 	struct role_rules_taken taken;
 	struct role_failed failed;
+	struct role_ident_wanted ident;
 	switch (msg->type) {
 	case ROLE_READY:
 		if (w->state != WORKER_STARTING)
@@ -154,6 +155,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 		return;
 	case ROLE_FORWARDER_LOST:
 		w->events.forwarder_lost(w->events.ctx, w);
+		return;
+	case ROLE_NEED_IDENT:
+		if (msg->len != sizeof ident)
+			break;
+		memcpy(&ident, msg->payload, sizeof ident);
+		w->events.need_ident(w->events.ctx, w, &ident, msg->fd_count == 1 ? msg->fds[0] : -1);
 		return;
 	default:
 		break;
@@ -282,6 +289,11 @@ int worker_process_send(struct worker_process *w, enum role_message type, const 
 	if (err && err != ERR_EOF)
 		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take messages (%s)", w->index, err_name(err));
 	return err;
+}
+
+bool worker_process_is_behind(const struct worker_process *w)
+{
+	return w->channel && ipc_channel_is_behind(w->channel);
 }
 
 void worker_process_send_rules(struct worker_process *w)

@@ -39,6 +39,8 @@ struct worker_process_events {
 	/* It took the rules that it was sent, or could not. */
 	void (*rules_taken)(void *ctx, struct worker_process *worker, int err);
 	void (*forwarder_lost)(void *ctx, struct worker_process *worker);
+	/* connection_fd: -1 when none came, for lack of descriptors; borrowed for the call. */
+	void (*need_ident)(void *ctx, struct worker_process *worker, const struct role_ident_wanted *wanted, int connection_fd);
 	void (*ended)(void *ctx, struct worker_process *worker); /* after a drain */
 	void *ctx;
 };
@@ -63,6 +65,9 @@ bool worker_process_died(struct worker_process *worker, pid_t pid, int wait_stat
 
 /* Send to a running worker; ERR_EOF when there is none, other failures are logged.  Descriptors stay the caller's. */
 int worker_process_send(struct worker_process *worker, enum role_message type, const void *payload, size_t len, int fd);
+
+/* It does not take what it is sent as fast as that comes. */
+bool worker_process_is_behind(const struct worker_process *worker);
 
 /* No restart from here on; a worker that runs is asked to end. */
 void worker_process_drain(struct worker_process *worker);

@@ -136,6 +136,11 @@ uint64_t fact_lookup_ident_timeout(const struct fact_lookup *lookup)
 	return lookup->finder->service->options.ident_timeout_ms;
 }
 
+struct ident_stats *fact_lookup_ident_stats(const struct fact_lookup *lookup)
+{
+	return &lookup->finder->service->stats.ident;
+}
+
 void fact_lookup_count_list_error(struct fact_lookup *lookup)
 {
 	lookup->finder->service->stats.list_errors++;
@@ -193,10 +198,10 @@ static void settled(void *ctx)
 }
 
 void fact_finder_open(struct fact_finder *finder, struct fact_service *service, struct rules_facts *facts, uint16_t client_port,
-		      uint16_t dst_port, loop_fn arrived, fact_note_fn note, void *ctx)
+		      uint16_t dst_port, const struct ident_opener *opener, loop_fn arrived, fact_note_fn note, void *ctx)
 {
-	*finder = (struct fact_finder){ .service = service, .facts = facts, .client_port = client_port, .dst_port = dst_port, .arrived = arrived,
-					.note = note, .ctx = ctx };
+	*finder = (struct fact_finder){ .service = service, .facts = facts, .client_port = client_port, .dst_port = dst_port,
+					.opener = opener, .arrived = arrived, .note = note, .ctx = ctx };
 	finder->settled = (struct loop_task){ .fn = settled, .ctx = finder };
 }
 

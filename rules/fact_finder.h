@@ -14,6 +14,7 @@
 
 #include "dns_source.h"
 #include "facts.h"
+#include "ident.h"
 #include "loop.h"
 #include "rules.h"
 
@@ -29,6 +30,7 @@ struct fact_service_options {
 struct fact_service_stats {
 	uint64_t failed;      /* facts that could not be found out */
 	uint64_t list_errors; /* answers that lists use to say no: 127.255.255.x, or outside 127/8 */
+	struct ident_stats ident;
 };
 
 /* source and loop are borrowed until fact_service_destroy.  All finders must be closed before that. */
@@ -50,6 +52,7 @@ struct fact_finder {
 	struct fact_service *service;
 	struct rules_facts *facts;
 	uint16_t client_port, dst_port; /* for ident */
+	const struct ident_opener *opener;
 	struct fact_lookup *lookups;
 	struct loop_task settled;
 	loop_fn arrived;
@@ -57,9 +60,9 @@ struct fact_finder {
 	void *ctx;
 };
 
-/* Must not be moved in memory while it is open.  note may be NULL. */
+/* Must not be moved in memory while it is open.  opener (asked with ctx, too; borrowed until fact_finder_close) and note may be NULL. */
 void fact_finder_open(struct fact_finder *finder, struct fact_service *service, struct rules_facts *facts, uint16_t client_port,
-		      uint16_t dst_port, loop_fn arrived, fact_note_fn note, void *ctx);
+		      uint16_t dst_port, const struct ident_opener *opener, loop_fn arrived, fact_note_fn note, void *ctx);
 
 /* Start on every fact that nobody has asked for yet. */
 void fact_finder_fetch(struct fact_finder *finder);

@@ -46,6 +46,7 @@ void fact_lookup_round(struct fact_lookup *lookup, dns_batch_fn answered, loop_f
 struct loop *fact_lookup_loop(const struct fact_lookup *lookup);
 struct list_health *fact_lookup_health(const struct fact_lookup *lookup);
 uint64_t fact_lookup_ident_timeout(const struct fact_lookup *lookup);
+struct ident_stats *fact_lookup_ident_stats(const struct fact_lookup *lookup);
 void fact_lookup_count_list_error(struct fact_lookup *lookup);
 void fact_lookup_note(struct fact_lookup *lookup, enum fact_note note, struct span name);
 

@@ -19,13 +19,20 @@ static void done(void *ctx, enum ident_result result, struct span user)
 static void start(struct fact_lookup *lookup)
 {
 	const struct fact_finder *finder = lookup->finder;
-	uint64_t timeout_ms = fact_lookup_ident_timeout(lookup);
+	const struct ident_question question = {
+		.client = finder->facts->client.addr,
+		.client_port = finder->client_port,
+		.our_port = finder->dst_port,
+		.timeout_ms = fact_lookup_ident_timeout(lookup),
+		.opener = finder->opener,
+		.opener_ctx = finder->ctx,
+		.stats = fact_lookup_ident_stats(lookup),
+	};
 	struct state *s = arena_alloc(&lookup->arena, sizeof *s);
 	lookup->state = s;
-	if (timeout_ms == 0 || finder->client_port == 0)
+	if (question.timeout_ms == 0 || finder->client_port == 0)
 		fact_lookup_absent(lookup, SPAN_LIT("ident is not asked"));
-	else if (!s || ident_start(fact_lookup_loop(lookup), &finder->facts->client.addr, finder->client_port, finder->dst_port, timeout_ms, done,
-				   lookup, &s->ident))
+	else if (!s || ident_start(fact_lookup_loop(lookup), &question, done, lookup, &s->ident))
 		fact_lookup_failed(lookup, "no memory");
 }
 

@@ -1,5 +1,7 @@
 /* ident.h - asks a client's host who is behind a connection (RFC 1413).
- * The query goes to port 113 of the client, from whatever address the kernel chooses: a worker has no right to speak from another one.
+ * The client's host looks for a connection between itself and whoever asks, so the query should come from the address that the client connected
+ * to.  An ident_opener, if there is one, makes such connections; where it can't, or where nothing comes back on one by half of the time, the
+ * query goes out from whatever address the kernel chooses.
  * Promise: done is called once, on a later turn of the loop, within timeout_ms, unless ident_cancel came first.
  * Bounds: IDENT_LINE_CAP bytes of answer.
  */
@@ -26,12 +28,37 @@ enum ident_result {
  * or of more than IDENT_USER_CAP bytes, or an answer about other ports, is IDENT_NOBODY. */
 enum ident_result ident_answer_parse(struct span line, uint16_t client_port, uint16_t our_port, struct span *user_out);
 
+/* Opens connections to port IDENT_PORT of one client that come from the address which that client connected to.
+ * ask: a ticket, or 0: there is none to be had.  opened is called once, on a later turn of the loop, unless the ticket was cancelled:
+ * with a socket, not blocking, whose connection has begun and which is the receiver's; or with -1.
+ * Cancelling a ticket that was answered already is normal and does nothing. */
+typedef void (*ident_opened_fn)(void *ctx, int fd);
+struct ident_opener {
+	uint64_t (*ask)(void *ctx, ident_opened_fn opened, void *opened_ctx);
+	void (*cancel)(void *ctx, uint64_t ticket);
+};
+
+/* How a query went; added up by whoever wants to know. */
+struct ident_stats {
+	uint64_t queries;
+	uint64_t from_own_address; /* of these, at last from an address of ours that the kernel chose */
+	uint64_t lost;             /* of these, because nothing came back to the client's destination, though the client does answer us */
+};
+
 struct ident;
 typedef void (*ident_fn)(void *ctx, enum ident_result result, struct span user);
 
-/* client_port: of the connection in question, at the client; our_port: the port that the client connected to. */
-int ident_start(struct loop *loop, const struct addr *client, uint16_t client_port, uint16_t our_port, uint64_t timeout_ms, ident_fn done,
-		void *ctx, struct ident **out);
+struct ident_question {
+	struct addr client;
+	uint16_t client_port; /* of the connection in question */
+	uint16_t our_port;    /* that the client connected to */
+	uint64_t timeout_ms;
+	const struct ident_opener *opener; /* NULL: none.  Borrowed until done or ident_cancel, and so are: */
+	void *opener_ctx;
+	struct ident_stats *stats;
+};
+
+int ident_start(struct loop *loop, const struct ident_question *question, ident_fn done, void *ctx, struct ident **out);
 
 /* Also to give it back behind done.  Accepts NULL, clears the pointer. */
 void ident_cancel(struct ident **ident);
