@@ -6,7 +6,6 @@
 #include "log.h"
 #include "reload.h"
 
-#define RETRY_MS 5000u
 #define LATE_MS 60000u
 
 struct reloader {
@@ -14,7 +13,7 @@ struct reloader {
 	struct options *options;
 	struct master_assets *assets;
 	struct worker_crew *crew;
-	struct loop_timer *retry_timer;
+	struct loop_timer *late_timer;
 	const char *outcome; /* of the last reload */
 	bool is_reading;
 	bool is_again;       /* asked for while reading */
@@ -26,8 +25,7 @@ struct reloader {
 	/* What was handed out last, until every worker has it.  The next one may be read meanwhile. */
 	bool is_handing_out;
 	bool is_changed;     /* other rules, or another way of using them */
-	bool is_late;        /* said once */
-	uint64_t begin_ms, handed_out_ms;
+	uint64_t begin_ms;
 };
 
 static void give_to_workers(struct reloader *r)
@@ -80,19 +78,14 @@ void reloader_look(struct reloader *r)
 	if (!r->is_handing_out || !worker_crew_has_rules(r->crew))
 		return;
 	r->is_handing_out = false;
-	loop_timer_stop(r->retry_timer);
+	loop_timer_stop(r->late_timer);
 	log_reloaded(r);
 }
 
-static void retry_due(void *ctx)
+static void late(void *ctx)
 {
-	struct reloader *r = ctx;
-	if (!r->is_late && loop_now_ms(r->loop) - r->handed_out_ms > LATE_MS) {
-		r->is_late = true;
-		log_event(LOG_LEVEL_ERR, "reload-late", "some workers still judge by the old rules: postern status shows which");
-	}
-	worker_crew_retry_rules(r->crew);
-	loop_timer_start(r->retry_timer, RETRY_MS);
+	(void)ctx;
+	log_event(LOG_LEVEL_ERR, "reload-late", "some workers still judge by the old rules: postern status shows which");
 }
 
 static void hand_out(struct reloader *r)
@@ -101,11 +94,9 @@ static void hand_out(struct reloader *r)
 	/* Unchanged beside rules that some worker still loads. */
 	r->is_changed = r->new.rules.news != RULES_UNCHANGED || (r->is_handing_out && r->is_changed);
 	r->is_handing_out = true;
-	r->is_late = false;
 	r->outcome = "done";
 	r->begin_ms = r->asked_ms;
-	r->handed_out_ms = loop_now_ms(r->loop);
-	loop_timer_start(r->retry_timer, RETRY_MS);
+	loop_timer_start(r->late_timer, LATE_MS);
 	reloader_look(r);
 }
 
@@ -166,7 +157,7 @@ void reloader_stop(struct reloader *r)
 		log_event(LOG_LEVEL_INFO, "reload-dropped", "the reload under way comes to nothing");
 	r->is_stopped = true;
 	r->is_again = r->is_handing_out = false;
-	loop_timer_stop(r->retry_timer);
+	loop_timer_stop(r->late_timer);
 }
 
 const char *reloader_state(const struct reloader *r)
@@ -184,7 +175,7 @@ int reloader_create(struct loop *loop, struct options *options, struct master_as
 	r->assets = assets;
 	r->crew = crew;
 	r->outcome = "none";
-	int err = loop_timer_create(loop, retry_due, r, &r->retry_timer);
+	int err = loop_timer_create(loop, late, r, &r->late_timer);
 	if (err) {
 		free(r);
 		return err;
@@ -199,7 +190,7 @@ void reloader_destroy(struct reloader **reloader)
 	*reloader = NULL;
 	if (!r)
 		return;
-	loop_timer_destroy(&r->retry_timer);
+	loop_timer_destroy(&r->late_timer);
 	r->is_destroyed = true;
 	if (!r->is_reading)
 		free(r);

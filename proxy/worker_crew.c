@@ -28,12 +28,6 @@ void worker_crew_send_rules(struct worker_crew *crew)
 		worker_process_send_rules(crew->workers[i]);
 }
 
-void worker_crew_retry_rules(struct worker_crew *crew)
-{
-	for (size_t i = 0; i < crew->count; i++)
-		worker_process_retry_rules(crew->workers[i]);
-}
-
 bool worker_crew_has_rules(const struct worker_crew *crew)
 {
 	for (size_t i = 0; i < crew->count; i++) {

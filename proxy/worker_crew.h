@@ -22,7 +22,6 @@ void worker_crew_start(struct worker_crew *crew);
 /* To each that runs or starts; who is away gets it with its next start. */
 void worker_crew_send(struct worker_crew *crew, enum role_message type, const void *payload, size_t len);
 void worker_crew_send_rules(struct worker_crew *crew);
-void worker_crew_retry_rules(struct worker_crew *crew); /* see worker_process_retry_rules */
 
 /* Does each that runs or starts judge by the rules of the supply?  Who is away will. */
 bool worker_crew_has_rules(const struct worker_crew *crew);

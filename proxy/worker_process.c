@@ -31,7 +31,7 @@ struct worker_process {
 	uint64_t heartbeats; /* at the last look */
 	unsigned still;      /* looks since it changed */
 	uint64_t rules_at_start, rules_sent, rules_taken; /* generations */
-	bool needs_rules_again; /* those sent last did not arrive, or could not be taken */
+	bool needs_rules_again; /* those sent last, or the configuration, did not arrive or could not be taken */
 	bool was_ready; /* once, ever: before that a death is a failed start */
 	bool is_draining;
 	struct reason failure; /* what the dying worker said */
@@ -106,10 +106,11 @@ static void take_rules_taken(struct worker_process *w, const struct role_rules_t
 	/* Of those sent before, others were sent meanwhile. */
 	if (what->generation != w->rules_sent)
 		return;
-	w->needs_rules_again = what->err != 0;
-	if (!w->needs_rules_again)
+	if (what->err)
+		w->needs_rules_again = true;
+	else
 		w->rules_taken = what->generation;
-	w->events.rules_taken(w->events.ctx, w, w->needs_rules_again ? ERR_AGAIN : 0);
+	w->events.rules_taken(w->events.ctx, w, what->err ? ERR_AGAIN : 0);
 }
 
 static void channel_message(void *ctx, struct ipc_message *msg)
@@ -176,7 +177,8 @@ static int send_rules(struct worker_process *w)
 	const struct role_rules what = { w->supply->rules_generation };
 	int err = ipc_channel_send(w->channel, ROLE_RULES, &what, sizeof what, fds, 2);
 	w->rules_sent = what.generation;
-	w->needs_rules_again = err != 0;
+	if (err)
+		w->needs_rules_again = true;
 	return err;
 }
 
@@ -185,6 +187,7 @@ static int feed(struct worker_process *w)
 	struct role_setup setup = w->supply->setup;
 	setup.worker = w->index;
 	setup.generation = w->generation;
+	w->needs_rules_again = false;
 	int err = ipc_channel_send(w->channel, ROLE_SETUP, &setup, sizeof setup, &w->supply->chroot_fd, 1);
 	if (!err)
 		err = ipc_channel_send(w->channel, ROLE_COUNTERS, NULL, 0, &w->supply->counters_fd, 1);
@@ -286,6 +289,8 @@ int worker_process_send(struct worker_process *w, enum role_message type, const 
 	if (!w->channel)
 		return ERR_EOF;
 	int err = ipc_channel_send(w->channel, type, payload, len, &fd, fd >= 0 ? 1 : 0);
+	if (err && type == ROLE_CONF)
+		w->needs_rules_again = true;
 	if (err && err != ERR_EOF)
 		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take messages (%s)", w->index, err_name(err));
 	return err;
@@ -303,19 +308,9 @@ void worker_process_send_rules(struct worker_process *w)
 		log_event(LOG_LEVEL_ERR, "worker-hangs", "worker %u does not take its rules (%s)", w->index, err_name(err));
 }
 
-void worker_process_retry_rules(struct worker_process *w)
-{
-	const struct role_conf *conf = &w->supply->setup.conf;
-	if (!w->needs_rules_again || w->state != WORKER_RUNNING)
-		return;
-	/* In front of them as at first: it may not have arrived either. */
-	(void)worker_process_send(w, ROLE_CONF, conf, sizeof *conf, -1);
-	worker_process_send_rules(w);
-}
-
 bool worker_process_has_rules(const struct worker_process *w)
 {
-	return w->rules_taken == w->supply->rules_generation;
+	return w->rules_taken == w->supply->rules_generation && !w->needs_rules_again;
 }
 
 void worker_process_drain(struct worker_process *w)
@@ -336,8 +331,20 @@ void worker_process_kill(struct worker_process *w)
 		(void)kill(w->pid, SIGKILL);
 }
 
+static void send_rules_again(struct worker_process *w)
+{
+	const struct role_conf *conf = &w->supply->setup.conf;
+	if (!w->needs_rules_again || w->state != WORKER_RUNNING || w->is_draining)
+		return;
+	w->needs_rules_again = false;
+	/* In front of the rules as at first: it may not have arrived either. */
+	if (worker_process_send(w, ROLE_CONF, conf, sizeof *conf, -1) == 0)
+		worker_process_send_rules(w);
+}
+
 void worker_process_watch(struct worker_process *w)
 {
+	send_rules_again(w);
 	uint64_t heartbeats = counter_heartbeats(w->counters);
 	if (w->pid <= 0 || heartbeats != w->heartbeats) {
 		w->heartbeats = heartbeats;

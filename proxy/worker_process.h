@@ -54,10 +54,7 @@ void worker_process_start(struct worker_process *worker);
 /* ROLE_RULES with what the supply holds now, to a running worker. */
 void worker_process_send_rules(struct worker_process *worker);
 
-/* Again, with the configuration, if they did not arrive or could not be taken. */
-void worker_process_retry_rules(struct worker_process *worker);
-
-/* Does it judge by the rules of the supply? */
+/* Does it judge by the rules and the configuration of the supply? */
 bool worker_process_has_rules(const struct worker_process *worker);
 
 /* The process that had this pid is gone.  False: it was not this worker's. */
@@ -73,7 +70,7 @@ bool worker_process_is_behind(const struct worker_process *worker);
 void worker_process_drain(struct worker_process *worker);
 void worker_process_kill(struct worker_process *worker);
 
-/* The watchdog: to be called every WORKER_WATCH_MS.  A worker whose heartbeat (counters.h) has stood still for WORKER_WATCH_LIMIT calls is
+/* To be called every WORKER_WATCH_MS.  Rules or a configuration that did not arrive, or could not be taken, are sent again.  The watchdog: a worker whose heartbeat (counters.h) has stood still for WORKER_WATCH_LIMIT calls is
  * aborted, and killed if that does not end it by the next call.  Calls are counted, not time: a master that was stopped
  * itself blames nobody. */
 #define WORKER_WATCH_MS 5000u

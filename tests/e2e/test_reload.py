@@ -246,6 +246,41 @@ def test_a_stop_during_a_reload(make):
     assert count(post, "reload-dropped") == 1 and count(post, "reloaded") == before and "killed" not in post.log()
 
 
+def test_a_worker_that_hangs_gets_its_rules_later(make):
+    post = make("allow:ALL:ALL:ALL\n", workers=1)
+    post.start_daemon()
+    worker, = post.worker_pids()
+    with post.talk() as talk:
+        talk.hello()
+        talk.say("MAIL FROM:<a@b.example>")
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            # Until its socket is full, and what the master keeps for it.
+            for number in range(1000):
+                post.rules_path.write_text(f"noto:ALL:ALL:ALL:550 5.7.1 rules {number}\n")
+                read = count(post, "rules-read")
+                hup(post)
+                wait_until(lambda: count(post, "rules-read") > read, "the rules to be read", pause_s=0.001)
+                if count(post, "worker-hangs"):
+                    break
+            else:
+                raise AssertionError("the master keeps whatever it cannot send")
+            post.options["max-size"] = "1M"
+            post.write_conf()
+            hung = count(post, "worker-hangs")
+            hup(post)
+            # The rules are the same, only the configuration is sent, and does not arrive.
+            wait_until(lambda: count(post, "worker-hangs") > hung, "the last reload to be handed out")
+            assert post.status()["daemon"]["reload"] == "handing-out"
+            assert post.status()["workers"][0]["rules"] == "old" and count(post, "reloaded") == 0
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        post.wait_log("ev=reloaded")
+        assert talk.say("RCPT TO:<c@protected.example>") == (550, f"5.7.1 rules {number}")
+        assert "SIZE 1048576" in talk.hello().text
+    assert "worker-died" not in post.log()
+
+
 def test_warnings_are_logged_at_the_start_and_at_a_reload(make):
     rules = "deny:10.0.0.0/8:ALL:ALL\n" + "".join(f"deny:10.0.{i}.1:ALL:ALL\n" for i in range(50)) + "allow:ALL:ALL:ALL\n"
     post = make(rules)
