@@ -7,6 +7,8 @@
 #include "scheduler_parts.h"
 #include "settle.h"
 
+#define SERVED_MAX 20u /* messages in a row by one connection while others wait for any */
+
 #define CLEAR_MS 300000u
 
 /* Reading a file of queue/ in a job; outlives its connection, since a job can't be taken back. */
@@ -47,16 +49,38 @@ static void set_idle(struct connection *c, bool is_idle)
 	d->scheduler->figures_idle--;
 }
 
+/* First those that are known to answer: so that is where a connection is best used, as long as there is one for them. */
 void connection_wake_starved(struct scheduler *s)
 {
-	struct destination *d = s->starved_head;
-	if (!d)
+	for (int has_answered = 1; has_answered >= 0; has_answered--) {
+		struct starved *list = &s->starved[has_answered];
+		struct destination *d = list->head;
+		if (!d || !destination_has_slot(d))
+			continue;
+		list->head = d->starved_next;
+		if (!list->head)
+			list->tail = &list->head;
+		d->is_starved = false;
+		d->is_woken = true;
+		destination_kick(d);
 		return;
-	s->starved_head = d->starved_next;
-	if (!s->starved_head)
-		s->starved_tail = &s->starved_head;
-	d->is_starved = false;
-	destination_kick(d);
+	}
+}
+
+void connection_end_idle(struct scheduler *s)
+{
+	for (struct connection *c = s->connections; c; c = c->next) {
+		if (!c->is_idle || c->is_leaving || !c->client || destination_ready(c->destination) > 0)
+			continue;
+		c->is_leaving = true;
+		smtp_client_quit(c->client);
+		return;
+	}
+}
+
+static bool somebody_waits(const struct scheduler *s)
+{
+	return s->starved[0].head || s->starved[1].head;
 }
 
 void connection_close(struct connection **connection)
@@ -80,10 +104,13 @@ void connection_close(struct connection **connection)
 		s->child_count--;
 	else
 		s->connection_count--;
+	if (!is_program(c) && !d->has_answered)
+		s->unproven--;
 	free(c);
 	*connection = NULL;
-	destination_kick(d);
+	/* Others first: who has had one stands behind them. */
 	connection_wake_starved(s);
+	destination_kick(d);
 }
 
 /* ---- attempts */
@@ -151,7 +178,7 @@ static void begin(struct connection *c, struct attempt *a)
 		/* It has hung up, or we have, while the file was read. */
 		s->active--;
 		attempt_destroy(&a);
-		destination_append(c->destination, m, true);
+		destination_append(c->destination, m);
 		return;
 	}
 	a->started_ms = loop_now_ms(s->f->loop);
@@ -185,7 +212,7 @@ static void loaded(struct scheduler *s, struct connection *c, struct fwd_message
 	s->active--;
 	if (is_good) {
 		attempt_destroy(&a);
-		destination_append(m->destination, m, true);
+		destination_append(m->destination, m);
 		return;
 	}
 	scheduler_load_failed(s, m, err);
@@ -225,10 +252,15 @@ void connection_give(struct connection *connection)
 	struct connection *c = connection;
 	struct destination *d = c->destination;
 	struct scheduler *s = d->scheduler;
-	struct fwd_message *m = s->is_stopping ? NULL : d->head;
+	struct fwd_message *m = s->is_stopping ? NULL : destination_first(d);
 	set_idle(c, false);
-	if (c->client && !smtp_client_is_ready(c->client))
+	if (c->is_leaving || (c->client && !smtp_client_is_ready(c->client)))
 		return; /* about to end */
+	if (m && c->client && c->served >= SERVED_MAX && somebody_waits(s)) {
+		c->is_leaving = true;
+		smtp_client_quit(c->client);
+		return;
+	}
 	if (!m) {
 		if (is_program(c))
 			connection_close(&c);
@@ -277,6 +309,7 @@ static void client_done(void *ctx, struct attempt *a)
 	struct destination *d = c->destination;
 	struct scheduler *s = d->scheduler;
 	c->attempt = NULL;
+	c->served++;
 	s->active--;
 	if (d->window < s->f->in.conf.destination_connections) {
 		d->window++;
@@ -323,7 +356,7 @@ static void client_ended(void *ctx, enum smtp_end end, struct attempt *a, const 
 	case SMTP_END_REFUSED: destination_failed(d, why->text); break;
 	case SMTP_END_STALE:
 		attempt_destroy(&a);
-		destination_append(d, m, true);
+		destination_append(d, m);
 		break;
 	case SMTP_END_BROKEN:
 		log_event(LOG_LEVEL_WARN, "connection-broken", "%s", why->text);
@@ -399,6 +432,7 @@ int connection_open(struct destination *d)
 	c->was_ready = !is_smtp;
 	if (is_smtp) {
 		s->connection_count++;
+		s->unproven += !d->has_answered;
 		d->dialing++;
 	} else {
 		s->child_count++;

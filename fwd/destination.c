@@ -63,6 +63,7 @@ int destination_get(struct scheduler *s, const struct route *route, struct desti
 		d->scheduler = s;
 		d->route = *route;
 		d->window = WINDOW_FIRST;
+		d->fresh.order = d->again.order = MESSAGE_BY_AGE;
 		d->kick_task = (struct loop_task){ .fn = kick, .ctx = d };
 		d->defer_task = (struct loop_task){ .fn = defer_some, .ctx = d };
 		size_t slot = slot_of(key, s->room);
@@ -91,58 +92,91 @@ void destination_free(struct destination *d)
 
 /* ---- the line */
 
-void destination_append(struct destination *d, struct fwd_message *m, bool in_front)
+static struct message_heap *heap_of(struct destination *d, const struct fwd_message *m)
+{
+	return m->attempts > 0 ? &d->again : &d->fresh;
+}
+
+void destination_append(struct destination *d, struct fwd_message *m)
 {
 	m->state = FWD_READY;
-	m->prev = in_front ? NULL : d->tail;
-	m->next = in_front ? d->head : NULL;
-	*(m->prev ? &m->prev->next : &d->head) = m;
-	*(m->next ? &m->next->prev : &d->tail) = m;
-	d->ready++;
+	message_heap_add(heap_of(d, m), m);
 	d->scheduler->figures_ready++;
 	destination_kick(d);
 }
 
+/* New mail and mail that was tried before take turns, so neither a backlog nor a flood holds up the other. */
+struct fwd_message *destination_first(const struct destination *d)
+{
+	struct fwd_message *fresh = message_heap_first(&d->fresh), *again = message_heap_first(&d->again);
+	return again && (d->is_turn_of_again || !fresh) ? again : fresh;
+}
+
+size_t destination_ready(const struct destination *d)
+{
+	return d->fresh.count + d->again.count;
+}
+
 void destination_take(struct destination *d, struct fwd_message *m)
 {
-	*(m->prev ? &m->prev->next : &d->head) = m->next;
-	*(m->next ? &m->next->prev : &d->tail) = m->prev;
-	m->prev = m->next = NULL;
-	d->ready--;
+	d->is_turn_of_again = heap_of(d, m) == &d->fresh;
+	message_heap_remove(heap_of(d, m), m);
 	d->scheduler->figures_ready--;
 }
 
 /* ---- starting */
 
+static bool is_program(const struct destination *d)
+{
+	return d->route.spec.kind == FORWARD_SENDMAIL;
+}
+
 static bool may_open(const struct destination *d)
 {
 	const struct scheduler *s = d->scheduler;
 	const struct conf *conf = &s->f->in.conf;
-	if (d->route.spec.kind == FORWARD_SENDMAIL && d->failures == 0)
-		return s->child_count < conf->sendmail_children;
+	if (is_program(d) && d->failures == 0)
+		return true;
 	unsigned limit = d->window < conf->destination_connections ? d->window : (unsigned)conf->destination_connections;
 	/* Down: one probe at a time, when its time has come. */
 	if (d->failures > 0)
 		limit = loop_now_ms(s->f->loop) >= d->retry_at_ms ? 1 : 0;
-	return d->connections < limit && d->dialing < d->ready;
+	return d->connections < limit && d->dialing < destination_ready(d);
+}
+
+bool destination_has_slot(const struct destination *d)
+{
+	const struct scheduler *s = d->scheduler;
+	if (is_program(d))
+		return s->child_count < s->f->in.conf.sendmail_children;
+	if (s->connection_count >= s->connection_max)
+		return false;
+	return d->has_answered ? s->connection_count - s->unproven < s->connection_max - s->connection_max / 8
+			       : s->unproven < (s->connection_max + 1) / 2;
 }
 
 static void starve(struct destination *d)
 {
-	struct scheduler *s = d->scheduler;
+	struct starved *list = &d->scheduler->starved[d->has_answered];
 	if (d->is_starved)
 		return;
 	d->is_starved = true;
 	d->starved_next = NULL;
-	*s->starved_tail = d;
-	s->starved_tail = &d->starved_next;
+	*list->tail = d;
+	list->tail = &d->starved_next;
+}
+
+/* Who wants a connection stands in line behind those that wait for one. */
+static bool must_wait(const struct destination *d)
+{
+	return !destination_has_slot(d) || (!d->is_woken && d->scheduler->starved[d->has_answered].head);
 }
 
 static void kick(void *ctx)
 {
 	struct destination *d = ctx;
 	struct scheduler *s = d->scheduler;
-	for (unsigned budget = KICK_BUDGET; d->head && !s->is_stopping; budget--) {
+	for (unsigned budget = KICK_BUDGET; destination_ready(d) > 0 && !s->is_stopping; budget--) {
 		if (budget == 0) {
 			destination_kick(d);
 			return;
@@ -151,17 +185,22 @@ static void kick(void *ctx)
 			connection_give(d->idle);
 			continue;
 		}
-		bool is_program = d->route.spec.kind == FORWARD_SENDMAIL;
-		bool is_full =
-			is_program ? s->child_count >= s->f->in.conf.sendmail_children : s->connection_count >= s->connection_max;
-		if (is_full) {
+		if (!may_open(d))
+			break;
+		if (must_wait(d)) {
 			starve(d);
+			connection_end_idle(s);
 			break;
 		}
-		if (!may_open(d) || connection_open(d) != 0)
+		if (connection_open(d) != 0)
 			break;
 	}
-	if (d->remembered == 0 && d->connections == 0 && !d->is_starved)
+	d->is_woken = false;
+	if (d->is_starved)
+		return;
+	/* What it did not need is for the next. */
+	connection_wake_starved(s);
+	if (d->remembered == 0 && d->connections == 0)
 		destination_free(d);
 }
 
@@ -172,9 +211,24 @@ void destination_kick(struct destination *d)
 
 /* ---- up and down */
 
+static void set_answered(struct destination *d, bool has_answered)
+{
+	struct scheduler *s = d->scheduler;
+	if (is_program(d) || d->has_answered == has_answered)
+		return;
+	/* One that waits changes its line when its turn comes. */
+	d->has_answered = has_answered;
+	if (has_answered)
+		s->unproven -= d->connections;
+	else
+		s->unproven += d->connections;
+	connection_wake_starved(s);
+}
+
 void destination_works(struct destination *d)
 {
 	d->has_worked = true;
+	set_answered(d, true);
 	if (d->failures > 0) {
 		log_event(LOG_LEVEL_INFO, "destination-up", "%s answers again", d->key);
 		loop_timer_stop(d->retry_timer);
@@ -192,8 +246,8 @@ static void defer_some(void *ctx)
 	struct destination *d = ctx;
 	struct scheduler *s = d->scheduler;
 	int64_t limit = loop_wall_time() - (int64_t)s->f->in.conf.retry_min_s;
-	for (unsigned budget = DEFER_BUDGET; d->head && d->failures > 0; budget--) {
-		struct fwd_message *m = d->head;
+	for (unsigned budget = DEFER_BUDGET; destination_ready(d) > 0 && d->failures > 0; budget--) {
+		struct fwd_message *m = destination_first(d);
 		struct attempt *a;
 		if (!d->defers_first && m->next_time > limit)
 			return;
@@ -226,6 +280,7 @@ static uint64_t go_down(struct destination *d, const char *why)
 	struct scheduler *s = d->scheduler;
 	if (d->failures > 0 && loop_now_ms(s->f->loop) < d->retry_at_ms)
 		return 0;
+	set_answered(d, false);
 	d->failures++;
 	d->window = 1;
 	(void)snprintf(d->error, sizeof d->error, "%s", why);
@@ -243,7 +298,7 @@ void destination_failed(struct destination *d, const char *why)
 	if (!wait_ms)
 		return;
 	log_event(d->failures == 1 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "destination-down",
-		  "%s: %s; %zu wait in line, next try in %u s", d->key, why, d->ready, (unsigned)(wait_ms / 1000));
+		  "%s: %s; %zu wait in line, next try in %u s", d->key, why, destination_ready(d), (unsigned)(wait_ms / 1000));
 	d->defers_first = true;
 	loop_task_post(d->scheduler->f->loop, &d->defer_task);
 }
@@ -256,7 +311,7 @@ void destination_hold(struct destination *d, const char *why)
 		return;
 	d->is_held = true;
 	log_event(LOG_LEVEL_ERR, "queue-held", "%s; its mail is held and nobody gets a report: mend it and reload; %zu wait in line, next try in %u s",
-		  why, d->ready, (unsigned)(wait_ms / 1000));
+		  why, destination_ready(d), (unsigned)(wait_ms / 1000));
 }
 
 const char *destination_key(const struct destination *d)

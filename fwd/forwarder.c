@@ -76,15 +76,15 @@ bool forwarder_take_record(struct forwarder *f, struct segment *segment, uint64_
 		m->outcomes = malloc(count * sizeof *m->outcomes);
 		if (m->outcomes) {
 			memcpy(m->outcomes, outcomes, count * sizeof *m->outcomes);
-			m->outcome_count = (uint32_t)count;
+			m->outcome_count = (uint16_t)count;
 		}
 	}
 	m->segment = segment;
 	m->offset = offset;
-	m->length = spool_record_length(record);
+	m->length = (uint32_t)spool_record_length(record);
 	m->is_large = spool_record_is_large(record);
 	m->size_bytes = record->body_len;
-	m->recipients = left;
+	m->recipients = (uint16_t)left;
 	m->accepted_time = forwarder_accepted_time(record, envelope);
 	f->stats.received++;
 	(void)scheduler_add(f->scheduler, m, envelope);

@@ -10,7 +10,6 @@
 #include "broker.h"
 #include "conf.h"
 #include "control.h"
-#include "due_heap.h"
 #include "fwd_message.h"
 #include "journal.h"
 #include "loop.h"
@@ -25,6 +24,7 @@ struct forwarder_inputs {
 	int control_fd;          /* fwdctl.sock, listening */
 	int broker_fd;           /* -1: none */
 	uint64_t poll_ms;
+	uint64_t max_files;      /* the limit of open files */
 };
 
 struct forwarder_stats {

@@ -50,6 +50,7 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	kv_u64(&kv, "still_to_read", startup_scan_left(f));
 	kv_u64(&kv, "ready", now.ready);
 	kv_u64(&kv, "active", now.active);
+	kv_text(&kv, "retries", now.is_load_high ? "wait for a lower load" : "go on");
 	kv_u64(&kv, "waiting", now.waiting);
 	kv_u64(&kv, "received", f->stats.received);
 	kv_u64(&kv, "delivered", f->stats.delivered);
@@ -63,6 +64,7 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	kv_u64(&kv, "recipients_delivered", f->stats.recipients_delivered);
 	kv_u64(&kv, "recipients_failed", f->stats.recipients_failed);
 	kv_u64(&kv, "connections", now.connections);
+	kv_u64(&kv, "connections_max", now.connection_max);
 	kv_u64(&kv, "connections_idle", now.idle_connections);
 	kv_u64(&kv, "connections_made", f->stats.connections);
 	kv_u64(&kv, "children", now.children);

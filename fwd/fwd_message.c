@@ -93,23 +93,3 @@ void fwd_table_free(struct fwd_table *table)
 	free(table->slots);
 	*table = (struct fwd_table){ NULL, 0, 0 };
 }
-
-/* Ids sort by time as text. */
-static int compare_ids(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct spool_id));
-}
-
-struct spool_id *fwd_table_ids(const struct fwd_table *table, size_t *count_out)
-{
-	struct spool_id *ids = table->count ? malloc(table->count * sizeof *ids) : NULL;
-	*count_out = 0;
-	if (!ids)
-		return NULL;
-	for (size_t i = 0; i < table->room; i++) {
-		for (const struct fwd_message *m = table->slots[i]; m; m = m->hash_next)
-			ids[(*count_out)++] = m->id;
-	}
-	qsort(ids, *count_out, sizeof *ids, compare_ids);
-	return ids;
-}

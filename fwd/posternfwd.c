@@ -152,7 +152,7 @@ int main(int argc, char **argv)
 	if (!conf_is_full_hostname(s.options.conf.hostname))
 		log_event(LOG_LEVEL_WARN, "hostname", "our name is '%s': servers may not take it in a greeting; set hostname",
 			  s.options.conf.hostname);
-	(void)priv_raise_file_limit();
+	s.inputs.max_files = priv_raise_file_limit();
 	s.inputs.conf = s.options.conf;
 	s.inputs.conf_path = s.options.conf_path;
 	s.inputs.poll_ms = s.options.poll_s * 1000;

@@ -10,6 +10,10 @@
 #include "settle.h"
 
 #define CONNECTIONS_MAX 1000u
+#define CONNECTIONS_MIN 8u
+#define FDS_A_CONNECTION 3u /* its socket, the message's file, a large body */
+#define FDS_OTHER 200u      /* segments, programs, the control socket, jobs */
+#define LOAD_PAUSE_S 30u
 #define DUE_CHECK_MS 30000u /* the wall clock may jump */
 #define DUE_BUDGET 256u
 
@@ -46,7 +50,7 @@ bool scheduler_reroutes(struct scheduler *s, struct fwd_message *m, const struct
 	struct destination *before = m->destination;
 	if (set_route(s, m, envelope) != 0 || m->destination == before)
 		return false;
-	destination_append(m->destination, m, false);
+	destination_append(m->destination, m);
 	return true;
 }
 
@@ -54,7 +58,7 @@ bool scheduler_reroutes(struct scheduler *s, struct fwd_message *m, const struct
 
 static void arm(struct scheduler *s)
 {
-	const struct fwd_message *first = due_heap_first(&s->due);
+	const struct fwd_message *first = message_heap_first(&s->due);
 	if (!first)
 		return;
 	int64_t in_s = first->next_time - loop_wall_time();
@@ -64,27 +68,39 @@ static void arm(struct scheduler *s)
 	loop_timer_start(s->due_timer, ms);
 }
 
+/* queue-load-average: above it only new mail is tried. */
+static bool is_postponed(struct scheduler *s, const struct fwd_message *m)
+{
+	return m->attempts > 0 && load_average_is_high(&s->load, s->f->in.conf.queue_load_average, loop_now_ms(s->f->loop));
+}
+
+static void postpone(struct scheduler *s, struct fwd_message *m)
+{
+	uint64_t pause_s = s->f->in.conf.retry_min_s < LOAD_PAUSE_S ? s->f->in.conf.retry_min_s : LOAD_PAUSE_S;
+	m->next_time = loop_wall_time() + (int64_t)pause_s;
+	scheduler_wait(s, m);
+}
+
 static void due(void *ctx)
 {
 	struct scheduler *s = ctx;
 	int64_t now = loop_wall_time();
 	struct fwd_message *m;
-	for (unsigned budget = DUE_BUDGET; budget > 0 && (m = due_heap_first(&s->due)) != NULL && m->next_time <= now; budget--) {
-		due_heap_remove(&s->due, m);
-		scheduler_ready(s, m);
+	for (unsigned budget = DUE_BUDGET; budget > 0 && (m = message_heap_first(&s->due)) != NULL && m->next_time <= now; budget--) {
+		message_heap_remove(&s->due, m);
+		if (is_postponed(s, m))
+			postpone(s, m);
+		else
+			scheduler_ready(s, m);
 	}
 	arm(s);
 }
 
 void scheduler_wait(struct scheduler *s, struct fwd_message *m)
 {
-	if (due_heap_add(&s->due, m) != 0) {
-		/* Rather too early than never. */
-		scheduler_ready(s, m);
-		return;
-	}
+	message_heap_add(&s->due, m);
 	m->state = FWD_WAITING;
-	if (m->heap_index == 0)
+	if (message_heap_first(&s->due) == m)
 		arm(s);
 }
 
@@ -105,7 +121,7 @@ void scheduler_ready(struct scheduler *s, struct fwd_message *m)
 {
 	m->next_time = loop_wall_time();
 	if (m->destination && m->route_generation == s->f->conf_generation)
-		destination_append(m->destination, m, false);
+		destination_append(m->destination, m);
 	else
 		find_route(s, m);
 }
@@ -135,9 +151,11 @@ int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool
 	}
 	if (m->next_time > now) {
 		scheduler_wait(s, m);
+	} else if (is_postponed(s, m)) {
+		postpone(s, m);
 	} else {
 		m->next_time = now;
-		destination_append(m->destination, m, false);
+		destination_append(m->destination, m);
 	}
 	return err;
 }
@@ -145,7 +163,7 @@ int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool
 void scheduler_take(struct scheduler *s, struct fwd_message *m)
 {
 	if (m->state == FWD_WAITING)
-		due_heap_remove(&s->due, m);
+		message_heap_remove(&s->due, m);
 	else if (m->state == FWD_READY)
 		destination_take(m->destination, m);
 }
@@ -221,10 +239,8 @@ void scheduler_reload(struct scheduler *s)
 				m->destination->retry_at_ms = 0;
 			scheduler_take(s, m);
 			m->next_time = loop_wall_time();
-			if (due_heap_add(&s->due, m) == 0)
-				m->state = FWD_WAITING;
-			else
-				destination_append(m->destination, m, false);
+			message_heap_add(&s->due, m);
+			m->state = FWD_WAITING;
 		}
 	}
 	arm(s);
@@ -255,11 +271,21 @@ void scheduler_figures(const struct scheduler *s, struct scheduler_figures *out)
 		.connections = s->connection_count,
 		.idle_connections = s->figures_idle,
 		.children = s->child_count,
+		.connection_max = s->connection_max,
+		.is_load_high = s->load.is_high,
 	};
 	for (size_t i = 0; i < s->room; i++) {
 		for (const struct destination *d = s->slots[i]; d; d = d->hash_next)
 			out->destinations_down += d->failures > 0;
 	}
+}
+
+/* What descriptors there are must suffice for all that a connection may have open at the same time. */
+static unsigned connection_budget(const struct forwarder *f)
+{
+	uint64_t others = FDS_OTHER + 4 * f->in.conf.sendmail_children;
+	uint64_t left = f->in.max_files > others ? (f->in.max_files - others) / FDS_A_CONNECTION : 0;
+	return left > CONNECTIONS_MAX ? CONNECTIONS_MAX : left < CONNECTIONS_MIN ? CONNECTIONS_MIN : (unsigned)left;
 }
 
 int scheduler_create(struct forwarder *f, struct scheduler **out)
@@ -268,8 +294,10 @@ int scheduler_create(struct forwarder *f, struct scheduler **out)
 	if (!s)
 		return ERR_NOMEM;
 	s->f = f;
-	s->starved_tail = &s->starved_head;
-	s->connection_max = CONNECTIONS_MAX;
+	for (size_t i = 0; i < 2; i++)
+		s->starved[i].tail = &s->starved[i].head;
+	s->due.order = MESSAGE_BY_DUE_TIME;
+	s->connection_max = connection_budget(f);
 	if (local_addrs_read(&s->local) != 0)
 		log_event(LOG_LEVEL_WARN, "local-addresses", "can't read the addresses of this host");
 	int err = loop_timer_create(f->loop, due, s, &s->due_timer);
@@ -296,7 +324,6 @@ void scheduler_destroy(struct scheduler **scheduler)
 			destination_free(s->slots[i]);
 	}
 	loop_timer_destroy(&s->due_timer);
-	due_heap_free(&s->due);
 	free(s->slots);
 	free(s);
 	*scheduler = NULL;

@@ -1,7 +1,8 @@
 /* scheduler.h - which message is tried when, over which connection.
- * Every destination (route.h) has a line of ready messages and up to `destination-connections` connections, opened slowly and kept
+ * Every destination (route.h) has a line of ready messages, new ones and those tried before in turn, each oldest first, and up to `destination-connections` connections, opened slowly and kept
  * for several messages.  One that is down is probed by a single connection, with back-off, and holds up nobody else.
- * Messages that wait for their own next time are in a heap.
+ * All connections together have a budget; where it is used up destinations take turns.
+ * Messages that wait for their own next time are in a heap; above queue-load-average they go on waiting.
  */
 #ifndef POSTERN_SCHEDULER_H
 #define POSTERN_SCHEDULER_H
@@ -41,7 +42,8 @@ void scheduler_stop(struct scheduler *s);
 bool scheduler_is_quiet(const struct scheduler *s);
 
 struct scheduler_figures {
-	uint64_t ready, waiting, active, destinations, connections, idle_connections, children, destinations_down;
+	uint64_t ready, waiting, active, destinations, connections, idle_connections, children, destinations_down, connection_max;
+	bool is_load_high; /* mail that was tried before waits for a lower one */
 };
 void scheduler_figures(const struct scheduler *s, struct scheduler_figures *out);
 

@@ -334,8 +334,9 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 		m->attempts++;
 	/* Its destination keeps a pace of its own: back in line soon, it is there when that works again. */
 	unsigned failures = a->is_our_fault ? 1 : m->attempts;
+	uint64_t pause_s = backoff_delay(failures, conf->retry_min_s, conf->retry_max_s, backoff_random());
 	if (keep)
-		m->next_time = now + (int64_t)backoff_delay(failures, conf->retry_min_s, conf->retry_max_s, backoff_random());
+		m->next_time = now + (int64_t)(pause_s > conf->min_queue_age_s ? pause_s : conf->min_queue_age_s);
 	for (size_t i = 0; i < a->todo_count; i++)
 		log_recipient(f, a, &a->todo[i], m->next_time);
 	count_outcomes(f, a);
@@ -373,7 +374,7 @@ void settle_attempt(struct settle *settle, struct attempt **attempt)
 	}
 	report_plan(f, a, is_warning, now, &item->reports);
 	m->is_warned = m->is_warned || is_warning;
-	m->recipients = (uint32_t)attempt_count(a, SPOOL_OUTCOME_DEFERRED);
+	m->recipients = (uint16_t)attempt_count(a, SPOOL_OUTCOME_DEFERRED);
 	enqueue(s, item);
 }
 

@@ -223,7 +223,7 @@ static void take_file(struct forwarder *f, const struct found *found)
 	m->is_large = spool_record_is_large(record);
 	m->size_bytes = record->body_len;
 	m->accepted_time = forwarder_accepted_time(record, &envelope);
-	m->recipients = found->message.pending;
+	m->recipients = (uint16_t)found->message.pending;
 	m->attempts = found->message.attempts < UINT16_MAX ? (uint16_t)found->message.attempts : UINT16_MAX;
 	m->is_warned = found->message.is_warned;
 	m->next_time = found->message.next_time;

@@ -110,6 +110,8 @@ static const struct option options[] = {
 	{ "queue-warn", KIND_DURATION, FIELD(struct conf, queue_warn_s), "4h", 0, 100 * DAY, NULL },
 	{ "retry-min", KIND_DURATION, FIELD(struct conf, retry_min_s), "1m", 1, DAY, NULL },
 	{ "retry-max", KIND_DURATION, FIELD(struct conf, retry_max_s), "1h", 1, 10 * DAY, NULL },
+	{ "min-queue-age", KIND_DURATION, FIELD(struct conf, min_queue_age_s), "0", 0, 10 * DAY, NULL },
+	{ "queue-load-average", KIND_COUNT, FIELD(struct conf, queue_load_average), "0", 0, 10000, NULL },
 	{ "destination-connections", KIND_COUNT, FIELD(struct conf, destination_connections), "20", 1, 1000, NULL },
 	{ "connect-timeout", KIND_DURATION, FIELD(struct conf, connect_timeout_s), "30s", 1, HOUR, NULL },
 	{ "reply-timeout", KIND_DURATION, FIELD(struct conf, reply_timeout_s), "5m", 1, HOUR, NULL },

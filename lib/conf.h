@@ -76,7 +76,8 @@ struct conf {
 	uint64_t min_free_bytes, min_free_inodes, segment_bytes;
 
 	/* forwarding */
-	uint64_t queue_lifetime_s, queue_warn_s, retry_min_s, retry_max_s;
+	uint64_t queue_lifetime_s, queue_warn_s, retry_min_s, retry_max_s, min_queue_age_s;
+	uint64_t queue_load_average; /* 0 = never too high */
 	uint64_t destination_connections; /* at once to one server */
 	uint64_t connect_timeout_s, reply_timeout_s, keep_idle_s;
 	uint64_t sendmail_children;

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -26,6 +29,15 @@ def postern(w, *args, code=0):
 
 def senders(w, *filters, code=0):
     return sorted(m["from"].strip("<>").split("@")[0] for m in json.loads(postern(w, "list", "--json", *filters, code=code).stdout))
+
+
+def start_by(w, *argv):
+    """posternfwd by way of another program, which becomes it."""
+    with open(w.log_path, "ab") as log:
+        w.fwd = subprocess.Popen(list(argv), stderr=log)
+    w.procs.append(w.fwd)
+    wait_until(lambda: "ev=started" in w.log or w.fwd.poll() is not None, "posternfwd to start")
+    assert w.fwd.poll() is None, w.log
 
 
 def attempts(w):
@@ -181,3 +193,178 @@ def test_mailq(world):
     assert lines[at].split()[1] == str(size) and lines[at].endswith(" <mid@example.net>") and when in lines[at]
     assert lines[at + 1].strip() == "(451 4.3.0 come later)"
     assert lines[at + 2] == " " * 41 + "<x@one.example>" and lines[at + 3] == " " * 41 + "<y@two.example>"
+
+
+# ---- who goes first, and when
+
+def test_new_mail_and_old_mail_take_turns(world):
+    """One connection: a backlog does not hold up new mail, nor the other way round, and each kind goes oldest first."""
+    now = int(time.time())
+    server = world.server("mx")
+    old = [Mail(f"old{n}@example.net", ["b@example.org"], ANYTHING, TIME=now - 1000 + n) for n in (2, 0, 1, 4, 3)]
+    new = [Mail(f"new{n}@example.net", ["b@example.org"], ANYTHING, TIME=now + n - 10) for n in (1, 4, 0, 2, 3)]
+    world.spool.wait(old, attempt=2, next=now - 5)
+    world.spool.store(new)
+    world.start("-f", world.conf(f"smtp:127.0.0.1:{server.port}", **{"destination-connections": 1}))
+    world.wait_settled()
+    order = [m["mail"].split("@")[0].strip("<") for m in world.got("mx")]
+    assert order == [name for n in range(5) for name in (f"new{n}", f"old{n}")], order
+    world.stop()
+
+
+def test_min_queue_age(world):
+    """sendmail's MinQueueAge: not again so soon, whatever retry-min says; an administrator may."""
+    server = world.server("mx", "data_fail_first=1")
+    world.spool.store([Mail("a@example.net", ["b@example.org"], ANYTHING)])
+    world.start("-f", world.conf(f"smtp:127.0.0.1:{server.port}", **{"min-queue-age": "1h"}))
+    wait_until(lambda: ask(world.spool, "queue list")[0][0]["state"] == "waiting", "the first try")
+    assert 3590 < int(ask(world.spool, "queue list")[0][0]["next_s"]) <= 3600
+    assert postern(world, "retry", "--all").returncode == 0
+    world.wait_settled()
+    world.stop()
+
+
+def test_queue_load_average(world):
+    """sendmail's QueueLA: mail that was tried before waits until the load falls, new mail is tried. The load is one that we write."""
+    now = int(time.time())
+    server = world.server("mx")
+    load = world.dir / "loadavg"
+    load.write_text("9.50 1.00 1.00 1/100 1000\n")
+    world.spool.wait([Mail("old@example.net", ["b@example.org"], ANYTHING)], attempt=1, next=now - 5)
+    world.spool.store([Mail("new@example.net", ["b@example.org"], ANYTHING)])
+    conf = world.conf(f"smtp:127.0.0.1:{server.port}", **{"queue-load-average": 9})
+    mount = f"mount --bind {load} /proc/loadavg && exec {BUILD}/bin/posternfwd -f {conf}"
+    start_by(world, "unshare", "--mount", "sh", "-c", mount)
+    wait_until(lambda: len(world.got("mx")) == 1, "the new mail")
+    time.sleep(2.5)
+    assert [m["mail"].split("@")[0] for m in world.got("mx")] == ["<new"], "tried under load"
+    assert ask(world.spool, "status")[0][0]["retries"] == "wait for a lower load"
+    load.write_text("8.99 1.00 1.00 1/100 1000\n")
+    wait_until(lambda: len(world.got("mx")) == 2, "the old mail")
+    assert world.log.count("ev=queue-load") == 2 and ask(world.spool, "status")[0][0]["retries"] == "go on"
+    world.stop()
+
+
+# ---- bad destinations
+
+class BlackHole:
+    """A port that answers no SYN: its backlog is full and nobody accepts."""
+
+    def __init__(self):
+        self.sock = socket.socket()
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.listen(0)
+        self.port = self.sock.getsockname()[1]
+        self.others = []
+        for _ in range(4):
+            other = socket.socket()
+            other.setblocking(False)
+            other.connect_ex(("127.0.0.1", self.port))
+            self.others.append(other)
+
+    def close(self):
+        for sock in [self.sock, *self.others]:
+            sock.close()
+
+
+class Tarpit:
+    """Accepts everything, and answers each line after a while; counts its connections."""
+
+    def __init__(self, delay_s):
+        self.delay_s, self.now, self.most = delay_s, 0, 0
+        self.lock = threading.Lock()
+        self.sock = socket.socket()
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.listen(200)
+        self.port = self.sock.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            with sock, sock.makefile("rb") as stream:
+                time.sleep(self.delay_s)
+                sock.sendall(b"220 tarpit\r\n")
+                for line in stream:
+                    time.sleep(self.delay_s)
+                    sock.sendall(b"354 go\r\n" if line.upper().startswith(b"DATA") else b"250 ok\r\n")
+        except OSError:
+            pass
+        with self.lock:
+            self.now -= 1
+
+    def close(self):
+        self.sock.close()
+
+
+def test_bad_destinations_do_not_slow_a_good_one(world):
+    """Thousands of messages to a black hole, a tarpit, and a server that refuses all for now; some to one that is well."""
+    hole, tarpit = BlackHole(), Tarpit(2)
+    greylister, good = world.server("grey", "rcpt_450=b"), world.server("good")
+    try:
+        bad = [Mail(f"x{n}@example.net", ["b@example.org"], ANYTHING, DST=f"127.0.0.1 {port}")
+               for n in range(1000) for port in (hole.port, tarpit.port, greylister.port)]
+        well = [Mail(f"g{n}@example.net", ["w@example.org"], ANYTHING, DST=f"127.0.0.1 {good.port}") for n in range(300)]
+        # The good ones stand behind all the others.
+        world.spool.store(bad + well[:-1])
+        begin = time.monotonic()
+        world.start("-f", world.conf("original", **{"retry-min": "2s", "retry-max": "1h", "destination-connections": 5, "reply-timeout": "20s",
+                                                    "connect-timeout": "3s"}))
+        wait_until(lambda: len(world.got("good")) == 299, "the good ones", limit_s=20)
+        took_s = time.monotonic() - begin
+        assert tarpit.most <= 5, tarpit.most
+        assert took_s < 8, f"no longer than without the others: {took_s}"
+        # And with the bad ones at their worst, a new message needs no time either.
+        wait_until(lambda: "destination-down" in world.log or time.monotonic() > begin + 5, "the black hole to be known as one")
+        with world.spool.live() as segment:
+            segment.append(well[-1])
+            begin = time.monotonic()
+            segment.announce()
+            wait_until(lambda: len(world.got("good")) == 300, "the last of the good ones")
+            assert time.monotonic() - begin < 2
+        status = ask(world.spool, "status")[0][0]
+        # Four tries of the hole, five of the tarpit, five each of the others at most.
+        assert int(status["connections"]) <= 4 + 5 + 5 + 5, status
+        wait_until(lambda: f"127.0.0.1:{hole.port}" in world.log and "destination-down" in world.log, "the log to name it")
+    finally:
+        hole.close()
+        tarpit.close()
+        world.fwd.kill()
+
+
+def test_few_descriptors_and_many_dead_servers(world):
+    """Eight connections in all: ten black holes get half of them at most, and what is left goes round."""
+    holes, servers = [BlackHole() for _ in range(10)], [world.server(f"mx{n}") for n in range(3)]
+    try:
+        mails = [Mail(f"x{n}@example.net", ["b@example.org"], ANYTHING, DST=f"127.0.0.1 {hole.port}") for n in range(20) for hole in holes]
+        mails += [Mail(f"g{n}@example.net", ["b@example.org"], ANYTHING, DST=f"127.0.0.1 {server.port}") for n in range(100) for server in servers]
+        world.spool.store(mails)
+        conf = world.conf("original", **{"connect-timeout": "1s", "retry-min": "1h", "retry-max": "2h", "queue-warn": 0})
+        start_by(world, "prlimit", "--nofile=256:256", str(BUILD / "bin/posternfwd"), "-f", str(conf))
+        most = 0
+
+        def is_done():
+            nonlocal most
+            status = ask(world.spool, "status")[0][0]
+            assert status["connections_max"] == "8"
+            most = max(most, int(status["connections"]))
+            return all(len(world.got(f"mx{n}")) == 100 for n in range(3))
+
+        wait_until(is_done, "the mail for the living", limit_s=25)
+        assert most <= 8 and len(os.listdir(f"/proc/{world.fwd.pid}/fd")) < 100
+        wait_until(lambda: len(set(re.findall(r"ev=destination-down msg=\"(127.0.0.1:\d+):", world.log))) == 10, "every black hole to be tried",
+                   limit_s=25)
+    finally:
+        for hole in holes:
+            hole.close()
+        world.fwd.kill()

@@ -11,8 +11,8 @@
 
 #include "backoff.h"
 #include "dsn.h"
-#include "due_heap.h"
 #include "fwd_message.h"
+#include "message_heap.h"
 #include "route.h"
 #include "sendmail_pipe.h"
 #include "smtp_lines.h"
@@ -349,43 +349,55 @@ static void who_wants_a_report(void **state)
 	assert_false(dsn_is_wanted(DSN_FAILED, &null, &plain));
 }
 
-static void heap_and_table_keep_order(void **state)
+/* 1000 messages in some order, a third of them taken out from wherever they are: the rest comes in order. */
+static void keep_order(enum message_order order)
 {
-	(void)state;
 	struct fwd_table table = { NULL, 0, 0 };
-	struct due_heap heap = { NULL, 0, 0 };
+	struct message_heap heap = { .order = order };
 	struct spool_id_source source;
 	struct fwd_message *messages[1000], *m;
 	spool_id_source_init(&source, 1);
+	assert_null(message_heap_first(&heap));
 	for (size_t i = 0; i < 1000; i++) {
 		struct spool_id id = spool_id_next(&source);
 		assert_int_equal(fwd_table_add(&table, &id, &messages[i]), 0);
 		assert_int_equal(fwd_table_add(&table, &id, &m), ERR_BUSY);
-		messages[i]->next_time = (int64_t)((i * 7919) % 1009);
-		assert_int_equal(due_heap_add(&heap, messages[i]), 0);
+		messages[i]->next_time = (int64_t)((i * 7919) % 409);
+		messages[i]->accepted_time = (int64_t)((i * 104729) % 409);
+		message_heap_add(&heap, messages[i]);
+		if (i % 100 == 99) { /* so that it has been melded before */
+			m = message_heap_first(&heap);
+			message_heap_remove(&heap, m);
+			message_heap_add(&heap, m);
+		}
 	}
 	for (size_t i = 0; i < 1000; i += 3) {
-		due_heap_remove(&heap, messages[i]);
+		message_heap_remove(&heap, messages[i]);
 		fwd_table_remove(&table, messages[i]);
 	}
+	assert_int_equal(heap.count, table.count);
 	int64_t last = -1;
+	char last_id[SPOOL_ID_LEN + 1] = "";
 	size_t left = 0;
-	while ((m = due_heap_first(&heap)) != NULL) {
-		assert_true(m->next_time >= last);
-		last = m->next_time;
-		due_heap_remove(&heap, m);
+	while ((m = message_heap_first(&heap)) != NULL) {
+		int64_t time = order == MESSAGE_BY_AGE ? m->accepted_time : m->next_time;
+		assert_true(time > last || (time == last && strcmp(m->id.text, last_id) > 0));
+		last = time;
+		memcpy(last_id, m->id.text, sizeof last_id);
+		assert_ptr_equal(fwd_table_find(&table, &m->id), m);
+		message_heap_remove(&heap, m);
 		left++;
 	}
 	assert_int_equal(left, table.count);
-	struct spool_id *ids = fwd_table_ids(&table, &left);
-	assert_int_equal(left, table.count);
-	for (size_t i = 0; i < left; i++) {
-		assert_non_null(fwd_table_find(&table, &ids[i]));
-		assert_true(i == 0 || strcmp(ids[i - 1].text, ids[i].text) < 0);
-	}
-	free(ids);
-	due_heap_free(&heap);
+	assert_int_equal(heap.count, 0);
 	fwd_table_free(&table);
+}
+
+static void heap_and_table_keep_order(void **state)
+{
+	(void)state;
+	keep_order(MESSAGE_BY_DUE_TIME);
+	keep_order(MESSAGE_BY_AGE);
 }
 
 int main(void)
