@@ -12,6 +12,7 @@
 #include "scheduler.h"
 
 #define RETURN_CAP (50u << 10) /* of the original; of a longer one the header goes back */
+#define SMTP_PORT 25u
 #define REPORT_CAP (32u << 20) /* SPOOL_RECIPIENTS_CAP recipients, at their longest */
 
 static const enum spool_outcome outcomes[] = {
@@ -146,6 +147,9 @@ static void make_envelope(const struct report_set *set, const struct attempt *a,
 	out->recipients = recipient;
 	out->recipient_count = 1;
 	out->time = set->now;
+	/* For `bounce-via = original`. */
+	if (a->envelope.client.addr.family != ADDR_NONE)
+		out->dst = (struct endpoint){ a->envelope.client.addr, SMTP_PORT };
 	out->helo = span_of(set->hostname);
 	out->proto = SPAN_LIT("ESMTP");
 }

@@ -1,6 +1,7 @@
 /* route.h - where a message goes next, and in whose name: the answer of the configuration to one envelope.
  * The listen section whose name the envelope carries decides; without that section there is no route, as any other may lead where
- * this mail must not go.  Our own messages (reports to senders), and all of a configuration without sections, take `bounce-via`.
+ * this mail must not go.  Our own messages (reports to senders), and all of a configuration without sections, take `bounce-via`; there
+ * the original destination is the host that the reported mail came from.
  * Pure.
  */
 #ifndef POSTERN_ROUTE_H

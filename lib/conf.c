@@ -389,8 +389,10 @@ static int check_whole(struct conf *conf, const char *path, struct reason *why)
 {
 	if (conf->listen_count == 0)
 		return reason_set(why, ERR_INVAL, "%s: no listen section: nothing to do; expected listen \"INTERFACE\" { mode = redirect }", path);
-	if (conf->bounce_via.kind == FORWARD_ORIGINAL || conf->bounce_via.kind == FORWARD_LMTP || conf->bounce_via.kind == FORWARD_LMTP_UNIX)
-		return reason_set(why, ERR_INVAL, "%s: bounce-via: expected smtp:HOST:PORT or sendmail:/path/prog", path);
+	if (conf->bounce_via.kind == FORWARD_LMTP || conf->bounce_via.kind == FORWARD_LMTP_UNIX)
+		return reason_set(why, ERR_INVAL, "%s: bounce-via: expected original, smtp:HOST:PORT or sendmail:/path/prog", path);
+	if (conf->bounce_via.kind == FORWARD_ORIGINAL && conf->bounce_tls == TLS_VERIFY)
+		return reason_set(why, ERR_INVAL, "%s: bounce-tls = verify needs a name: it does not go with bounce-via = original", path);
 	if (conf->retry_min_s > conf->retry_max_s)
 		return reason_set(why, ERR_INVAL, "%s: retry-min is longer than retry-max", path);
 	return 0;

@@ -84,7 +84,7 @@ struct conf {
 	uint64_t bounce;                /* enum bounce: whose senders get reports */
 	char tls_ca_file[CONF_PATH_CAP];
 	uint64_t bounce_tls; /* enum tls_level */
-	struct forward_spec bounce_via; /* where reports to senders go; `original` is not allowed */
+	struct forward_spec bounce_via; /* where reports to senders go; `original`: back to the host that the mail came from */
 
 	uint64_t listen_count;
 	struct conf_listen listen[CONF_LISTEN_MAX];

@@ -289,6 +289,20 @@ def test_dsn_parameters_from_end_to_end(lab, room):
         assert int(post.status()["forwarder"]["reports"]) == 2
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_report_back_to_where_the_mail_came_from(lab, room, version):
+    """A firewall without a mail server: the report goes to the sender's own, the one that is on the other end."""
+    client_address, server_address = addresses(lab, version)
+    with Path(lab, room, listen={"trust": "trusted"}, options={"bounce-via": "original"}) as post, \
+            Recorder(lab, server_address, args=["rcpt_550=gone"]) as mta, Recorder(lab, client_address, ns="inet") as sender_side:
+        with post.talk(client_address) as client:
+            client.hello()
+            assert client.message(b"Subject: x\r\n\r\n.\r\n", SENDER, "gone@protected.example").code == 250
+        report, = sender_side.wait_messages(1)
+        assert report["mail"].startswith("<>") and report["rcpts"][0].startswith(f"<{SENDER}>")
+        assert b"Final-Recipient: rfc822;gone@protected.example" in report["wire"] and not mta.messages()
+
+
 def test_dead_server_waits_and_others_flow(lab, room):
     """Nobody listens on MTA4, MTA4_2 never says a word, MTA6 is well."""
     with Path(lab, room, options={"retry-min": "1s", "retry-max": "2s", "reply-timeout": "5s"}) as post, \

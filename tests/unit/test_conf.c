@@ -95,7 +95,7 @@ static void refusals_name_the_line(void **state)
 		{ "spool = relative\nlisten \"wan\" {}\n", 1, "a path that begins with /" },
 		{ "listen \"wan\" {}\nlisten \"wan\" {}\n", 2, "wan" },
 		{ "listen \"wan\" {}\nretry-min = 2h\nretry-max = 1h\n", 0, "retry-min" },
-		{ "listen \"wan\" {}\nbounce-via = original\n", 0, "bounce-via" },
+		{ "listen \"wan\" {}\nbounce-via = original\nbounce-tls = verify\n", 0, "bounce-via" },
 		{ "listen \"wan\" { bounce = all }\n", 1, "expected one of default, yes, no" },
 		{ "bounce = yes\nlisten \"wan\" {}\n", 1, "expected one of all, trusted, none" },
 		{ "listen \"wan\" {}\nbounce-via = \"lmtp:/x\"\n", 0, "bounce-via" },
