@@ -209,8 +209,8 @@ static int on_record(void *ctx, const struct spool_found *found)
 static void on_broken(void *ctx, const struct spool_broken *broken)
 {
 	struct walk *walk = ctx;
-	/* The end of what a living writer has written so far always looks torn. */
-	if (!broken->is_void && !(broken->is_torn && walk->is_live))
+	/* What a living writer is writing at this moment looks torn, or damaged. */
+	if (!broken->is_void && !walk->is_live)
 		walk->damaged++;
 }
 

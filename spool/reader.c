@@ -75,20 +75,20 @@ static int used_end(const struct spool_reader *reader, uint64_t from, uint64_t *
 	return 0;
 }
 
-/* The first place at or behind from where a good header stands; limit when there is none. */
-static int next_header(const struct spool_reader *reader, uint64_t from, uint64_t *out)
+/* The first place at or behind from where a good header stands; end when there is none before it. */
+static int next_header(const struct spool_reader *reader, uint64_t from, uint64_t end, uint64_t *out)
 {
 	char chunk[CHUNK];
 	struct spool_record ignored;
-	while (from < reader->limit) {
-		uint64_t left = reader->limit - from;
+	while (from < end) {
+		uint64_t left = end - from;
 		int64_t got = spool_bytes_read_at(reader->fd, chunk, left < CHUNK ? (size_t)left : CHUNK, from);
 		if (got < 0)
 			return ERR_IO;
 		size_t len = (size_t)got;
 		if (len < SPOOL_RECORD_HEADER_LEN)
 			break;
-		const char *at = is_all_zero(chunk, len) ? chunk + len : chunk; /* prepared, never used: there may be much of it */
+		const char *at = chunk;
 		while ((at = memmem(at, len - (size_t)(at - chunk), SPOOL_RECORD_MAGIC, SPOOL_RECORD_MAGIC_LEN)) != NULL) {
 			uint64_t place = from + (uint64_t)(at - chunk);
 			int err = header_at(reader, place, &ignored);
@@ -102,7 +102,7 @@ static int next_header(const struct spool_reader *reader, uint64_t from, uint64_
 		}
 		from += len - (SPOOL_RECORD_MAGIC_LEN - 1); /* the magic may lie across the border */
 	}
-	*out = reader->limit;
+	*out = end;
 	return 0;
 }
 
@@ -116,17 +116,21 @@ static enum spool_read fail(struct spool_entry *entry, int err, struct spool_ent
 /* What stands at offset is no record: report it up to the next one that is, or all of it as the torn tail. */
 static enum spool_read broken_span(struct spool_reader *reader, struct spool_entry *entry, struct spool_entry *out)
 {
-	uint64_t next = 0;
-	int err = next_header(reader, entry->offset + 1, &next);
-	bool is_tail = next == reader->limit;
-	if (!err && is_tail && reader->flags & SPOOL_READ_OPEN_END)
-		err = used_end(reader, entry->offset, &next);
+	uint64_t end = reader->limit, next = 0;
+	int err = reader->flags & SPOOL_READ_OPEN_END ? used_end(reader, entry->offset, &end) : 0;
+	if (!err && end == entry->offset) {
+		reader->offset = reader->limit;
+		return SPOOL_READ_END;
+	}
+	/* The last bytes of a header may be zeros, too. */
+	uint64_t search_end = reader->limit - end < SPOOL_RECORD_HEADER_LEN ? reader->limit : end + SPOOL_RECORD_HEADER_LEN;
+	if (!err)
+		err = next_header(reader, entry->offset + 1, search_end, &next);
 	if (err)
 		return fail(entry, err, out);
+	bool is_tail = next == search_end;
 	reader->offset = is_tail ? reader->limit : next;
-	if (next == entry->offset)
-		return SPOOL_READ_END;
-	entry->length = next - entry->offset;
+	entry->length = (is_tail ? end : next) - entry->offset;
 	entry->err = ERR_CORRUPT;
 	*out = *entry;
 	return is_tail ? SPOOL_READ_TORN : SPOOL_READ_CORRUPT;

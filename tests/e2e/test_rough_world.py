@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+import journal
 from installation import Installation, Recorder, without_received
 from netlab import Lab, wait_until
 
@@ -63,6 +64,38 @@ def test_an_interface_is_made_anew(lab, tmp_path, mode):
         for iface in ("wan", "ppp7"):
             lab.divert("down", "--iface", iface)
     lab.exec("inet", "ip", "link", "del", "dial0")
+
+
+def test_a_writer_dies_in_a_prepared_segment(lab, tmp_path):
+    """Behind its last record there are megabytes of zeros: no mail, no damage, and nothing that keeps the segment from being removed."""
+    big = b"Subject: big\r\n\r\n" + (b"z" * 78 + b"\r\n") * 2500 + b".\r\n"
+    options = {"segment-size": "4M", "workers": 1}
+    with Installation(lab, tmp_path, options=options) as post, Recorder(lab, lab.MTA4) as mta:
+        post.start_daemon()
+        lab.divert("up", "--iface", "wan")
+        replies = []
+        with post.talk() as client:
+            client.hello()
+            for _ in range(7):
+                replies.append(client.message(big))
+            prepared = lambda: [path for path in (post.spool / "journal").iterdir() if path.stat().st_size == 4 << 20]  # noqa: E731
+            wait_until(prepared, "a prepared segment")
+            for _ in range(3):
+                replies.append(client.message(WIRE))
+        # An independent reader: in the prepared one, and nothing there but these.
+        assert {journal.find(post.spool, reply).segment for reply in replies[-2:]} == {path.name for path in prepared()}
+        assert len(journal.messages(post.spool, strict=True)) == 10
+        listing = post.postern("queue", "list")
+        assert listing.returncode == 0 and "damaged" not in listing.stdout, listing.stdout
+        written = list((post.spool / "journal").iterdir())
+        os.kill(post.worker_pids()[0], signal.SIGKILL)
+        post.start_forwarder()
+        found = mta.wait_messages(10)
+        assert sorted(len(m["wire"]) for m in found)[:3] == sorted(len(m["wire"]) for m in found if m["wire"].endswith(WIRE))
+        wait_until(lambda: not any(path.exists() for path in written), "the segments to be removed")
+        assert list((post.spool / "bad").iterdir()) == []
+        assert "journal-" not in post.log("posternfwd")
+        lab.divert("down", "--iface", "wan")
 
 
 def test_posternfwd_hangs(lab, tmp_path):
