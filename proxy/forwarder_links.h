@@ -1,4 +1,5 @@
-/* forwarder_links.h - each worker's connection to posternfwd, made by the master as soon as posternfwd is there, and made again when it is lost.
+/* forwarder_links.h - each worker's connection to posternfwd, made by the master as soon as posternfwd is there, and again
+ * when it is lost.
  * The first word on a connection is the master's: posternfwd believes no worker about another's segments.
  * Borrows: spool (a path) and the crew, until destroy.  Fails: never for the caller; who is not there is tried again each second.
  */

@@ -1,5 +1,5 @@
-/* master_assets.h - what the master holds before anything runs: rules, users, spool, listeners, shared memory, sockets, all that a worker is supplied
- * with.  Opened at once, so that everything that can be wrong is found while an operator still looks.
+/* master_assets.h - what the master holds before anything runs: rules, users, spool, listeners, shared memory, sockets, and all that a
+ * worker is supplied with.  Opened at once, so that everything that can be wrong is found while an operator still looks.
  * Owns: all of it, until close; the pid file's name stays the configuration's.
  */
 #ifndef POSTERN_MASTER_ASSETS_H

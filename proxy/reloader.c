@@ -165,7 +165,8 @@ const char *reloader_state(const struct reloader *r)
 	return r->is_reading ? "reading" : r->is_handing_out ? "handing-out" : r->outcome;
 }
 
-int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew, struct reloader **out)
+int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
+		    struct reloader **out)
 {
 	struct reloader *r = calloc(1, sizeof *r);
 	if (!r)

@@ -1,7 +1,9 @@
-/* reloader.h - from SIGHUP to "in force": reads configuration and rules in a job, hands them to all workers, and waits until each has them.
- * Promise: never two at once; what is asked for meanwhile is done once more afterwards.  New workers and old ones are supplied with the same from
- * the moment the job is done; what the job refuses changes nothing.  `ev=reloaded` is logged when every worker that runs judges by the new rules.
- * A worker that could not take them gets them again every few seconds (worker_process_watch); after a minute the log says so.
+/* reloader.h - from SIGHUP to "in force": reads configuration and rules in a job, hands them to all workers, and waits until each has
+ * them.
+ * Promise: never two at once; what is asked for meanwhile is done once more afterwards.  New workers and old ones are supplied with the
+ * same from the moment the job is done; what the job refuses changes nothing.  `ev=reloaded` is logged when every worker that runs judges
+ * by the new rules.  A worker that could not take them gets them again every few seconds (worker_process_watch); after a minute the log
+ * says so.
  * Borrows: options (whose configuration it replaces), assets (whose supply and hits it replaces) and the crew, until the loop has ended.
  */
 #ifndef POSTERN_RELOADER_H
@@ -13,7 +15,8 @@
 
 struct reloader;
 
-int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew, struct reloader **out);
+int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
+		    struct reloader **out);
 
 void reloader_request(struct reloader *reloader);
 

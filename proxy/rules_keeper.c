@@ -42,7 +42,8 @@ static bool has_same_options(const struct conf *a, const struct conf *b)
 	       a->noto_delay_s == b->noto_delay_s;
 }
 
-static int compile(const struct conf *conf, size_t worker_count, struct rules_source *source, struct rules_kept *kept, struct reason *why)
+static int compile(const struct conf *conf, size_t worker_count, struct rules_source *source, struct rules_kept *kept,
+		   struct reason *why)
 {
 	struct rules_options options = {
 		.no_match = (enum no_match)conf->no_match,
@@ -67,7 +68,8 @@ static int compile(const struct conf *conf, size_t worker_count, struct rules_so
 	return err;
 }
 
-int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct rules_in_force *now, struct rules_kept *out, struct reason *why)
+int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct rules_in_force *now, struct rules_kept *out,
+		      struct reason *why)
 {
 	struct rules_source *source = NULL;
 	uint64_t begin_ms = now_ms();

@@ -31,7 +31,8 @@ struct rules_in_force {
 };
 
 /* Read and compile the rule file, look for what is hardly meant, and pack the texts.  On failure the reason counts the errors. */
-int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct rules_in_force *now, struct rules_kept *out, struct reason *why);
+int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct rules_in_force *now, struct rules_kept *out,
+		      struct reason *why);
 
 /* Every error and the first warnings, one line each.  path: of the rule file. */
 void rules_keeper_log_diags(const struct rules_kept *kept, const char *path);

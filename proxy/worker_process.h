@@ -70,9 +70,9 @@ bool worker_process_is_behind(const struct worker_process *worker);
 void worker_process_drain(struct worker_process *worker);
 void worker_process_kill(struct worker_process *worker);
 
-/* To be called every WORKER_WATCH_MS.  Rules or a configuration that did not arrive, or could not be taken, are sent again.  The watchdog: a worker whose heartbeat (counters.h) has stood still for WORKER_WATCH_LIMIT calls is
- * aborted, and killed if that does not end it by the next call.  Calls are counted, not time: a master that was stopped
- * itself blames nobody. */
+/* To be called every WORKER_WATCH_MS.  Rules or a configuration that did not arrive, or could not be taken, are sent again.  The
+ * watchdog: a worker whose heartbeat (counters.h) has stood still for WORKER_WATCH_LIMIT calls is aborted, and killed if that does
+ * not end it by the next call.  Calls are counted, not time: a master that was stopped itself blames nobody. */
 #define WORKER_WATCH_MS 5000u
 #define WORKER_WATCH_LIMIT 12u
 void worker_process_watch(struct worker_process *worker);

@@ -23,7 +23,8 @@ struct worker_rules {
 	bool is_dropping;
 };
 
-int worker_rules_create(struct session_host *host, size_t workers, const struct worker_rules_events *events, struct worker_rules **out)
+int worker_rules_create(struct session_host *host, size_t workers, const struct worker_rules_events *events,
+			struct worker_rules **out)
 {
 	struct worker_rules *r = calloc(1, sizeof *r);
 	if (!r)

@@ -1,5 +1,6 @@
-/* worker_rules.h - the rules of a session worker: loaded at its start, replaced at each reload, given back when nobody holds them any more.
- * The long parts, compiling and giving back, run in jobs: with lists of a million entries they take a second, which sessions must not wait for.
+/* worker_rules.h - the rules of a session worker: loaded at its start, replaced at each reload, given back when nobody holds them.
+ * The long parts, compiling and giving back, run in jobs: with lists of a million entries they take a second, which sessions must not
+ * wait for.
  * Of reloads that come in while one runs only the last one counts.
  * Owns: rules and hits of the host, and the old sets for as long as evaluations hold them.
  * Fails: a reload that fails leaves the old rules in force and is told to events.taken.
@@ -19,7 +20,8 @@ struct worker_rules_events {
 };
 
 /* workers: how many share the memory for hits. */
-int worker_rules_create(struct session_host *host, size_t workers, const struct worker_rules_events *events, struct worker_rules **out);
+int worker_rules_create(struct session_host *host, size_t workers, const struct worker_rules_events *events,
+			struct worker_rules **out);
 
 /* Before the loop: blocks. */
 int worker_rules_load(struct worker_rules *rules, struct ipc_message *msg, struct reason *why);
