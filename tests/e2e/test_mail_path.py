@@ -344,6 +344,18 @@ def test_forward_to_one_server(lab, room):
         assert mta.wait_messages(1)[0]["client"] == lab.LAN4
 
 
+def test_forward_into_mailboxes(lab, room):
+    """By LMTP, each recipient with its own reply behind the final dot (more of it in test_lmtp.py)."""
+    with Path(lab, room, listen={"forward": f"lmtp:{lab.MTA4_2}"}) as post, Recorder(lab, lab.MTA4_2, 24, args=["lmtp=1", "done_452=full"]) as mta:
+        with post.talk() as client:
+            client.hello()
+            assert client.message(b"Subject: x\r\n\r\n.\r\n", SENDER, RECIPIENT, "full@protected.example").code == 250
+        message, = mta.wait_messages(1)
+        assert message["rcpts"] == [f"<{RECIPIENT}>"] and message["helo"] == "fw.example.net"
+        post.wait_log("ev=deferred .*full@protected.example", program="posternfwd")
+        assert f"lmtp:{lab.MTA4_2}:24" in post.postern("status").stdout
+
+
 def test_forward_by_sendmail(lab, room):
     """The program gets -f SENDER, the recipients and native lines; its exit status decides."""
     out = room / "out"

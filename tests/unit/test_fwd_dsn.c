@@ -139,6 +139,67 @@ static struct buf report_of(struct spool_envelope *original, struct span body, s
 	return out;
 }
 
+/* One report in full. */
+static void transcript(void **state)
+{
+	static const char expected[] = "From: Mail Delivery System <MAILER-DAEMON@fw.example.net>\r\n"
+				       "To: <a@example.net>\r\n"
+				       "Subject: Undelivered mail returned to sender\r\n"
+				       "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+				       "Message-ID: <0123456789abcd@fw.example.net>\r\n"
+				       "Auto-Submitted: auto-replied\r\n"
+				       "MIME-Version: 1.0\r\n"
+				       "Content-Type: multipart/report; report-type=delivery-status;\r\n"
+				       "\tboundary=\"0123456789abcd.dsn\"\r\n"
+				       "\r\n"
+				       "--0123456789abcd.dsn\r\n"
+				       "Content-Type: text/plain; charset=us-ascii\r\n"
+				       "\r\n"
+				       "This is the mail system at fw.example.net.\r\n"
+				       "\r\n"
+				       "Your message could not be delivered to the recipients below. It will not be\r\n"
+				       "tried again. The reason each server gave stands with each recipient.\r\n"
+				       "\r\n"
+				       "<b@example.org>:\r\n"
+				       "    550 5.1.1 no\r\n"
+				       "\r\n"
+				       "--0123456789abcd.dsn\r\n"
+				       "Content-Type: message/delivery-status\r\n"
+				       "\r\n"
+				       "Original-Envelope-Id: QQ+1\r\n"
+				       "Reporting-MTA: dns;fw.example.net\r\n"
+				       "Received-From-MTA: dns;client.example.net\r\n"
+				       "Arrival-Date: Tue, 14 Nov 2023 22:12:00 +0000\r\n"
+				       "X-Postern-Id: 0123456789abce\r\n"
+				       "\r\n"
+				       "Original-Recipient: rfc822;x+y@example.org\r\n"
+				       "Final-Recipient: rfc822;b@example.org\r\n"
+				       "Action: failed\r\n"
+				       "Status: 5.1.1\r\n"
+				       "Remote-MTA: dns;mx.example.org\r\n"
+				       "Diagnostic-Code: smtp;550 5.1.1 no\r\n"
+				       "Last-Attempt-Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+				       "\r\n"
+				       "--0123456789abcd.dsn\r\n"
+				       "Content-Type: message/rfc822\r\n"
+				       "\r\n"
+				       "Subject: x\r\n"
+				       "\r\n"
+				       "..dot\r\n"
+				       "\r\n"
+				       "--0123456789abcd.dsn--\r\n"
+				       ".\r\n";
+	struct spool_envelope original = { .from = SPAN_LIT("a@example.net"),
+					   .envid = SPAN_LIT("QQ+2B1"),
+					   .helo = SPAN_LIT("client.example.net"),
+					   .time = 1699999920 };
+	(void)state;
+	to.orcpt = SPAN_LIT("rfc822;x+2By@example.org");
+	struct buf out = report_of(&original, SPAN_LIT("Subject: x\r\n\r\n..dot\r\n.\r\n"), SPAN_LIT("mx.example.org[192.0.2.1]:25"));
+	to.orcpt = SPAN_NONE;
+	expect(&out, expected);
+}
+
 static bool has(const struct buf *out, const char *text)
 {
 	return memmem(out->data, out->len, text, strlen(text)) != NULL;
@@ -235,6 +296,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_utf8),	    cmocka_unit_test(addresses), cmocka_unit_test(quoted_printable),
+		cmocka_unit_test(transcript),
 		cmocka_unit_test(what_is_returned), cmocka_unit_test(who_spoke), cmocka_unit_test(ten_thousand_recipients),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
