@@ -22,6 +22,7 @@ static const char usage[] =
 	"  check [-f CONF]             is the configuration good, are the rules?\n"
 	"  rules check [FILE]          are these rules good?\n"
 	"  rules explain ...           what would the rules decide, and why?\n"
+	"  verify flush [RECIPIENT...] [--json]   ask servers anew whether they know recipients\n"
 	"  help, --version\n"
 	"-f CONF   configuration (" CLI_DEFAULT_CONF ")\n"
 	"-d SPOOL  a spool directory without a configuration\n"

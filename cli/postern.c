@@ -8,6 +8,7 @@
 #include "cli_rules.h"
 #include "cli_rules_stats.h"
 #include "cli_status.h"
+#include "cli_verify.h"
 
 static enum cli_exit run_rules(int argc, char **argv, struct cli_options *options)
 {
@@ -32,7 +33,7 @@ static const struct command {
 	const char *name;
 	enum cli_exit (*run)(int argc, char **argv, struct cli_options *options);
 } commands[] = {
-	{ "status", cli_status }, { "queue", cli_queue }, { "check", cli_check }, { "rules", run_rules }, { "help", run_help },
+	{ "status", cli_status }, { "queue", cli_queue }, { "check", cli_check }, { "rules", run_rules }, { "verify", cli_verify }, { "help", run_help },
 };
 
 static enum cli_exit run(int argc, char **argv)
@@ -43,7 +44,7 @@ static enum cli_exit run(int argc, char **argv)
 	if (code != CLI_OK)
 		return code;
 	if (rest == argc) {
-		cli_complain("say what to do: status, queue, check or rules; see postern help");
+		cli_complain("say what to do: status, queue, check, rules or verify; see postern help");
 		return CLI_USAGE;
 	}
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)

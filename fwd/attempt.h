@@ -35,6 +35,7 @@ struct attempt {
 	struct span last_text;         /* from queue/: the last reply or error */
 	struct attempt_recipient *todo;
 	size_t todo_count;
+	bool is_probe;                 /* no message: only whether the next server takes each recipient (DELIVERED: it does) */
 	bool has_dsn_relay;            /* the next server offered DSN: it answers for what it took */
 	bool is_final;                 /* what was delivered is in the mailbox (LMTP), not just one server further */
 	bool is_our_fault;             /* deferred by what is wrong on this host (a broken mail program): nobody is given up for that */

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "scheduler_parts.h"
 #include "settle.h"
+#include "verify.h"
 
 #define SERVED_MAX 20u /* messages in a row by one connection while others wait for any */
 
@@ -311,6 +312,10 @@ static void client_done(void *ctx, struct attempt *a)
 	c->attempt = NULL;
 	c->served++;
 	s->active--;
+	for (size_t i = 0; d->route.is_verified && i < a->todo_count; i++) {
+		if (a->todo[i].outcome == SPOOL_OUTCOME_DELIVERED)
+			verify_learn(s->f->verify, &d->route, a->envelope.recipients[a->todo[i].index].path);
+	}
 	if (d->window < s->f->in.conf.destination_connections) {
 		d->window++;
 		destination_kick(d);

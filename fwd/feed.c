@@ -17,11 +17,13 @@ struct worker {
 	struct worker *next;
 	struct ipc_channel *channel;
 	struct notice_peer peer;
+	unsigned asked; /* questions that wait for their answers */
 };
 
 struct feed {
 	struct loop *loop;
 	struct journal *journal;
+	struct verify *verify;
 	int fd;
 	struct loop_io *io;
 	struct loop_timer *poll_timer;
@@ -37,6 +39,7 @@ static void worker_close(struct worker *w)
 		link = &(*link)->next;
 	*link = w->next;
 	feed->count--;
+	verify_forget(feed->verify, w);
 	ipc_channel_destroy(&w->channel);
 	free(w);
 	/* It may have died, and its segment with it. */
@@ -44,11 +47,34 @@ static void worker_close(struct worker *w)
 	loop_timer_start(feed->poll_timer, POLL_AGAIN_MS);
 }
 
+void feed_answer(void *asker, const struct verify_answer *answer)
+{
+	struct worker *w = asker;
+	w->asked--;
+	/* Who does not take it goes on without, at its own deadline. */
+	(void)ipc_channel_send(w->channel, VERIFY_ANSWER, answer, sizeof *answer, NULL, 0);
+}
+
+static enum step take_question(struct worker *w, const struct ipc_message *msg)
+{
+	struct verify_ask ask;
+	struct verify_answer answer;
+	if (!w->peer.is_known || msg->fd_count > 0 || verify_ask_check((struct span){ msg->payload, msg->len }, &ask) != 0 ||
+	    w->asked >= VERIFY_PENDING_MAX)
+		return STEP_FAIL;
+	w->asked++;
+	if (verify_ask(w->feed->verify, w, &ask, &answer) == STEP_DONE)
+		feed_answer(w, &answer);
+	return STEP_WAIT;
+}
+
 static void notice(void *ctx, struct ipc_message *msg)
 {
 	struct worker *w = ctx;
 	struct spool_committed what;
-	enum step step = notice_check(&w->peer, msg->type, (struct span){ msg->payload, msg->len }, msg->fd_count, &what);
+	enum step step = msg->type == VERIFY_ASK
+				 ? take_question(w, msg)
+				 : notice_check(&w->peer, msg->type, (struct span){ msg->payload, msg->len }, msg->fd_count, &what);
 	if (step == STEP_WAIT || (step == STEP_DONE && journal_notice(w->feed->journal, &what) != ERR_PROTO))
 		return;
 	char who[24] = "somebody";
@@ -91,12 +117,12 @@ static void poll_again(void *ctx)
 	journal_poll(feed->journal);
 }
 
-int feed_create(struct loop *loop, int listen_fd, struct journal *journal, struct feed **out)
+int feed_create(struct loop *loop, int listen_fd, struct journal *journal, struct verify *verify, struct feed **out)
 {
 	struct feed *feed = calloc(1, sizeof *feed);
 	if (!feed)
 		return ERR_NOMEM;
-	*feed = (struct feed){ .loop = loop, .journal = journal, .fd = listen_fd };
+	*feed = (struct feed){ .loop = loop, .journal = journal, .verify = verify, .fd = listen_fd };
 	int err = loop_timer_create(loop, poll_again, feed, &feed->poll_timer);
 	if (!err)
 		err = loop_io_create(loop, listen_fd, accept_worker, feed, &feed->io);
@@ -120,6 +146,7 @@ void feed_destroy(struct feed **feed)
 	while (f->workers) {
 		struct worker *w = f->workers;
 		f->workers = w->next;
+		verify_forget(f->verify, w);
 		ipc_channel_destroy(&w->channel);
 		free(w);
 	}

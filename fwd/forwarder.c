@@ -17,6 +17,7 @@
 #include "settle.h"
 #include "startup_scan.h"
 #include "sweeper.h"
+#include "verify.h"
 
 #define SWEEP_MS 600000u
 #define STOP_MS 10000u
@@ -104,7 +105,7 @@ static void check_stopped(void *ctx)
 	struct running *r = ctx;
 	struct forwarder *f = &r->f;
 	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal) &&
-		      sweeper_is_quiet(r->sweeper) && f->read_jobs == 0;
+		      sweeper_is_quiet(r->sweeper) && verify_is_quiet(f->verify) && f->read_jobs == 0;
 	if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms)
 		loop_stop(f->loop);
 	else
@@ -197,6 +198,8 @@ static int build(struct running *r, struct reason *why)
 	if (!err)
 		err = settle_create(f, &f->settle);
 	if (!err)
+		err = verify_create(f, feed_answer, &f->verify);
+	if (!err)
 		err = loop_signal_create(f->loop, SIGTERM, stop, r, &r->term);
 	if (!err)
 		err = loop_signal_create(f->loop, SIGINT, stop, r, &r->intr);
@@ -216,7 +219,7 @@ static int build(struct running *r, struct reason *why)
 static int open_doors(struct running *r, struct reason *why)
 {
 	struct forwarder *f = &r->f;
-	int err = feed_create(f->loop, f->in.notice_fd, f->journal, &f->feed);
+	int err = feed_create(f->loop, f->in.notice_fd, f->journal, f->verify, &f->feed);
 	if (!err)
 		err = control_server_create(f->loop, f->in.control_fd, fwd_control_ask, f, &f->control);
 	return err ? reason_set(why, err, "sockets: %s", err_name(err)) : 0;
@@ -228,6 +231,7 @@ static void tear_down(struct running *r)
 	control_server_destroy(&f->control);
 	startup_scan_destroy(f);
 	feed_destroy(&f->feed);
+	verify_destroy(&f->verify);
 	scheduler_destroy(&f->scheduler);
 	settle_destroy(&f->settle);
 	journal_destroy(&f->journal);

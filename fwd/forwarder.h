@@ -37,6 +37,7 @@ struct scheduler;
 struct settle;
 struct feed;
 struct startup_scan;
+struct verify;
 
 struct forwarder {
 	struct forwarder_inputs in;
@@ -49,6 +50,7 @@ struct forwarder {
 	struct scheduler *scheduler;
 	struct settle *settle;
 	struct feed *feed;
+	struct verify *verify;
 	struct control_server *control;
 	struct spool_id_source ids;
 	struct forwarder_stats stats;

@@ -11,6 +11,7 @@
 #include "queue_summary.h"
 #include "scheduler.h"
 #include "smtp_dot.h"
+#include "verify.h"
 #include "startup_scan.h"
 
 #define SHOW_BUDGET 32u    /* recipients a turn of the loop */
@@ -39,8 +40,10 @@ static void put_held(void *ctx, const struct destination *d)
 static void answer_status(struct forwarder *f, struct control_client *client)
 {
 	struct scheduler_figures now;
+	struct verify_figures verified;
 	struct kv kv;
 	scheduler_figures(f->scheduler, &now);
+	verify_figures(f->verify, &verified);
 	kv_init(&kv);
 	kv_text(&kv, "what", "forwarder");
 	kv_i64(&kv, "pid", getpid());
@@ -71,6 +74,13 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	kv_u64(&kv, "destinations", now.destinations);
 	kv_u64(&kv, "destinations_down", now.destinations_down);
 	kv_u64(&kv, "segments", journal_segment_count(f->journal));
+	kv_u64(&kv, "verify_asked", verified.asked);
+	kv_u64(&kv, "verify_hits", verified.hits);
+	kv_u64(&kv, "verify_yes", verified.yes);
+	kv_u64(&kv, "verify_no", verified.no);
+	kv_u64(&kv, "verify_unknown", verified.unknown);
+	kv_u64(&kv, "verify_entries", verified.entries);
+	kv_u64(&kv, "verify_connections", verified.connections);
 	int err = control_line(client, &kv);
 	scheduler_each_held(f->scheduler, put_held, &(struct held_answer){ f->scheduler, client });
 	control_end(client, err, err ? err_name(err) : "");
@@ -327,6 +337,20 @@ static void answer_queue(struct forwarder *f, struct control_client *client, str
 	}
 }
 
+static void answer_verify(struct forwarder *f, struct control_client *client, struct span rest)
+{
+	struct kv kv;
+	if (!span_eq(next_word(&rest), SPAN_LIT("flush"))) {
+		control_end(client, ERR_SYNTAX, "verify flush [recipient]");
+		return;
+	}
+	kv_init(&kv);
+	kv_text(&kv, "what", "verify");
+	kv_u64(&kv, "forgotten", verify_flush(f->verify, rest));
+	int err = control_line(client, &kv);
+	control_end(client, err, err ? err_name(err) : "");
+}
+
 void fwd_control_ask(void *ctx, struct control_client *client, struct span request)
 {
 	struct span verb = next_word(&request);
@@ -334,6 +358,8 @@ void fwd_control_ask(void *ctx, struct control_client *client, struct span reque
 		answer_status(ctx, client);
 	else if (span_eq(verb, SPAN_LIT("queue")))
 		answer_queue(ctx, client, request);
+	else if (span_eq(verb, SPAN_LIT("verify")))
+		answer_verify(ctx, client, request);
 	else
-		control_end(client, ERR_SYNTAX, "posternfwd answers: status, queue ...");
+		control_end(client, ERR_SYNTAX, "posternfwd answers: status, queue ..., verify flush [recipient]");
 }

@@ -31,6 +31,29 @@ static void choose_tls(const struct conf *conf, const struct conf_listen *listen
 		(void)span_to_cstr(span_of(name), route->tls_name, sizeof route->tls_name);
 }
 
+/* listen NULL: our own message */
+static int choose(const struct conf *conf, const struct conf_listen *listen, const struct endpoint *dst, const struct addr *client,
+		  struct route *out)
+{
+	struct route route;
+	memset(&route, 0, sizeof route);
+	route.spec = listen ? listen->forward : conf->bounce_via;
+	route.identity = listen ? (enum forward_identity)listen->identity : IDENTITY_NONE;
+	if (route.spec.kind == FORWARD_ORIGINAL) {
+		if (dst->addr.family == ADDR_NONE || dst->port == 0)
+			return ERR_INVAL;
+		route.original = *dst;
+	}
+	/* A program or a unix socket can't be spoken to from somewhere else. */
+	if (route.identity == IDENTITY_SPOOF && route.spec.kind != FORWARD_SENDMAIL && route.spec.kind != FORWARD_LMTP_UNIX)
+		route.spoofed = *client;
+	route.spoof_fallback = route.spoofed.family != ADDR_NONE ? (enum forward_identity)listen->spoof_fallback : IDENTITY_SPOOF;
+	route.is_verified = listen && listen->verify_recipients;
+	choose_tls(conf, listen, &route);
+	*out = route;
+	return 0;
+}
+
 int route_choose(const struct conf *conf, const struct spool_id *id, const struct spool_envelope *envelope, struct route *out)
 {
 	const struct conf_listen *listen = NULL;
@@ -39,20 +62,22 @@ int route_choose(const struct conf *conf, const struct spool_id *id, const struc
 		if (!listen)
 			return ERR_NOTFOUND;
 	}
+	return choose(conf, listen, &envelope->dst, &envelope->client.addr, out);
+}
+
+int route_choose_for_question(const struct conf *conf, const char *listener, const struct endpoint *dst, struct route *out)
+{
+	const struct addr nobody = { .family = ADDR_NONE };
+	const struct conf_listen *listen = conf_find_listen(conf, listener);
+	if (!listen)
+		return ERR_NOTFOUND;
+	if (!listen->verify_recipients || listen->forward.kind == FORWARD_SENDMAIL)
+		return ERR_UNSUPPORTED;
 	struct route route;
-	memset(&route, 0, sizeof route);
-	route.spec = listen ? listen->forward : conf->bounce_via;
-	route.identity = listen ? (enum forward_identity)listen->identity : IDENTITY_NONE;
-	if (route.spec.kind == FORWARD_ORIGINAL) {
-		if (envelope->dst.addr.family == ADDR_NONE || envelope->dst.port == 0)
-			return ERR_INVAL;
-		route.original = envelope->dst;
-	}
-	/* A program or a unix socket can't be spoken to from somewhere else. */
-	if (route.identity == IDENTITY_SPOOF && route.spec.kind != FORWARD_SENDMAIL && route.spec.kind != FORWARD_LMTP_UNIX)
-		route.spoofed = envelope->client.addr;
-	route.spoof_fallback = route.spoofed.family != ADDR_NONE ? (enum forward_identity)listen->spoof_fallback : IDENTITY_SPOOF;
-	choose_tls(conf, listen, &route);
+	int err = choose(conf, listen, dst, &nobody, &route);
+	if (err)
+		return err;
+	route.identity = IDENTITY_NONE;
 	*out = route;
 	return 0;
 }

@@ -19,6 +19,7 @@ struct route {
 	struct endpoint original; /* spec.kind FORWARD_ORIGINAL: the server */
 	struct addr spoofed;      /* identity spoof: speak from here; else ADDR_NONE */
 	enum forward_identity spoof_fallback; /* IDENTITY_SPOOF: mail waits */
+	bool is_verified; /* the section asks its server about recipients */
 	enum tls_level tls;
 	char tls_name[CONF_NAME_CAP]; /* whom the certificate must prove; empty: nobody known */
 };
@@ -30,6 +31,10 @@ int route_choose(const struct conf *conf, const struct spool_id *id, const struc
 
 /* The section that the envelope names, or the only one where it names none; NULL: there is no such. */
 const struct conf_listen *route_find_listen(const struct conf *conf, const struct spool_envelope *envelope);
+
+/* Where mail that comes in by that section now would go; in our own name, whatever its identity is.  ERR_NOTFOUND, ERR_INVAL as
+ * above; ERR_UNSUPPORTED: the section does not ask its server about recipients. */
+int route_choose_for_question(const struct conf *conf, const char *listener, const struct endpoint *dst, struct route *out);
 
 /* The name of the destination: messages with the same key may share connections.  Returns key. */
 const char *route_key(const struct route *route, char key[ROUTE_KEY_CAP]);

@@ -37,7 +37,9 @@ static enum spool_outcome outcome_of(unsigned code)
 static void settle_rest(struct smtp_client *c)
 {
 	char text[DIALOGUE_TEXT_CAP];
-	attempt_settle_rest(c->attempt, outcome_of(c->reply.code), c->reply.code, dialogue_text(c, text));
+	/* About a recipient that is only asked for, nothing but the reply to its own RCPT tells. */
+	enum spool_outcome outcome = c->attempt->is_probe ? SPOOL_OUTCOME_DEFERRED : outcome_of(c->reply.code);
+	attempt_settle_rest(c->attempt, outcome, c->reply.code, dialogue_text(c, text));
 }
 
 /* ---- the end of a message, the end of the connection */
@@ -152,7 +154,7 @@ void dialogue_say_more(struct smtp_client *c)
 	struct envelope_plan *plan = &c->plan;
 	unsigned at_once = c->caps.offered & SMTP_CAP_PIPELINING ? PIPELINE_MAX : 1;
 	while (plan->next_command < plan->total && plan->next_command - plan->next_reply < at_once) {
-		bool is_data = plan->next_command == plan->total - 1;
+		bool is_data = plan->next_command == plan->total - 1 && !c->attempt->is_probe;
 		/* Nothing to send it to: known in time where replies came one by one, or where the replies of a long list came
 		 * before. */
 		if (plan->is_refused || (is_data && plan->next_reply == plan->next_command && plan->accepted == 0)) {
@@ -195,7 +197,7 @@ void dialogue_envelope(struct smtp_client *c)
 	a->is_final = c->is_lmtp;
 	if (c->identity == IDENTITY_XFORWARD)
 		(void)smtp_lines_xforward(&plan->xforward, &a->envelope, &a->record.id, &c->caps, &plan->xforward_count);
-	plan->total = plan->xforward_count + 1 + (unsigned)a->todo_count + 1;
+	plan->total = plan->xforward_count + 1 + (unsigned)a->todo_count + !a->is_probe;
 	client_set_state(c, CLIENT_ENVELOPE);
 	dialogue_say_more(c);
 }
@@ -235,6 +237,8 @@ static void rcpt_reply(struct smtp_client *c, size_t todo_index)
 		return;
 	if (is_positive(code)) {
 		c->plan.accepted++;
+		if (a->is_probe)
+			attempt_settle(a, todo_index, SPOOL_OUTCOME_DELIVERED, code, dialogue_text(c, text));
 		return;
 	}
 	/* RFC 5321 section 4.5.3.1.10: 552 is what old servers say for "too many recipients". */

@@ -102,6 +102,10 @@ static const struct option options[] = {
 	{ "list-check", KIND_DURATION, FIELD(struct conf, list_check_s), "1h", 0, 30 * DAY, NULL },
 	{ "check-sender-domain", KIND_CHOICE, FIELD(struct conf, check_sender_domain), "no", 0, 0, yes_no_names },
 
+	{ "verify-timeout", KIND_DURATION, FIELD(struct conf, verify_timeout_s), "10s", 1, 5 * MINUTE, NULL },
+	{ "verify-keep-yes", KIND_DURATION, FIELD(struct conf, verify_keep_yes_s), "31d", 1, 365 * DAY, NULL },
+	{ "verify-keep-no", KIND_DURATION, FIELD(struct conf, verify_keep_no_s), "3h", 1, 30 * DAY, NULL },
+
 	{ "min-free-space", KIND_SIZE, FIELD(struct conf, min_free_bytes), "64M", 0, 1024 * GI, NULL },
 	{ "min-free-inodes", KIND_COUNT, FIELD(struct conf, min_free_inodes), "1000", 0, 1000000000, NULL },
 	{ "segment-size", KIND_SIZE, FIELD(struct conf, segment_bytes), "64M", MI, 4 * GI, NULL },
@@ -132,6 +136,7 @@ static const struct option listen_options[] = {
 	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
 	{ "bounce", KIND_CHOICE, FIELD(struct conf_listen, bounce), "default", 0, 0, listen_bounce_names },
 	{ "spoof-fallback", KIND_CHOICE, FIELD(struct conf_listen, spoof_fallback), "wait", 0, 0, fallback_names },
+	{ "verify-recipients", KIND_CHOICE, FIELD(struct conf_listen, verify_recipients), "no", 0, 0, yes_no_names },
 	{ "tls", KIND_CHOICE, FIELD(struct conf_listen, tls), "may", 0, 0, tls_names },
 	{ "tls-name", KIND_TEXT, FIELD(struct conf_listen, tls_name), "", 0, 0, NULL },
 };
@@ -289,6 +294,13 @@ static int validate(cfg_t *cfg, cfg_opt_t *opt)
 	return -1;
 }
 
+static int check_listen_verify(const struct conf_listen *l, struct reason *why)
+{
+	if (l->verify_recipients && l->forward.kind == FORWARD_SENDMAIL)
+		return reason_set(why, ERR_INVAL, "listen \"%s\": verify-recipients: a program can't be asked; forward must be a server", l->iface);
+	return 0;
+}
+
 static int check_listen_tls(const struct conf_listen *l, struct reason *why)
 {
 	bool is_needed = l->tls == TLS_ENCRYPT || l->tls == TLS_VERIFY;
@@ -324,7 +336,8 @@ static int check_listen(struct conf *conf, struct conf_listen *l, struct reason 
 	for (uint64_t i = 0; i + 1 < conf->listen_count; i++)
 		if (conf->listen[i].port == l->port && strcmp(conf->listen[i].iface, l->iface) == 0)
 			return reason_set(why, ERR_INVAL, "listen \"%s\": port %u is listened on twice", l->iface, (unsigned)l->port);
-	return check_listen_tls(l, why);
+	int err = check_listen_verify(l, why);
+	return err ? err : check_listen_tls(l, why);
 }
 
 static int read_listen(cfg_t *sec, struct conf *conf, struct reason *why)

@@ -42,6 +42,7 @@ struct conf_listen {
 	uint64_t identity; /* enum forward_identity */
 	uint64_t bounce;   /* enum listen_bounce; default: what conf.bounce says */
 	uint64_t spoof_fallback; /* enum forward_identity; IDENTITY_SPOOF: mail waits */
+	uint64_t verify_recipients; /* bool */
 	uint64_t tls; /* enum tls_level: to the next server */
 	char tls_name[CONF_NAME_CAP]; /* what its certificate must be for; empty: the host of forward */
 };
@@ -71,6 +72,9 @@ struct conf {
 	char resolver[CONF_PATH_CAP]; /* name_servers.h; empty: those of resolv.conf; "none": nobody is asked */
 	uint64_t dns_deadline_s, ident_timeout_s, list_check_s;
 	uint64_t check_sender_domain; /* bool */
+
+	/* recipients that the next server is asked about */
+	uint64_t verify_timeout_s, verify_keep_yes_s, verify_keep_no_s;
 
 	/* spool */
 	uint64_t min_free_bytes, min_free_inodes, segment_bytes;

@@ -23,6 +23,7 @@
 	X(RCPT_NOTO, "rcpt_noto", 0) \
 	X(RCPT_DENY, "rcpt_deny", 0) \
 	X(RCPT_TEMPFAIL, "rcpt_tempfail", 0) \
+	X(RCPT_UNKNOWN, "rcpt_unknown", 0) \
 	X(MESSAGES_STORED, "messages_stored", 0) \
 	X(MESSAGES_REFUSED, "messages_refused", 0) \
 	X(BYTES_STORED, "bytes_stored", 0) \

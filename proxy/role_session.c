@@ -17,6 +17,7 @@
 #include "role_messages.h"
 #include "rules.h"
 #include "session.h"
+#include "recipient_check.h"
 #include "session_host.h"
 #include "worker_rules.h"
 #include "worker_spool.h"
@@ -353,6 +354,8 @@ static int build(struct worker *w, struct reason *why)
 		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
 	if (!err)
 		host->writer = worker_spool_writer(w->spool);
+	if (!err)
+		err = recipient_checks_create(host->loop, w->spool, &host->checks);
 	for (size_t i = 0; !err && i < w->listener_count; i++)
 		err = acceptor_create(host, w->listeners[i].fd, w->listeners[i].what.listen_index, &w->acceptors[i]);
 	if (err)
@@ -370,6 +373,7 @@ static void take_down(struct worker *w)
 	loop_timer_destroy(&w->drain_timer);
 	loop_timer_destroy(&w->tick_timer);
 	ipc_channel_destroy(&w->master);
+	recipient_checks_destroy(&host->checks);
 	fact_service_destroy(&host->fact_service);
 	ident_sockets_destroy(&host->ident_sockets);
 	resolver_destroy(&host->resolver);

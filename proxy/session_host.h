@@ -23,6 +23,7 @@
 #define SESSION_HELD_BYTES_MAX (256u << 20) /* beyond, DATA is answered with 452 */
 
 struct session;
+struct recipient_checks;
 
 struct session_host {
 	struct loop *loop;
@@ -34,6 +35,7 @@ struct session_host {
 	struct fact_service *fact_service;
 	struct ident_sockets *ident_sockets;
 	struct spool_writer *writer;
+	struct recipient_checks *checks;
 	struct spool_id_source ids;
 	struct counter_slot *counters;
 	uint64_t next_sid;

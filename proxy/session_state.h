@@ -12,6 +12,7 @@
 #include "buf.h"
 #include "origdst.h"
 #include "policy.h"
+#include "recipient_check.h"
 #include "sender_domain.h"
 #include "session.h"
 #include "session_reply.h"
@@ -32,13 +33,16 @@ enum session_state {
 	SESSION_DEAD,    /* closed; freed on the next turn of the loop */
 };
 
-/* A recipient whose verdict hangs on facts that are on their way. */
+/* A recipient whose verdict hangs on facts that are on their way; then, where the rules let it in, on what the next server says of it. */
 struct rcpt_waiting {
 	struct rcpt_waiting *next;
+	struct session *session;
 	struct reply_slot *slot;
 	struct span path; /* in the arena of the transaction */
 	struct smtp_rcpt_params params;
 	struct judgement judgement;
+	struct recipient_check *check; /* the next server is asked; NULL before */
+	struct rules_verdict *verdict; /* heap; of the rules, meanwhile */
 };
 
 /* From MAIL to the end of data. */

@@ -5,6 +5,14 @@
 #include "session_state.h"
 #include "space.h"
 
+static void waiting_free(struct rcpt_waiting *w)
+{
+	recipient_check_cancel(&w->check);
+	judgement_end(&w->judgement);
+	free(w->verdict);
+	free(w);
+}
+
 void session_txn_reset(struct session *s)
 {
 	struct session_txn *txn = s->txn;
@@ -18,8 +26,7 @@ void session_txn_reset(struct session *s)
 	while (txn->waiting) {
 		struct rcpt_waiting *w = txn->waiting;
 		txn->waiting = w->next;
-		judgement_end(&w->judgement);
-		free(w);
+		waiting_free(w);
 	}
 	sender_domain_cancel(&txn->sender_check);
 	spool_txn_abort(&txn->spool);
@@ -186,7 +193,8 @@ static void log_client_fact(const struct session *s, struct kv *kv, const char *
 		kv_span(kv, key, fact->state == FACT_PRESENT ? fact->value.text : SPAN_LIT(""));
 }
 
-static void log_verdict(const struct session *s, struct span to, const struct rules_verdict *v)
+/* known: what the next server said of the recipient; NULL: it was not asked. */
+static void log_verdict(const struct session *s, struct span to, const struct rules_verdict *v, const char *known, const char *reply)
 {
 	struct kv kv;
 	session_log_begin(s, &kv, "rcpt");
@@ -201,8 +209,10 @@ static void log_verdict(const struct session *s, struct span to, const struct ru
 	log_client_fact(s, &kv, "ident", FACT_IDENT);
 	kv_span(&kv, "from", s->txn->from);
 	kv_span(&kv, "to", to);
-	if (v->reply[0])
-		kv_text(&kv, "reply", v->reply);
+	if (known)
+		kv_text(&kv, "known", known);
+	if (reply[0])
+		kv_text(&kv, "reply", reply);
 	if (v->delay_s)
 		kv_u64(&kv, "delay_s", v->delay_s);
 	if (v->unknown_reason[0])
@@ -231,7 +241,7 @@ static const char *missing_need(const struct rules_verdict *v)
 }
 
 static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span path, const struct smtp_rcpt_params *params,
-			struct rules_verdict *v)
+			struct rules_verdict *v, const char *known)
 {
 	static const struct span accepted = SPAN_LIT("250 2.1.5 Ok");
 	static const struct span no_memory = SPAN_LIT("452 4.3.0 Out of memory, try again later");
@@ -242,7 +252,7 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 		(void)span_to_cstr(no_check, v->reply, sizeof v->reply);
 		(void)span_to_cstr(span_of(need), v->unknown_reason, sizeof v->unknown_reason);
 	}
-	log_verdict(s, path, v);
+	log_verdict(s, path, v, known, v->reply);
 	count_verdict(s, v->kind);
 	if (v->kind != VERDICT_ALLOW) {
 		s->txn->refused_count++;
@@ -253,6 +263,66 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 	session_reply_line(s, slot, add_recipient(s, path, params) == 0 ? accepted : no_memory, false, 0);
 }
 
+/* ---- what the next server says (verify-recipients) */
+
+static void server_answered(void *ctx, enum verify_result result, const char *line)
+{
+	static const char *const names[] = { [VERIFY_UNKNOWN] = "unknown", [VERIFY_YES] = "yes", [VERIFY_NO] = "no" };
+	struct rcpt_waiting *w = ctx;
+	struct session *s = w->session;
+	struct rcpt_waiting **link = &s->txn->waiting;
+	w->check = NULL;
+	while (*link != w)
+		link = &(*link)->next;
+	*link = w->next;
+	s->txn->waiting_count--;
+	if (result == VERIFY_NO) {
+		/* The verdict in the log stays that of the rules: `rules replay` compares it. */
+		log_verdict(s, w->path, w->verdict, names[result], line);
+		counter_add(s->host->counters, COUNTER_RCPT_UNKNOWN, 1);
+		s->txn->refused_count++;
+		session_reply_line(s, w->slot, span_of(line), false, 0);
+	} else {
+		answer_rcpt(s, w->slot, w->path, &w->params, w->verdict, names[result]);
+	}
+	waiting_free(w);
+	session_go_on(s);
+}
+
+static void wait_for(struct session *s, struct rcpt_waiting *w)
+{
+	w->next = s->txn->waiting;
+	s->txn->waiting = w;
+	s->txn->waiting_count++;
+}
+
+/* True: the reply comes later, and w has gone over to the transaction.  Whoever can't ask accepts. */
+static bool ask_server(struct session *s, struct rcpt_waiting *w, const struct rules_verdict *v)
+{
+	const struct conf_listen *listen = session_listen(s);
+	if (!listen->verify_recipients || v->kind != VERDICT_ALLOW || missing_need(v))
+		return false;
+	w->verdict = malloc(sizeof *w->verdict);
+	if (!w->slot)
+		w->slot = reply_queue_reserve(&s->replies);
+	if (!w->verdict || !w->slot || recipient_check_start(s->host->checks, listen->iface, &s->where.original, w->path,
+							     session_conf(s)->verify_timeout_s * 1000, server_answered, w, &w->check) != 0)
+		return false;
+	*w->verdict = *v;
+	judgement_end(&w->judgement);
+	wait_for(s, w);
+	return true;
+}
+
+/* The rules have spoken. */
+static void judged(struct session *s, struct rcpt_waiting *w, struct rules_verdict *v)
+{
+	if (ask_server(s, w, v))
+		return;
+	answer_rcpt(s, w->slot, w->path, &w->params, v, NULL);
+	waiting_free(w);
+}
+
 static void start_judgement(struct session *s, struct span path, const struct smtp_rcpt_params *params)
 {
 	struct rcpt_waiting *w = malloc(sizeof *w);
@@ -261,22 +331,19 @@ static void start_judgement(struct session *s, struct span path, const struct sm
 		session_reply(s, 452, "4.3.0", "Out of memory, try again later");
 		return;
 	}
-	*w = (struct rcpt_waiting){ .path = path, .params = *params };
+	*w = (struct rcpt_waiting){ .session = s, .path = path, .params = *params };
 	judgement_start(&w->judgement, &s->policy, s->sid, s->txn->from, path);
-	if (judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
-		w->slot = reply_queue_reserve(&s->replies);
-		if (w->slot) {
-			w->next = s->txn->waiting;
-			s->txn->waiting = w;
-			s->txn->waiting_count++;
-			return;
-		}
-		session_reply(s, 452, "4.3.0", "Out of memory, try again later");
-	} else {
-		answer_rcpt(s, NULL, path, params, &verdict);
+	if (judgement_run(&w->judgement, &verdict) != STEP_WAIT) {
+		judged(s, w, &verdict);
+		return;
 	}
-	judgement_end(&w->judgement);
-	free(w);
+	w->slot = reply_queue_reserve(&s->replies);
+	if (w->slot) {
+		wait_for(s, w);
+		return;
+	}
+	session_reply(s, 452, "4.3.0", "Out of memory, try again later");
+	waiting_free(w);
 }
 
 void session_rcpt(struct session *s, const struct smtp_command *cmd)
@@ -321,15 +388,13 @@ void session_facts_arrived(void *ctx)
 	while (link && *link) {
 		struct rcpt_waiting *w = *link;
 		struct rules_verdict verdict;
-		if (judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
+		if (w->check || judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
 			link = &w->next;
 			continue;
 		}
 		*link = w->next;
 		s->txn->waiting_count--;
-		answer_rcpt(s, w->slot, w->path, &w->params, &verdict);
-		judgement_end(&w->judgement);
-		free(w);
+		judged(s, w, &verdict);
 	}
 	session_go_on(s);
 }

@@ -29,6 +29,8 @@ struct worker_spool {
 	struct loop_task refuse;       /* what the master could not even be asked for */
 	int segment_err;
 	struct buf large_refused;      /* of struct spool_id */
+	worker_spool_answer_fn on_answer;
+	void *answer_ctx;
 	loop_fn destroyed;
 	void *destroyed_ctx;
 };
@@ -122,11 +124,13 @@ static void committed(void *ctx, const struct spool_committed *what)
 	tell_all(s);
 }
 
-/* One way: whatever comes back is not listened to. */
+/* Nothing else is listened to. */
 static void forwarder_message(void *ctx, struct ipc_message *msg)
 {
-	(void)ctx;
-	(void)msg;
+	struct worker_spool *s = ctx;
+	struct verify_answer answer;
+	if (msg->type == VERIFY_ANSWER && s->on_answer && verify_answer_check((struct span){ msg->payload, msg->len }, &answer) == 0)
+		s->on_answer(s->answer_ctx, &answer);
 }
 
 static void forwarder_closed(void *ctx, int err)
@@ -135,6 +139,8 @@ static void forwarder_closed(void *ctx, int err)
 	(void)err;
 	ipc_channel_destroy(&s->forwarder);
 	(void)ipc_channel_send(s->master, ROLE_FORWARDER_LOST, NULL, 0, NULL, 0);
+	if (s->on_answer)
+		s->on_answer(s->answer_ctx, NULL);
 }
 
 int worker_spool_create(struct loop *loop, const struct conf *conf, struct ipc_channel *master, struct worker_spool **out)
@@ -165,6 +171,17 @@ struct spool_writer *worker_spool_writer(struct worker_spool *spool)
 	return spool->writer;
 }
 
+void worker_spool_on_answer(struct worker_spool *spool, worker_spool_answer_fn on_answer, void *ctx)
+{
+	spool->on_answer = on_answer;
+	spool->answer_ctx = ctx;
+}
+
+int worker_spool_ask(struct worker_spool *spool, const struct verify_ask *ask)
+{
+	return spool->forwarder ? ipc_channel_send(spool->forwarder, VERIFY_ASK, ask, sizeof *ask, NULL, 0) : ERR_EOF;
+}
+
 void worker_spool_segment(struct worker_spool *spool, const struct role_segment *what, int fd)
 {
 	int err = what->err;
@@ -189,7 +206,10 @@ void worker_spool_large(struct worker_spool *spool, const struct role_large *wha
 
 void worker_spool_forwarder(struct worker_spool *spool, int fd)
 {
+	bool had_one = spool->forwarder != NULL;
 	ipc_channel_destroy(&spool->forwarder);
+	if (had_one && spool->on_answer)
+		spool->on_answer(spool->answer_ctx, NULL);
 	if (ipc_channel_create(spool->loop, fd, forwarder_message, forwarder_closed, spool, &spool->forwarder) != 0) {
 		(void)close(fd);
 		(void)ipc_channel_send(spool->master, ROLE_FORWARDER_LOST, NULL, 0, NULL, 0);

@@ -4,7 +4,8 @@
  * one struct spool_committed, only for segments with that worker's number in their names.  The notices of a segment are cumulative:
  * a lost or repeated one does no harm, and none goes back behind another.  After a (re)connection the worker says again where its
  * segment stands.
- * The forwarder answers nothing here: a worker that is taken over learns nothing from it.  Questions go to SPOOL/fwdctl.sock.
+ * The forwarder answers none of it.  The same connection carries questions about recipients (lib/verify_packet.h); all others go to
+ * SPOOL/fwdctl.sock.
  */
 #ifndef POSTERN_COMMITTED_NOTICE_H
 #define POSTERN_COMMITTED_NOTICE_H

@@ -139,6 +139,10 @@ int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why
 		err = prepare_below(root, path, &want, why);
 	}
 	if (!err) {
+		struct wanted cache = { SPOOL_CACHE_DIR, 0700, uid, uid, gid };
+		err = prepare_below(root, path, &cache, why);
+	}
+	if (!err) {
 		struct wanted empty = { SPOOL_EMPTY_DIR, 0555, self, self, getegid() };
 		err = prepare_below(root, path, &empty, why);
 	}

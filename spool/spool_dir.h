@@ -18,6 +18,7 @@
 #define SPOOL_CTL_SOCKET "ctl.sock"
 #define SPOOL_FWD_LOCK "fwd.lock"
 #define SPOOL_EMPTY_DIR "empty"
+#define SPOOL_CACHE_DIR "cache" /* what the forwarder can do without */
 
 /* Descriptors, -1 while closed. */
 struct spool_dirs {

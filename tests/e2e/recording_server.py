@@ -2,7 +2,7 @@
 
 Options: rcpt_CODE=LOCALPART (answer RCPT for that local part with CODE), data_code=CODE (answer the end of data with it),
 data_fail_first=N (answer the first N ends of data with 451), ehlo=A,B (what EHLO offers), greet_delay=S, close_after=N (close after N messages),
-silent=1 (accept connections and never say a word).
+silent=1 (accept connections and never say a word), hang_up_at=VERB (hang up instead of answering it).
 starttls=HOW: no server that means it: refuse, close, garbage, hang, inject (more words in clear text behind its 220), early (220 before it was asked).
 lmtp=1: speak LMTP (RFC 2033) and record for each recipient that got 250 at the end; done_CODE=LOCALPART (answer CODE for that local part then),
 hang_up_after=N (the first time, hang up after N of these replies).
@@ -82,6 +82,8 @@ def serve(sock, peer):
         line = read_line(stream).rstrip(b"\r\n").decode("latin-1")
         connection["commands"].append(line)
         verb = line[:4].upper()
+        if verb == OPTIONS.get("hang_up_at"):
+            return
         if verb in HELLOS:
             connection["helo"] = line[5:]
             if verb != "HELO":

@@ -261,6 +261,60 @@ def test_a_worker_says_nothing_about_a_siblings_segment(world):
     world.stop()
 
 
+ASK, ANSWER = struct.Struct("<Q16sB16sxH255s5x"), struct.Struct("<QI250s2x")
+
+
+def question(number, path, listener="lo", port=25, address="127.0.0.1"):
+    payload = ASK.pack(number, listener.encode(), 4, socket.inet_aton(address), port, path)
+    return PACKET.pack(32, len(payload)) + payload
+
+
+def test_what_a_worker_may_ask(world):
+    """About recipients, through a section that wants it, and at port 25 where it names the server itself; nonsense ends the connection."""
+    server = world.server("mx", "rcpt_550=nobody")
+    conf = world.conf(f"smtp:127.0.0.1:{server.port}", listen="verify-recipients = yes")
+    conf.write_text(conf.read_text() + 'listen "wan" {\n verify-recipients = yes\n}\nlisten "mute" {\n mode = tproxy\n}\n')
+    world.start("-f", conf)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(10)
+        sock.connect(str(world.spool.dir / "fwd.sock"))
+        sock.send(introduction(0))
+
+        def ask_about(number, *args, **kw):
+            sock.send(question(number, *args, **kw))
+            packet = sock.recv(1000)
+            assert PACKET.unpack_from(packet) == (33, ANSWER.size)
+            answered, result, line = ANSWER.unpack_from(packet, PACKET.size)
+            assert answered == number
+            return result, line.rstrip(b"\0")
+
+        assert ask_about(1, b"nobody@example.org") == (2, b"550 5.1.1 no nobody here")
+        assert ask_about(2, b"b@example.org") == (1, b"")
+        for number, listener in enumerate(("gone", "mute", ""), 3):
+            assert ask_about(number, b"nobody@example.org", listener=listener) == (0, b"")
+        # forward = original: the port is not the worker's to choose. Nobody is at port 25 here.
+        assert ask_about(6, b"nobody@example.org", listener="wan", port=server.port) == (0, b"")
+        assert ask_about(7, b"nobody@example.org", listener="wan", address="127.0.0.9") == (0, b"")
+        assert "ev=verify-down" in world.log and f":{server.port} can't be asked" not in world.log
+    good = question(1, b"b@example.org")
+    for packet in (good[:-1], good + b"x", question(1, b""), question(1, b"a\r\nDATA"), question(1, b"a" * 255), PACKET.pack(33, ANSWER.size) + bytes(ANSWER.size)):
+        if len(packet) != len(good) and packet[:8] == good[:8]:
+            packet = PACKET.pack(32, len(packet) - 8) + packet[8:]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.settimeout(5)
+            sock.connect(str(world.spool.dir / "fwd.sock"))
+            sock.send(introduction(0))
+            sock.send(packet)
+            assert sock.recv(10) == b"", packet
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(5)
+        sock.connect(str(world.spool.dir / "fwd.sock"))
+        sock.send(good)  # by nobody
+        assert sock.recv(10) == b""
+    assert not world.got("mx")
+    world.stop()
+
+
 def test_connections_are_reused(world):
     server = world.server("mx")
     world.spool.store([Mail(f"a{i}@example.net", ["b@example.org"], ANYTHING) for i in range(50)])

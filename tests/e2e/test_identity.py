@@ -107,6 +107,7 @@ def test_xclient_in_two_lines(lab, room):
         assert "xclient-refused" not in post.log("posternfwd")
 
 
+@pytest.mark.long
 def test_xclient_server_refuses_the_client(lab, room):
     """What Postfix has against one client it holds against that client's mail, not against the destination."""
     with Way(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"bounce": "all", "bounce-via": f"smtp:{lab.MTA4_2}:25"}) \
@@ -170,6 +171,7 @@ def test_spoof_without_a_way_back(lab, room):
         assert f"[{lab.CLIENTS4[2]}]" in received(mta.wait_mails(3), 2)
 
 
+@pytest.mark.long
 def test_spoof_without_the_process_that_opens_sockets(lab, room):
     """No transparent sockets any more: the fallback counts at once."""
     with postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab)) as mta, \

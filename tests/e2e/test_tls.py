@@ -145,6 +145,7 @@ def test_levels_with_postfix(lab, room, authority):
         assert len(re.findall(r"TLS connection established from", mta.log())) < 80
 
 
+@pytest.mark.long
 def test_verify_by_address_and_expired(lab, room, authority):
     """Where forward is an address, the certificate may be for that. One that has run out proves nothing."""
     with Way(lab, room, "verify", {"tls-ca-file": authority.file}) as post:

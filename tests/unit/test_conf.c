@@ -104,6 +104,7 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" { tls = verify tls-name = \"a b\" }\n", 1, "tls-name = 'a b': expected a host name" },
 		{ "listen \"wan\" { tls = encrypt forward = \"sendmail:/x\" }\n", 1, "none to a program" },
 		{ "listen \"wan\" { identity = spoof\nspoof-fallback = spoof }\n", 2, "expected one of wait, none, xforward, xclient" },
+		{ "listen \"wan\" { verify-recipients = yes forward = \"sendmail:/x\" }\n", 1, "a program can't be asked" },
 		{ "", 0, "no listen section" },
 	};
 	(void)state;

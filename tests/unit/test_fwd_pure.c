@@ -111,6 +111,16 @@ static void routes(void **state)
 	assert_string_equal(route.tls_name, "mx.example.org");
 	strcpy(conf.listen[1].tls_name, "mail.example.org");
 	assert_string_equal(key_of(&theirs, &e), "smtp:mx.example.org:25 xclient tls=verify name=mail.example.org");
+	/* Questions go out in our own name, and only where the section wants them. */
+	assert_int_equal(route_choose_for_question(&conf, "lan", &e.dst, &route), ERR_UNSUPPORTED);
+	assert_int_equal(route_choose_for_question(&conf, "gone", &e.dst, &route), ERR_NOTFOUND);
+	conf.listen[0].verify_recipients = conf.listen[1].verify_recipients = 1;
+	assert_int_equal(route_choose_for_question(&conf, "lan", &e.dst, &route), 0);
+	assert_int_equal(route.identity, IDENTITY_NONE);
+	assert_int_equal(route_choose_for_question(&conf, "wan", &e.dst, &route), 0);
+	assert_int_equal(route.identity, IDENTITY_NONE);
+	assert_int_equal(route.spoofed.family, ADDR_NONE);
+	assert_true(endpoint_eq(&route.original, &e.dst));
 	/* A program needs none, whatever the section says. */
 	conf.listen[1].forward = conf.bounce_via;
 	assert_string_equal(key_of(&theirs, &e), "sendmail:/usr/sbin/sendmail xclient");

@@ -34,6 +34,7 @@ struct message {
 	size_t recipients;
 	enum spool_outcome outcomes[RECIPIENTS_MAX]; /* wanted */
 	uint8_t client;          /* the last number of its address */
+	bool is_probe;
 };
 
 struct script {
@@ -76,6 +77,7 @@ static struct attempt *make_attempt(const struct message *m)
 	struct attempt *a = calloc(1, sizeof *a);
 	assert_non_null(a);
 	a->file_fd = -1;
+	a->is_probe = m->is_probe;
 	a->body.fd = memfd_create("body", MFD_CLOEXEC);
 	a->body.is_owned = true;
 	a->body.len = sizeof BODY - 1;
@@ -497,6 +499,37 @@ static void never_under_another_clients_name(void **state)
 				     .messages = { { 1, { F }, 1 } }, .message_count = 1, .end = SMTP_END_BROKEN });
 }
 
+/* Questions about recipients: never DATA, and only the reply to its own RCPT says something about a recipient. */
+static void questions_about_recipients(void **state)
+{
+	(void)state;
+	static const struct turn one_by_one[] = {
+		{ NULL, GREETING },
+		{ EHLO, PLAIN_EHLO },
+		{ "MAIL FROM:<a@example.net>\r\n", "250 ok\r\n" },
+		{ "RCPT TO:<r0@example.org>\r\n", "250 ok\r\n" },
+		{ "RSET\r\n", "250 ok\r\n" },
+		{ "MAIL FROM:<a@example.net>\r\n", "554 5.7.1 I don't like you\r\n" },
+		{ "RSET\r\n", "250 ok\r\n" },
+		QUIT,
+	};
+	static const struct turn pipelined[] = {
+		{ NULL, GREETING },
+		{ EHLO, FULL_EHLO },
+		{ MAIL_FULL "RCPT TO:<r0@example.org>\r\nRCPT TO:<r1@example.org>\r\nRCPT TO:<r2@example.org>\r\n",
+		  "250 ok\r\n550 5.1.1 no\r\n450 later\r\n251 elsewhere\r\n" },
+		{ "RSET\r\n", "250 ok\r\n" },
+		{ MAIL_FULL "RCPT TO:<r0@example.org>\r\n", "550 no null sender\r\n503 need MAIL\r\n" },
+		{ "RSET\r\n", "250 ok\r\n" },
+		QUIT,
+	};
+	run_script(&(struct script){ "probe", STEPS(one_by_one), .messages = { { 1, { D }, .is_probe = true }, { 1, { L }, .is_probe = true } },
+				     .message_count = 2, .end = SMTP_END_IDLE });
+	run_script(&(struct script){ "probe-pipelined", STEPS(pipelined),
+				     .messages = { { 3, { F, L, D }, .is_probe = true }, { 1, { L }, .is_probe = true } },
+				     .message_count = 2, .end = SMTP_END_IDLE });
+}
+
 #define TLS_EHLO "250-mx\r\n250-STARTTLS\r\n250 PIPELINING\r\n"
 
 /* What can go wrong before the handshake (test_tls.py has the handshake): each level's own end, and never a message in clear text that
@@ -591,6 +624,7 @@ int main(void)
 		cmocka_unit_test(lmtp_answers_each_recipient),
 		cmocka_unit_test(each_message_under_its_client),
 		cmocka_unit_test(never_under_another_clients_name),
+		cmocka_unit_test(questions_about_recipients),
 		cmocka_unit_test(starttls),
 		cmocka_unit_test(ends),
 	};

@@ -97,7 +97,7 @@ static void assert_owned(const char *name, mode_t mode)
 static void everything_is_the_forwarders(void **state)
 {
 	(void)state;
-	static const char *const dirs[] = { "journal", "large", "ack", "queue", "hold", "bad" };
+	static const char *const dirs[] = { "journal", "large", "ack", "queue", "hold", "bad", "cache" };
 	struct spool_keeper_asker asker = { 1, 1 };
 	struct reason why = { "" };
 	char name[96];
