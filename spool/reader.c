@@ -9,6 +9,7 @@
 #include "spool_bytes.h"
 
 #define CHUNK 65536u
+#define AHEAD 1024u /* a header and most envelopes */
 
 /* CRC of a stretch of the file.  ERR_EOF when it is shorter. */
 static int crc_of(int fd, uint64_t offset, uint64_t len, uint32_t *crc_out)
@@ -29,22 +30,35 @@ static int crc_of(int fd, uint64_t offset, uint64_t len, uint32_t *crc_out)
 	return 0;
 }
 
+/* What there is of size bytes, up to the limit. */
+static int read_within(const struct spool_reader *reader, uint64_t offset, unsigned char *bytes, size_t size, size_t *len_out)
+{
+	uint64_t left = reader->limit - offset;
+	int64_t got = spool_bytes_read_at(reader->fd, bytes, left < size ? (size_t)left : size, offset);
+	if (got < 0)
+		return ERR_IO;
+	*len_out = (size_t)got;
+	return 0;
+}
+
+static int parse_header(const unsigned char *bytes, size_t len, uint64_t offset, struct spool_record *out)
+{
+	struct spool_record record;
+	if (len < SPOOL_RECORD_HEADER_LEN)
+		return ERR_EOF;
+	if (spool_record_decode(bytes, &record) != 0 || record.offset != offset)
+		return ERR_CORRUPT;
+	*out = record;
+	return 0;
+}
+
 /* A header that says of itself that it belongs at this place.  A later version counts as one that we can't read: corrupt, kept in bad/. */
 static int header_at(const struct spool_reader *reader, uint64_t offset, struct spool_record *out)
 {
 	unsigned char header[SPOOL_RECORD_HEADER_LEN];
-	if (reader->limit - offset < sizeof header)
-		return ERR_EOF;
-	int64_t got = spool_bytes_read_at(reader->fd, header, sizeof header, offset);
-	if (got < 0)
-		return ERR_IO;
-	if ((size_t)got < sizeof header)
-		return ERR_EOF;
-	struct spool_record record;
-	if (spool_record_decode(header, &record) != 0 || record.offset != offset)
-		return ERR_CORRUPT;
-	*out = record;
-	return 0;
+	size_t len;
+	int err = read_within(reader, offset, header, sizeof header, &len);
+	return err ? err : parse_header(header, len, offset, out);
 }
 
 static bool is_all_zero(const char *bytes, size_t len)
@@ -136,18 +150,23 @@ static enum spool_read broken_span(struct spool_reader *reader, struct spool_ent
 	return is_tail ? SPOOL_READ_TORN : SPOOL_READ_CORRUPT;
 }
 
-static int read_envelope(struct spool_reader *reader, struct spool_entry *entry)
+/* ahead: what was read with the header. */
+static int read_envelope(struct spool_reader *reader, struct spool_entry *entry, const unsigned char *ahead, size_t ahead_len)
 {
 	const struct spool_record *record = &entry->record;
 	buf_clear(&reader->envelope);
 	int err = buf_reserve(&reader->envelope, (size_t)record->envelope_len + 1);
 	if (err)
 		return err;
-	int64_t got = spool_bytes_read_at(reader->fd, reader->envelope.data, record->envelope_len, entry->offset + SPOOL_RECORD_HEADER_LEN);
-	if (got < 0)
-		return ERR_IO;
-	if ((uint64_t)got < record->envelope_len)
-		return ERR_EOF;
+	if (record->envelope_len <= ahead_len) {
+		memcpy(reader->envelope.data, ahead, record->envelope_len);
+	} else {
+		int64_t got = spool_bytes_read_at(reader->fd, reader->envelope.data, record->envelope_len, entry->offset + SPOOL_RECORD_HEADER_LEN);
+		if (got < 0)
+			return ERR_IO;
+		if ((uint64_t)got < record->envelope_len)
+			return ERR_EOF;
+	}
 	reader->envelope.len = record->envelope_len;
 	entry->envelope = buf_span(&reader->envelope);
 	return crc32c(0, entry->envelope.ptr, entry->envelope.len) == record->envelope_crc ? 0 : ERR_CORRUPT;
@@ -179,7 +198,11 @@ enum spool_read spool_reader_next(struct spool_reader *reader, struct spool_entr
 	struct spool_entry entry = { .offset = reader->offset };
 	if (reader->offset >= reader->limit)
 		return SPOOL_READ_END;
-	int err = header_at(reader, reader->offset, &entry.record);
+	unsigned char ahead[AHEAD];
+	size_t ahead_len = 0;
+	int err = read_within(reader, reader->offset, ahead, sizeof ahead, &ahead_len);
+	if (!err)
+		err = parse_header(ahead, ahead_len, reader->offset, &entry.record);
 	if (err == ERR_IO)
 		return fail(&entry, err, out);
 	if (err)
@@ -189,7 +212,7 @@ enum spool_read spool_reader_next(struct spool_reader *reader, struct spool_entr
 	entry.length = spool_record_length(&entry.record);
 	if (entry.length > reader->limit - entry.offset)
 		return broken_span(reader, &entry, out);
-	err = read_envelope(reader, &entry);
+	err = read_envelope(reader, &entry, ahead + SPOOL_RECORD_HEADER_LEN, ahead_len - SPOOL_RECORD_HEADER_LEN);
 	if (!err)
 		err = check_inline_body(reader, &entry.record);
 	if (err == ERR_EOF)

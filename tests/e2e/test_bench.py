@@ -25,4 +25,4 @@ def test_calls_a_message():
     assert worker["pwritev"] < 0.5 and worker["fdatasync"] < 0.5, calls
     # The envelope in one piece, the body out of the journal, the last dot in it; two reads of replies; acknowledgements share their syncs.
     assert 0.9 < forwarder["sendfile"] < 1.2 and 0.9 < forwarder["sendto"] < 1.5 and forwarder["recvfrom"] < 3, calls
-    assert forwarder["pread64"] < 5 and forwarder["writev"] < 1.5 and forwarder.get("fdatasync", 0) < 0.2, calls
+    assert forwarder["pread64"] < 2.5 and forwarder["writev"] < 1.5 and forwarder.get("fdatasync", 0) < 0.2, calls
