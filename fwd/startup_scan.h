@@ -1,6 +1,6 @@
 /* startup_scan.h - finds, at the start, every message that an earlier run left in the spool, while mail is delivered already.
  * Reads as long as BEFORE_DOORS_MS before anything else begins, so that a short queue is known from the first moment on; then in loop
- * jobs, a segment or 256 messages at a time, until all is known.
+ * jobs, a segment or 64 files at a time, until all is known.
  * What a record and a file of the same message, or a segment and its living writer, say at the same time is sorted out here: each
  * message is taken once.
  */

@@ -67,7 +67,7 @@ int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_eve
 /* The same in steps, so that a queue of any length is read while others work already.  start removes temporary files and lists what
  * there is; it is to be called before anybody else writes.  A step is one segment, or SPOOL_RECOVERY_STEP waiting messages; it returns 0
  * when there is more to do, 1 when that was all, or an error, behind which it may go on with what is left.  start and step may run on different threads, one at a time. */
-#define SPOOL_RECOVERY_STEP 256u
+#define SPOOL_RECOVERY_STEP 64u
 struct spool_recovery;
 int spool_recovery_start(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct spool_recovery **out,
                          struct reason *why);

@@ -1,7 +1,7 @@
 """recording_server.py ADDRESS PORT FILE [option=value...] - an SMTP server that accepts everything and writes one JSON line a message.
 
 Options: rcpt_CODE=LOCALPART (answer RCPT for that local part with CODE), data_code=CODE (answer the end of data with it),
-data_fail_first=N (answer the first N ends of data with 451), ehlo=A,B (what EHLO offers), greet_delay=S, close_after=N (close after N messages),
+data_fail_first=N (answer the first N ends of data with 451), data_fail_every=N (each Nth likewise), ehlo=A,B (what EHLO offers), greet_delay=S, close_after=N (close after N messages),
 silent=1 (accept connections and never say a word), hang_up_at=VERB (hang up instead of answering it).
 starttls=HOW: no server that means it: refuse, close, garbage, hang, inject (more words in clear text behind its 220), early (220 before it was asked).
 lmtp=1: speak LMTP (RFC 2033) and record for each recipient that got 250 at the end; done_CODE=LOCALPART (answer CODE for that local part then),
@@ -23,6 +23,7 @@ STARTTLS = OPTIONS.get("starttls")
 HELLOS = ("LHLO",) if OPTIONS.get("lmtp") else ("EHLO", "HELO")
 lock = threading.Lock()
 failures_left = int(OPTIONS.get("data_fail_first", 0))
+fail_every, ends_of_data = int(OPTIONS.get("data_fail_every", 0)), 0
 hang_ups = [int(OPTIONS["hang_up_after"])] if "hang_up_after" in OPTIONS else []
 
 
@@ -65,7 +66,7 @@ def answer_each(say, message, connection):
 
 
 def serve(sock, peer):
-    global failures_left
+    global failures_left, ends_of_data
     stream = sock.makefile("rb")
     connection = {"client": peer[0], "client_port": peer[1], "commands": []}
 
@@ -116,6 +117,8 @@ def serve(sock, peer):
             with lock:
                 fails = failures_left > 0
                 failures_left -= fails
+                ends_of_data += 1
+                fails = fails or (fail_every > 0 and ends_of_data % fail_every == 0)
             code = "451" if fails else OPTIONS.get("data_code", "250")
             if code == "250":
                 with lock, open(PATH, "a") as out:
