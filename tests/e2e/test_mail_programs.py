@@ -113,12 +113,11 @@ def test_a_message_that_breaks_the_program_is_given_up(world, out):
     path = world.dir / "mailprog"
     write(path, GOOD.format(out=out) + "case \"$*\" in *odd*) exit 77;; esac\n")
     bounces = world.server("bounces")
-    world.spool.store([Mail("good@example.net", ["b@example.org"], ANYTHING)])
-    argv = ["-f", world.conf(f"sendmail:{path}", f"smtp:127.0.0.1:{bounces.port}", **{"queue-lifetime": "1h"})]
-    world.start(*argv)
-    wait_until(lambda: logged(world, "delivered"), "the good one")
+    world.spool.store([Mail("old@example.net", ["odd@example.org"], ANYTHING, TIME=int(time.time()) - 7200)])
+    world.start("-f", world.conf(f"sendmail:{path}", f"smtp:127.0.0.1:{bounces.port}", **{"queue-lifetime": "1h"}))
+    wait_until(lambda: len(logged(world, "deferred")) >= 2, "two tries")
+    assert not logged(world, "failed"), "as far as anybody can tell, nothing works"
     with world.spool.live() as segment:
-        segment.append(Mail("old@example.net", ["odd@example.org"], ANYTHING, TIME=int(time.time()) - 7200))
         segment.append(Mail("good@example.net", ["c@example.org"], ANYTHING))
         segment.announce(is_sealed=True)
     world.wait_settled()
@@ -139,6 +138,37 @@ def test_one_odd_message_holds_up_nobody(world, out):
     wait_until(lambda: len(world.spool.names("queue")) == 8 and not world.spool.names("journal"), "eight to wait")
     assert {line["error"].split("exit status ")[1] for line in ask(world.spool, "queue list")[0]} == {
         f"{mail.sender[1:]}: odd" for mail in odd}
+    world.stop()
+
+
+def test_who_is_to_blame(world, out):
+    """Of 250 recipients three are unknown: they alone fail, each of the others is in one call that went well, and it takes few calls."""
+    path = world.dir / "mailprog"
+    write(path, GOOD.format(out=out) + "case \"$*\" in *bad*) exit 67;; esac\necho \"$*\" >>{out}/good\n".replace("{out}", str(out)))
+    bounces = world.server("bounces")
+    names = ["bad0" if i == 0 else "bad1" if i == 120 else "bad2" if i == 249 else f"r{i}" for i in range(250)]
+    world.spool.store([Mail("a@example.net", [f"{name}@example.org" for name in names], ANYTHING)])
+    world.start("-f", world.conf(f"sendmail:{path}", f"smtp:127.0.0.1:{bounces.port}"))
+    world.wait_settled()
+    reached = [word for line in (out / "good").read_text().splitlines() for word in line.split()[2:]]
+    assert sorted(reached) == sorted(f"{name}@example.org" for name in names if "bad" not in name)
+    assert sorted(line["to"] for line in logged(world, "failed")) == [f"bad{i}@example.org" for i in range(3)]
+    assert world.got("bounces")[0]["wire"].count("Final-Recipient") == 3 and len(world.got("bounces")) == 1
+    assert len(calls(out)) < 60 and max(len(call.split()) - 2 for call in calls(out)) == 100
+    world.stop()
+
+
+def test_nobody_is_known(world, out):
+    """A list of strangers takes a call for each; after 200 the others come later, so that it does not keep the program to itself."""
+    path = world.dir / "mailprog"
+    write(path, f"#!/bin/sh\necho . >>{out}/argv\nexit 67\n")
+    bounces = world.server("bounces")
+    world.spool.store([Mail("a@example.net", [f"r{i}@example.org" for i in range(230)], ANYTHING)])
+    world.start("-f", world.conf(f"sendmail:{path}", f"smtp:127.0.0.1:{bounces.port}"))
+    wait_until(lambda: logged(world, "deferred"), "the end of the first turn")
+    assert len(calls(out)) == 200 and "another turn" in logged(world, "deferred")[0]["reply"]
+    world.wait_settled()
+    assert len(logged(world, "failed")) == 230 and sum(report["wire"].count("Final-Recipient") for report in world.got("bounces")) == 230
     world.stop()
 
 
@@ -216,12 +246,15 @@ def test_msmtp(world, out):
                        Mail("", ["null@example.org"], ANYTHING),
                        Mail("-a@example.net", ["-oQ/tmp@example.org"], ANYTHING),
                        Mail("late@example.net", ["later@example.org"], ANYTHING),
-                       Mail("fail@example.net", ["gone@example.org"], ANYTHING)])
+                       Mail("fail@example.net", ["d@example.org", "gone@example.org", "e@example.org"], ANYTHING)])
     bounces = world.server("bounces")
     world.start("-f", world.conf(f"sendmail:{path}", f"smtp:127.0.0.1:{bounces.port}", **{"retry-min": "1h", "retry-max": "2h"}))
-    wait_until(lambda: len(world.got("mx")) == 3 and len(world.got("bounces")) == 1, "three messages and a report")
+    wait_until(lambda: len(world.got("mx")) == 5 and len(world.got("bounces")) == 1, "five messages and a report")
+    # msmtp delivers to all or to none.
+    assert [message["rcpts"] for message in world.got("mx") if "fail@" in message["mail"]] == [["<d@example.org>"], ["<e@example.org>"]]
+    assert "Final-Recipient: rfc822;gone@" in world.got("bounces")[0]["wire"] and world.got("bounces")[0]["wire"].count("Final-Recipient") == 1
     got = {message["mail"].split(">")[0][1:]: message for message in world.got("mx")}
-    assert set(got) == {"a@example.net", "", "-a@example.net"}
+    assert set(got) == {"a@example.net", "", "-a@example.net", "fail@example.net"}
     assert len(got["a@example.net"]["rcpts"]) == 2 and got["a@example.net"]["wire"].endswith("\r\n\r\n..\r\n...\r\nmore\r\n.\r\n")
     assert got["-a@example.net"]["rcpts"] == ["<-oQ/tmp@example.org>"]
     assert "550 5.1.1 no gone here" in world.got("bounces")[0]["wire"] and "fail@example.net" in world.got("bounces")[0]["rcpts"][0]
