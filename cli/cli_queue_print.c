@@ -103,6 +103,10 @@ void cli_queue_list_line(void *ctx, struct span line)
 	if (!record)
 		return;
 	cli_record_take_what(record, what);
+	if (strcmp(what, "progress") == 0) {
+		json_decref(record);
+		return;
+	}
 	switch (printer->form) {
 	case CLI_QUEUE_TEXT: put_message(printer, record); break;
 	case CLI_QUEUE_MAILQ: put_mailq(printer, record); break;

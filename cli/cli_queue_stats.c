@@ -55,18 +55,19 @@ void cli_queue_stats_line(void *ctx, struct span line)
 	struct kv_pair pair;
 	struct buf name = { .cap = 1024 };
 	uint64_t age_s = 0;
+	bool is_message = false; /* else a sign of life */
 	while (kv_next(&line, &pair) == 0) {
 		struct span value = { pair.value, pair.value_len };
 		if (span_eq(pair.key, span_of(key_of(stats->by))))
 			(void)cli_text_append(&name, name_of(stats->by, value), false);
 		else if (span_eq(pair.key, SPAN_LIT("age_s")))
-			(void)span_to_u64(value, UINT64_MAX, &age_s);
+			is_message = span_to_u64(value, UINT64_MAX, &age_s) == 0;
 	}
 	for (size_t i = 0; stats->by == CLI_BY_SENDER && i < name.len; i++)
 		name.data[i] = span_lower(name.data[i]);
 	if (name.len == 0)
 		(void)buf_append(&name, "?", 1);
-	if (buf_append(&name, "", 1) != 0) {
+	if (!is_message || buf_append(&name, "", 1) != 0) {
 		buf_free(&name);
 		return;
 	}

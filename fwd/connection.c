@@ -50,11 +50,12 @@ static void set_idle(struct connection *c, bool is_idle)
 	d->scheduler->figures_idle--;
 }
 
-/* First those that are known to answer: so that is where a connection is best used, as long as there is one for them. */
+/* First those that are known to answer: there a connection is used best. */
 void connection_wake_starved(struct scheduler *s)
 {
-	for (int has_answered = 1; has_answered >= 0; has_answered--) {
-		struct starved *list = &s->starved[has_answered];
+	static const unsigned lines[STARVED_LINES] = { 1, 0, 2 };
+	for (size_t i = 0; i < STARVED_LINES; i++) {
+		struct starved *list = &s->starved[lines[i]];
 		struct destination *d = list->head;
 		if (!d || !destination_has_slot(d))
 			continue;
@@ -64,7 +65,6 @@ void connection_wake_starved(struct scheduler *s)
 		d->is_starved = false;
 		d->is_woken = true;
 		destination_kick(d);
-		return;
 	}
 }
 

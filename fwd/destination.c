@@ -155,9 +155,14 @@ bool destination_has_slot(const struct destination *d)
 			       : s->unproven < (s->connection_max + 1) / 2;
 }
 
+static struct starved *starved_of(const struct destination *d)
+{
+	return &d->scheduler->starved[is_program(d) ? STARVED_LINES - 1 : d->has_answered];
+}
+
 static void starve(struct destination *d)
 {
-	struct starved *list = &d->scheduler->starved[d->has_answered];
+	struct starved *list = starved_of(d);
 	if (d->is_starved)
 		return;
 	d->is_starved = true;
@@ -169,7 +174,7 @@ static void starve(struct destination *d)
 /* Who wants a connection stands in line behind those that wait for one. */
 static bool must_wait(const struct destination *d)
 {
-	return !destination_has_slot(d) || (!d->is_woken && d->scheduler->starved[d->has_answered].head);
+	return !destination_has_slot(d) || (!d->is_woken && starved_of(d)->head);
 }
 
 static void kick(void *ctx)
@@ -189,18 +194,17 @@ static void kick(void *ctx)
 			break;
 		if (must_wait(d)) {
 			starve(d);
-			connection_end_idle(s);
+			if (d->has_answered || s->connection_count >= s->connection_max)
+				connection_end_idle(s);
 			break;
 		}
 		if (connection_open(d) != 0)
 			break;
 	}
 	d->is_woken = false;
-	if (d->is_starved)
-		return;
 	/* What it did not need is for the next. */
 	connection_wake_starved(s);
-	if (d->remembered == 0 && d->connections == 0)
+	if (d->remembered == 0 && d->connections == 0 && !d->is_starved)
 		destination_free(d);
 }
 

@@ -29,6 +29,7 @@ struct listing {
 	struct forwarder *f;
 	struct control_client *client;
 	struct queue_walk *walk;
+	uint64_t told_ms;
 };
 
 static void listing_end(void *ctx, int err)
@@ -62,13 +63,28 @@ static bool list_message(void *ctx, struct fwd_message *m, const struct attempt 
 	struct kv kv;
 	kv_init(&kv);
 	queue_summary_put(&kv, l->f, m, a);
+	l->told_ms = loop_now_ms(l->f->loop);
 	return control_line(l->client, &kv) != ERR_AGAIN;
+}
+
+/* An asker gives up on a daemon that says nothing for long; a filter may take none of a hundred thousand. */
+static void listing_alive(void *ctx)
+{
+	struct listing *l = ctx;
+	struct kv kv;
+	uint64_t now = loop_now_ms(l->f->loop);
+	if (now < l->told_ms + PROGRESS_MS)
+		return;
+	l->told_ms = now;
+	kv_init(&kv);
+	kv_text(&kv, "what", "progress");
+	(void)control_line(l->client, &kv);
 }
 
 void queue_answer_list(struct forwarder *f, struct control_client *client, const struct queue_filter *filter, bool is_brief)
 {
 	struct listing *l = calloc(1, sizeof *l);
-	struct queue_walk_events events = { list_message, listing_end, l };
+	struct queue_walk_events events = { list_message, listing_alive, listing_end, l };
 	int err = l ? queue_walk_start(f, filter, !is_brief, &events, &l->walk) : ERR_NOMEM;
 	if (err) {
 		free(l);
@@ -77,6 +93,7 @@ void queue_answer_list(struct forwarder *f, struct control_client *client, const
 	}
 	l->f = f;
 	l->client = client;
+	l->told_ms = loop_now_ms(f->loop);
 	control_on_gone(client, listing_gone, l);
 	control_on_room(client, listing_room, l);
 }
@@ -213,6 +230,11 @@ static bool change_message(void *ctx, struct fwd_message *m, const struct attemp
 	return true;
 }
 
+static void change_alive(void *ctx)
+{
+	tell_progress(ctx);
+}
+
 static void change_walked(void *ctx, int err)
 {
 	struct change *c = ctx;
@@ -258,7 +280,7 @@ bool queue_answer_is_change(struct span verb)
 void queue_answer_change_some(struct forwarder *f, struct control_client *client, struct span verb, const struct queue_filter *filter)
 {
 	struct change *c = change_create(f, client, verb);
-	struct queue_walk_events events = { change_message, change_walked, c };
+	struct queue_walk_events events = { change_message, change_alive, change_walked, c };
 	if (!c)
 		return;
 	c->is_by_filter = true;

@@ -1,5 +1,5 @@
 /* queue_answer.h - answers to `queue list` and to `queue hold|release|retry|delete`, for named messages or all that a filter takes.
- * A listing is sent as the asker reads.  A change is answered when it is on disk, with one line
+ * A listing is sent as the asker reads, with a line `what=progress` now and then where nothing is to be listed for long.  A change is answered when it is on disk, with one line
  * `what=changed matched=N done=N busy=N failed=N`, and on a long way there with lines `what=progress done=N`; at most
  * CHANGES_AT_ONCE of it are under way, so deliveries go on beside it.
  * While the scan at the start goes on, both do what they can and end with a text that says so (changes: ERR_AGAIN).

@@ -7,7 +7,7 @@
 #include "scheduler.h"
 
 #define CHUNK 128u       /* messages in one job */
-#define CHUNKS 2u        /* one is read while the other is handed out */
+#define CHUNKS 3u        /* two are read while one is handed out */
 #define TURN_BUDGET 256u /* messages a turn of the loop, where nothing is read */
 
 struct chunk {
@@ -31,7 +31,7 @@ struct queue_walk {
 	size_t count, at;
 	bool is_sorting, is_cancelled;
 	struct chunk *chunks[CHUNKS];
-	unsigned current; /* the chunk that is handed out */
+	unsigned current; /* the chunk that is handed out; those behind it in the ring are read */
 };
 
 const char *queue_walk_state(const struct fwd_message *m)
@@ -183,19 +183,24 @@ static bool hand_out_chunk(struct queue_walk *w, struct chunk *c)
 
 static void turn_reading(struct queue_walk *w)
 {
-	struct chunk *c = w->chunks[w->current], *other = w->chunks[!w->current];
+	struct chunk *c = w->chunks[w->current], *next = w->chunks[(w->current + 1) % CHUNKS];
 	int err = 0;
 	if (c->is_reading)
 		return;
-	if (!other->is_reading && other->count == 0)
-		err = fill(w, other);
+	if (w->events.alive)
+		w->events.alive(w->events.ctx);
+	for (unsigned i = 1; i < CHUNKS && !err; i++) {
+		struct chunk *behind = w->chunks[(w->current + i) % CHUNKS];
+		if (!behind->is_reading && behind->count == 0)
+			err = fill(w, behind);
+	}
 	if (!err && !hand_out_chunk(w, c))
 		return;
-	if (err || (other->count == 0 && w->at == w->count)) {
+	if (err || next->count == 0) {
 		finish(w, err);
 		return;
 	}
-	w->current = !w->current;
+	w->current = (w->current + 1) % CHUNKS;
 	loop_task_post(w->f->loop, &w->task);
 }
 

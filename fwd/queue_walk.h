@@ -19,6 +19,8 @@ struct queue_walk_events {
 	/* a: what was read, only for the call; NULL when nothing was asked to be read, or it can't be.  False: no room, offer it again
 	 * after queue_walk_go_on. */
 	bool (*message)(void *ctx, struct fwd_message *m, const struct attempt *a);
+	/* Something was read, whether or not it is handed out: a sign of life.  May be NULL. */
+	void (*alive)(void *ctx);
 	/* Once, unless cancelled; the walk is gone then.  ERR_NOMEM. */
 	void (*end)(void *ctx, int err);
 	void *ctx;

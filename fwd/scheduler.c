@@ -294,7 +294,7 @@ int scheduler_create(struct forwarder *f, struct scheduler **out)
 	if (!s)
 		return ERR_NOMEM;
 	s->f = f;
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < STARVED_LINES; i++)
 		s->starved[i].tail = &s->starved[i].head;
 	s->due.order = MESSAGE_BY_DUE_TIME;
 	s->connection_max = connection_budget(f);

@@ -61,6 +61,8 @@ struct connection {
 	struct load *load;
 };
 
+#define STARVED_LINES 3
+
 struct scheduler {
 	struct forwarder *f;
 	struct destination **slots; /* by key */
@@ -73,7 +75,7 @@ struct scheduler {
 	unsigned active;            /* messages that are tried at the moment */
 	struct starved {
 		struct destination *head, **tail;
-	} starved[2];               /* by has_answered */
+	} starved[STARVED_LINES];   /* for servers that have not answered, for those that have, for programs */
 	struct load_average load;
 	struct local_addrs local;
 	uint64_t figures_idle, figures_ready;
