@@ -82,7 +82,7 @@ $(B)/$(1)/%.o: $(1)/%.c Makefile | includes
 	@mkdir -p $$(@D)
 	$(CC) $(BASE_CFLAGS) $(foreach d,$(USES_$(1)),-I$(d)) -MMD -MP -c -o $$@ $$<
 endef
-$(foreach f,$(FOLDERS) tests/unit tests/bench,$(eval $(call folder_rules,$(f))))
+$(foreach f,$(FOLDERS) tests/unit tests/bench tests/fuzz,$(eval $(call folder_rules,$(f))))
 
 define archive_rules
 $(call archive,$(1)): $(call objs,$(1))
@@ -118,14 +118,19 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(foreach a,$(ALL_ARCH),$(call archive,
 includes:
 	@! grep -nE '#include "[^"]*\.\./|#include "[^"]*/' $(SRCS) $(wildcard $(FOLDERS:%=%/*.h)) || { echo 'include: a project header is named without its folder' >&2; exit 1; }
 
-unit: $(UNIT_BINS)
+# Fuzz targets without libFuzzer: their seeds and a few thousand inputs each, every day.
+SMOKE_BINS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/smoke.o $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(FWD_LIBS) $(CLI_LIBS)
+
+unit: $(UNIT_BINS) $(SMOKE_BINS)
 
 check-unit: all unit
-	tests/run unit $(UNIT_BINS)
+	tests/run unit $(UNIT_BINS) $(SMOKE_BINS)
 check-e2e: all
 	POSTERN_BUILD=$(abspath $(B)) tests/run e2e
 check: all unit
-	POSTERN_BUILD=$(abspath $(B)) tests/run all $(UNIT_BINS)
+	POSTERN_BUILD=$(abspath $(B)) tests/run all $(UNIT_BINS) $(SMOKE_BINS)
 # Each fuzz target for FUZZ_SECONDS, and the slower proofs.
 FUZZ_SECONDS ?= 60
 check-long: all unit fuzz
@@ -167,4 +172,4 @@ format:
 clean:
 	rm -rf build build-*
 
--include $(patsubst %.c,$(B)/%.d,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(wildcard tests/bench/*.c))
+-include $(patsubst %.c,$(B)/%.d,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(wildcard tests/bench/*.c tests/fuzz/*.c))
