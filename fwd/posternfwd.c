@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker.h"
@@ -19,6 +20,8 @@
 #include "priv.h"
 #include "route.h"
 
+#define LOCK_TRIES 60 /* three seconds */
+
 /* What is opened while we are root. */
 struct start {
 	struct fwd_options options;
@@ -29,6 +32,18 @@ struct start {
 	int logger_fd, logger_pid;
 	char paths[3][CONF_PATH_CAP + 32];
 };
+
+/* While no posternfwd runs, `postern queue delete` and the like have it for a moment: that must not keep us from starting. */
+static int take_lock(struct start *s, struct reason *why)
+{
+	static const struct timespec pause = { 0, 50000000 };
+	int err = daemon_pid_file_take(s->paths[0], &s->lock_fd, why);
+	for (unsigned tries = 0; err == ERR_BUSY && tries < LOCK_TRIES; tries++) {
+		(void)nanosleep(&pause, NULL);
+		err = daemon_pid_file_take(s->paths[0], &s->lock_fd, why);
+	}
+	return err;
+}
 
 static int prepare_spool(struct start *s, struct reason *why)
 {
@@ -41,7 +56,7 @@ static int prepare_spool(struct start *s, struct reason *why)
 		return reason_prefix(why, err, "spool");
 	for (size_t i = 0; i < 3; i++)
 		(void)snprintf(s->paths[i], sizeof s->paths[i], "%s/%s", conf->spool, names[i]);
-	err = daemon_pid_file_take(s->paths[0], &s->lock_fd, why);
+	err = take_lock(s, why);
 	if (!err && s->options.has_pid_file && s->is_root)
 		err = daemon_pid_file_take(conf->forward_pid_file, &s->pid_fd, why);
 	return err;
