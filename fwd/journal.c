@@ -61,6 +61,8 @@ static void save_broken(struct segment *s, const struct spool_entry *entry, bool
 	char name[SPOOL_SEGMENT_NAME_CAP + 24];
 	(void)snprintf(name, sizeof name, "%s.%" PRIu64, s->name.text, entry->offset);
 	int err = spool_bad_save(s->journal->dirs, name, s->fd, entry->offset, entry->length);
+	if (err)
+		s->unsettled++; /* so the segment stays until the next start */
 	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, is_torn ? "journal-torn" : "journal-damaged",
 		  "%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", s->name.text, entry->length, entry->offset,
 		  is_torn ? " (a writer died before it had promised anything)" : "",

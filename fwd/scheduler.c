@@ -176,24 +176,36 @@ void scheduler_retry(struct scheduler *s, struct fwd_message *m)
 	scheduler_ready(s, m);
 }
 
+static bool save_bad(struct scheduler *s, const struct fwd_message *m)
+{
+	const struct spool_dirs *dirs = &s->f->in.dirs;
+	int err;
+	if (m->segment) {
+		err = spool_bad_save(dirs, m->id.text, m->segment->fd, m->offset, m->length);
+		if (!err)
+			err = spool_large_to_bad(dirs, &m->id);
+	} else {
+		err = spool_queue_to_bad(dirs, fwd_message_place(m), m->id.text);
+	}
+	return !err || err == ERR_NOTFOUND; /* somebody took its file away */
+}
+
 void scheduler_load_failed(struct scheduler *s, struct fwd_message *m, int err)
 {
 	struct forwarder *f = s->f;
 	bool is_bad = err == ERR_CORRUPT || err == ERR_NOTFOUND || err == ERR_TOOLONG;
+	/* What can't be saved stays where it is: nobody throws away what a person may still read. */
+	bool is_saved = is_bad && save_bad(s, m);
 	log_event(LOG_LEVEL_ERR, "unreadable", "%s: can't read it from %s (%s): %s", m->id.text,
-		  m->segment ? m->segment->name.text : "queue/", err_name(err), is_bad ? "moved to bad/" : "tried again later");
-	if (!is_bad) {
+		  m->segment ? m->segment->name.text : "queue/", err_name(err), is_saved ? "moved to bad/" : "tried again later");
+	if (!is_saved) {
 		m->next_time = loop_wall_time() + (int64_t)f->in.conf.retry_min_s;
 		scheduler_wait(s, m);
 		return;
 	}
 	f->stats.bad++;
-	if (m->segment) {
-		(void)spool_bad_save(&f->in.dirs, m->id.text, m->segment->fd, m->offset, m->length);
+	if (m->segment)
 		journal_settle(f->journal, m->segment, m->offset, SPOOL_OUTCOME_BAD, NULL);
-	} else {
-		(void)spool_queue_to_bad(&f->in.dirs, fwd_message_place(m), m->id.text);
-	}
 	scheduler_forget(s, m);
 	fwd_table_remove(&f->messages, m);
 }

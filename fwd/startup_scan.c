@@ -41,6 +41,7 @@ struct found {
 			uint64_t length;
 			bool is_torn;
 			int saved_err; /* FOUND_UNREAD: what the disk said */
+			const char *segment; /* NULL, or where it stays since it could not be saved */
 		} broken;
 	};
 };
@@ -180,6 +181,8 @@ static void saw_broken(void *ctx, const struct spool_broken *broken)
 	found->broken.length = broken->length;
 	found->broken.is_torn = broken->is_torn;
 	found->broken.saved_err = err;
+	if (err && !is_file)
+		found->broken.segment = keep_name(s, broken->name);
 }
 
 /* ---- on the loop: take */
@@ -236,6 +239,9 @@ static void take_file(struct forwarder *f, const struct found *found)
 static void tell_broken(struct forwarder *f, const struct found *found)
 {
 	bool is_torn = found->broken.is_torn;
+	struct segment *segment = found->broken.segment ? journal_adopt(f->journal, found->broken.segment) : NULL;
+	if (segment)
+		segment->unsettled++; /* never settled: it stays until the next start */
 	f->stats.bad += !is_torn;
 	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery", "%s/: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s",
 		  found->broken.place, found->broken.length, found->offset, is_torn ? " (never promised to anybody)" : "",

@@ -50,7 +50,12 @@ bool spool_queue_is_in(const struct spool_dirs *dirs, enum spool_place place, co
  * it comes back settled, and recovery removes it). */
 int spool_queue_remove(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, bool has_large);
 
-/* Move a broken file to bad/. */
+#define SPOOL_BAD_BODY ".body"
+
+/* Move large/ID to bad/ID.body, for a message that goes there.  0 also when there is none. */
+int spool_large_to_bad(const struct spool_dirs *dirs, const struct spool_id *id);
+
+/* Move a broken file to bad/, with its large body. */
 int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, const char *name);
 
 /* ---- read */

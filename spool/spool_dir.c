@@ -2,7 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -123,6 +126,21 @@ static int prepare_below(int root, const char *path, const struct wanted *want, 
 	return 0;
 }
 
+/* The name of the spool itself.  Each time: the run that made it may have died before it came to this.  Who may not even read the directory
+ * above has not made anything in it. */
+static int sync_parent(const char *path)
+{
+	char above[PATH_MAX];
+	if (snprintf(above, sizeof above, "%s", path) >= (int)sizeof above)
+		return ERR_TOOLONG;
+	int fd = open(dirname(above), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	int err = spool_dir_sync(fd);
+	close(fd);
+	return err;
+}
+
 int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why)
 {
 	uid_t self = geteuid();
@@ -146,7 +164,7 @@ int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why
 		struct wanted empty = { SPOOL_EMPTY_DIR, 0555, self, self, getegid() };
 		err = prepare_below(root, path, &empty, why);
 	}
-	if (!err && spool_dir_sync(root) != 0)
+	if (!err && (spool_dir_sync(root) != 0 || sync_parent(path) != 0))
 		err = reason_set(why, ERR_IO, "%s: can't sync: %s", path, errno_text());
 	close(root);
 	return err;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,6 +76,27 @@ static void life(void **state)
 	assert_int_equal(spool_queue_remove(&fixture.dirs, SPOOL_IN_HOLD, &id, false), 0);
 	assert_int_equal(spool_queue_load(&fixture.dirs, SPOOL_IN_HOLD, &id, 0, &arena, &item, NULL), ERR_NOTFOUND);
 	arena_free(&arena);
+}
+
+/* Nothing names the body any more, and yet no sweep takes it. */
+static void broken_with_its_body(void **state)
+{
+	(void)state;
+	uint64_t removed = 0;
+	assert_int_equal(create(SPOOL_IN_HOLD), 0);
+	int fd = openat(fixture.dirs.large, id.text, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, "body", 4), 4);
+	close(fd);
+	assert_int_equal(spool_fault_arm("bad-move:eio"), 0);
+	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_HOLD, id.text), ERR_IO);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_HOLD, id.text), 0);
+	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
+	assert_int_equal(removed, 0);
+	assert_int_equal(faccessat(fixture.dirs.bad, id.text, F_OK, 0), 0);
+	char name[SPOOL_ID_LEN + sizeof SPOOL_BAD_BODY];
+	(void)snprintf(name, sizeof name, "%s" SPOOL_BAD_BODY, id.text);
+	assert_int_equal(faccessat(fixture.dirs.bad, name, F_OK, 0), 0);
 }
 
 /* Cut the file everywhere: a broken record, or the history up to the last whole line; an append behind it is read. */
@@ -152,6 +174,7 @@ static void failing_disk(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(life), spool_test(cut_everywhere), spool_test(line_damage), spool_test(failing_disk) };
+	const struct CMUnitTest tests[] = { spool_test(life), spool_test(cut_everywhere), spool_test(line_damage), spool_test(failing_disk),
+					    spool_test(broken_with_its_body) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
