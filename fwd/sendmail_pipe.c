@@ -338,18 +338,19 @@ void sendmail_pipe_exited(struct sendmail_pipe *pipe, int status)
 			   : is_broken     ? " (an operator has to look)"
 					   : "",
 			   said.len ? ": " : "", (int)(said.len < 300 ? said.len : 300), said.ptr ? said.ptr : "");
+	struct span why = { text, len < 0 ? 0 : (size_t)len < sizeof text ? (size_t)len : sizeof text - 1 };
 	p->pid = 0;
 	close_call(p);
 	size_t count = p->past - p->first;
 	if (outcome == SPOOL_OUTCOME_FAILED && count > 1) {
-		log_event(LOG_LEVEL_DEBUG, "call-again", "%.*s; again with half of %zu recipients", len, text, count);
+		log_event(LOG_LEVEL_DEBUG, "call-again", "%.*s; again with half of %zu recipients", SPAN_FMT(why), count);
 		p->at_once = count / 2;
 		loop_task_post(p->loop, &p->task);
 		return;
 	}
 	if (outcome == SPOOL_OUTCOME_DELIVERED)
 		p->at_once = p->at_once * 2 < SENDMAIL_RECIPIENTS_MAX ? p->at_once * 2 : SENDMAIL_RECIPIENTS_MAX;
-	settle_call(p, outcome, is_broken, (struct span){ text, len < 0 ? 0 : (size_t)len });
+	settle_call(p, outcome, is_broken, why);
 }
 
 pid_t sendmail_pipe_pid(const struct sendmail_pipe *pipe)
