@@ -84,15 +84,18 @@ static struct spool_id *parse_ids(size_t *count, char **words)
 static int take_lock(const char *spool, int *fd_out, struct reason *why)
 {
 	char path[CONF_PATH_CAP + 32];
-	struct stat st;
+	struct stat st, lock;
 	(void)snprintf(path, sizeof path, "%s/queue", spool);
-	if (stat(path, &st) != 0)
+	if (lstat(path, &st) != 0)
 		return reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
 	(void)snprintf(path, sizeof path, "%s/%s", spool, SPOOL_FWD_LOCK);
 	int err = daemon_pid_file_take(path, fd_out, why);
-	if (!err && fchown(*fd_out, st.st_uid, st.st_gid) != 0)
-		err = reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
-	return err;
+	if (err)
+		return err;
+	/* Never a file that has another name elsewhere: the owner of the spool may have made that. */
+	if (fstat(*fd_out, &lock) == 0 && lock.st_nlink == 1 && lock.st_uid != st.st_uid)
+		(void)!fchown(*fd_out, st.st_uid, st.st_gid);
+	return 0;
 }
 
 int cli_queue_files_change(const char *spool, const char *verb, const struct queue_filter *filter, size_t id_count, char **ids,

@@ -106,10 +106,15 @@ static void check_stopped(void *ctx)
 	struct forwarder *f = &r->f;
 	r->is_quiet = scheduler_is_quiet(f->scheduler) && settle_is_quiet(f->settle) && journal_is_quiet(f->journal) &&
 		      sweeper_is_quiet(r->sweeper) && verify_is_quiet(f->verify) && f->read_jobs == 0;
-	if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms)
-		loop_stop(f->loop);
-	else
+	if (r->is_quiet && f->control) {
+		/* A listing that ends now gives segments free, and with them the journal work: once more, without askers. */
+		control_server_destroy(&f->control);
 		loop_timer_start(r->stop_timer, STOP_CHECK_MS);
+	} else if (r->is_quiet || loop_now_ms(f->loop) >= r->stop_at_ms) {
+		loop_stop(f->loop);
+	} else {
+		loop_timer_start(r->stop_timer, STOP_CHECK_MS);
+	}
 }
 
 static void stop(void *ctx, int signum)

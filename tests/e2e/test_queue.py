@@ -11,7 +11,7 @@ import time
 import pytest
 
 from netlab import wait_until
-from spool_maker import Mail, status_line
+from spool_maker import PACKET, Mail
 from test_fwd_alone import ANYTHING, BUILD, World, ask, free_port, world  # noqa: F401
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="posternfwd starts as root")
@@ -400,3 +400,15 @@ def test_few_descriptors_and_many_dead_servers(world):
         for hole in holes:
             hole.close()
         world.fwd.kill()
+
+
+def test_a_stop_in_the_middle_of_a_listing(world):
+    """An asker who does not read what he asked for holds up nothing, and the end is clean."""
+    world.spool.store([Mail(f"a{n}@example.net", ["b@example.org"], ANYTHING, DST="127.0.0.1 1") for n in range(3000)])
+    world.start("-f", world.conf("original", **{"retry-min": "1h", "retry-max": "2h"}))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
+        asker.connect(str(world.spool.dir / "fwdctl.sock"))
+        question = b"queue list where from=example.net"
+        asker.send(PACKET.pack(1, len(question)) + question)
+        assert len(senders(world, "--from", "a7@*")) == 1, "another asker is answered"
+        world.stop()

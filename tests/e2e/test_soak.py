@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from installation import Installation, Recorder
+from installation import BUILD, Installation, Recorder
 from netlab import Lab, wait_until
 
 SENDER = "a@sender.example"
@@ -98,7 +98,8 @@ class Soak:
 
     def check(self, before, now, slack_kib):
         for name in self.pids:
-            assert now["rss"][name] <= before["rss"][name] * 1.1 + slack_kib, (name, before, now)
+            # AddressSanitizer keeps what was freed.
+            assert BUILD.name.endswith("-san") or now["rss"][name] <= before["rss"][name] * 1.1 + slack_kib, (name, before, now)
             assert now["fds"][name] <= before["fds"][name] + 3, (name, before, now)
         # Each worker has a segment, and the next one may be made already.
         assert now["files"]["journal"] <= 3 * (len(self.pids) - 2) and now["files"]["ack"] <= now["files"]["journal"] + 1, now
