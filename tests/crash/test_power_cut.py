@@ -126,6 +126,7 @@ class Recorded:
             world.start(fault)
             time.sleep(life_s / 2)
             world.kill()
+            self.prepared = [path for path in (self.medium.mount / "spool" / "journal").glob("*.seg") if path.stat().st_size == 1 << 20]
             world.rest()
         self.deliveries = world.peer.deliveries + world.peer.reports
 
@@ -175,6 +176,24 @@ class Recorded:
 @pytest.mark.parametrize("medium", (OnDisk, OnPosix))
 def test_power_cuts(tmp_path, medium):
     assert Recorded(tmp_path, medium, seed=1).check_many(limit_s=12) > 20
+
+
+SLOW = "journal-sync:delay=4"  # so there are several segments at a time, all of them prepared but for the first of each life
+
+
+@pytest.mark.parametrize("medium", (OnDisk, OnPosix))
+def test_power_cuts_in_prepared_segments(tmp_path, medium):
+    recorded = Recorded(tmp_path, medium, seed=20, fault=SLOW)
+    assert recorded.prepared
+    assert recorded.check_many(limit_s=6) > 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("medium", (OnDisk, OnPosix))
+def test_many_power_cuts_in_prepared_segments(tmp_path, medium):
+    recorded = Recorded(tmp_path, medium, seed=21, fault=SLOW, life_s=4)
+    assert recorded.prepared
+    assert recorded.check_many(limit_s=float(os.environ.get("POSTERN_CRASH_SECONDS", "100")), progress_s=10) > 20
 
 
 @pytest.mark.parametrize("medium, sync", ((OnDisk, "journal-sync"), (OnPosix, "dir-sync")))
