@@ -116,7 +116,7 @@ def test_killed_often_at_one_point(tmp_path, point):
     with World(tmp_path, seed=f"{point}") as world:
         start_with_mail_that_waits(world)
         world.begin()
-        died = sum(die_at(world, point, hit, late_ms, limit_s=8) for hit, late_ms in ((1, 0), (2, 100), (5, 0), (17, 100)))
+        died = sum(die_at(world, point, hit, late_ms, limit_s=20 if hit == 1 else 4) for hit, late_ms in ((1, 0), (2, 100), (5, 0), (17, 100)))
         print(f"{point}: died {died} times, {len(world.messages)} messages")
         world.rest()
         world.start()

@@ -1,5 +1,6 @@
 /* A writer is killed at every named point of its way; the restart must find all that it had promised, unchanged, and nothing that it had refused.
  * What was under way may be found or not (nobody knows whether the reply left), but whole or not at all. */
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <setjmp.h>
@@ -386,11 +387,18 @@ static void waiting_mail_at_each_point(void **state)
 static void fault_names(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "", "x", "journal-sync", "journal-sync:", "journal-sync:x", "journal-sync:kill@", "journal-sync:kill@0", "no:kill" };
+	static const char *const bad[] = { "", "x", "journal-sync", "journal-sync:", "journal-sync:x", "journal-sync:kill@", "journal-sync:kill@0", "no:kill", "journal-sync:kill=",
+					   "journal-sync:kill=x", "journal-write:skip", "journal-after-sync:skip" };
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(spool_fault_arm(bad[i]), ERR_SYNTAX);
 	assert_int_equal(spool_fault_arm("journal-sync:delay=1@2"), 0);
 	assert_int_equal(spool_fault(SPOOL_FAULT_JOURNAL_SYNC), 0);
+	/* Left out: no descriptor is needed for what is not done. */
+	assert_int_equal(spool_fault_arm("journal-sync:skip"), 0);
+	assert_int_equal(spool_fault_sync(SPOOL_FAULT_JOURNAL_SYNC, -1), 0);
+	assert_int_equal(spool_fault_sync(SPOOL_FAULT_ACK_SYNC, -1), EBADF);
+	assert_int_equal(spool_fault_arm("dir-sync:eio"), 0);
+	assert_int_equal(spool_fault_sync_dir(-1), EIO);
 	assert_int_equal(spool_fault_arm(NULL), 0);
 }
 
