@@ -44,6 +44,10 @@ static const struct choice bounce_names[] = { { "all", BOUNCE_ALL }, { "trusted"
 static const struct choice listen_bounce_names[] = {
 	{ "default", LISTEN_BOUNCE_DEFAULT }, { "yes", LISTEN_BOUNCE_YES }, { "no", LISTEN_BOUNCE_NO }, { NULL, 0 }
 };
+static const struct choice deterrents_names[] = {
+	{ "default", DETERRENTS_DEFAULT }, { "yes", DETERRENTS_YES }, { "no", DETERRENTS_NO }, { NULL, 0 }
+};
+static const struct choice vague_names[] = { { "off", VAGUE_OFF }, { "vague", VAGUE_YES }, { NULL, 0 } };
 static const struct choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
 static const struct choice mode_names[] = {
 	{ "redirect", LISTEN_REDIRECT }, { "tproxy", LISTEN_TPROXY }, { "direct", LISTEN_DIRECT }, { NULL, 0 }
@@ -91,6 +95,14 @@ static const struct option options[] = {
 	{ "drain-timeout", KIND_DURATION, FIELD(struct conf, drain_timeout_s), "30s", 1, HOUR, NULL },
 	{ "bare-lf", KIND_CHOICE, FIELD(struct conf, bare_lf), "reject", 0, 0, bare_lf_names },
 
+	{ "max-client-connections", KIND_COUNT, FIELD(struct conf, max_client_connections), "0", 0, 1000000, NULL },
+	{ "client-connection-rate", KIND_COUNT, FIELD(struct conf, client_connection_rate), "0", 0, 1000000, NULL },
+	{ "client-recipient-rate", KIND_COUNT, FIELD(struct conf, client_recipient_rate), "0", 0, 1000000, NULL },
+	{ "refuse-load-average", KIND_COUNT, FIELD(struct conf, refuse_load_average), "0", 0, 10000, NULL },
+	{ "greet-delay", KIND_DURATION, FIELD(struct conf, greet_delay_s), "0", 0, MINUTE, NULL },
+	{ "vrfy", KIND_CHOICE, FIELD(struct conf, vrfy), "vague", 0, 0, vague_names },
+	{ "expn", KIND_CHOICE, FIELD(struct conf, expn), "off", 0, 0, vague_names },
+
 	{ "no-match", KIND_CHOICE, FIELD(struct conf, no_match), "noto", 0, 0, no_match_names },
 	{ "on-unknown", KIND_CHOICE, FIELD(struct conf, on_unknown), "tempfail", 0, 0, on_unknown_names },
 	{ "deny-delay", KIND_DURATION, FIELD(struct conf, deny_delay_s), "60s", 0, HOUR, NULL },
@@ -132,6 +144,7 @@ static const struct option listen_options[] = {
 	{ "port", KIND_COUNT, FIELD(struct conf_listen, port), "0", 0, 65535, NULL },
 	{ "address", KIND_TEXT, FIELD(struct conf_listen, address), "", 0, 0, NULL },
 	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
+	{ "deterrents", KIND_CHOICE, FIELD(struct conf_listen, deterrents), "default", 0, 0, deterrents_names },
 	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
 	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
 	{ "bounce", KIND_CHOICE, FIELD(struct conf_listen, bounce), "default", 0, 0, listen_bounce_names },
@@ -518,6 +531,11 @@ int conf_read(const char *path, struct conf *out, struct reason *why)
 	conf_default_hostname(&conf);
 	*out = conf;
 	return 0;
+}
+
+bool conf_listen_deters(const struct conf_listen *l)
+{
+	return l->deterrents == DETERRENTS_DEFAULT ? !l->trusted : l->deterrents == DETERRENTS_YES;
 }
 
 const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface)

@@ -29,6 +29,8 @@ enum bare_lf { BARE_LF_REJECT, BARE_LF_NORMALIZE };
 enum no_match { NO_MATCH_NOTO, NO_MATCH_ALLOW };
 enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
 enum bounce { BOUNCE_ALL, BOUNCE_TRUSTED, BOUNCE_NONE };
+enum listen_deterrents { DETERRENTS_DEFAULT, DETERRENTS_YES, DETERRENTS_NO };
+enum vague { VAGUE_OFF, VAGUE_YES };
 enum listen_bounce { LISTEN_BOUNCE_DEFAULT, LISTEN_BOUNCE_YES, LISTEN_BOUNCE_NO };
 
 /* One `listen "IFACE" { ... }` section. */
@@ -38,6 +40,7 @@ struct conf_listen {
 	uint64_t port;     /* 0 in the file: 2525 redirect, 2526 tproxy, 25 direct */
 	char address[ADDR_TEXT_CAP]; /* direct mode: bind to this address only; empty = any */
 	uint64_t trusted;  /* bool */
+	uint64_t deterrents; /* enum listen_deterrents; default: not where trusted */
 	struct forward_spec forward;
 	uint64_t identity; /* enum forward_identity */
 	uint64_t bounce;   /* enum listen_bounce; default: what conf.bounce says */
@@ -62,6 +65,12 @@ struct conf {
 	uint64_t max_size_bytes, max_recipients, max_sessions, max_errors, max_received, max_own_received;
 	uint64_t command_timeout_s, data_timeout_s, drain_timeout_s;
 	uint64_t bare_lf; /* enum bare_lf */
+
+	/* deterrents; 0: none.  A rate is one of a minute */
+	uint64_t max_client_connections, client_connection_rate, client_recipient_rate;
+	uint64_t refuse_load_average; /* for every client */
+	uint64_t greet_delay_s;
+	uint64_t vrfy, expn; /* enum vague; for every client */
 
 	/* rules */
 	uint64_t no_match;   /* enum no_match */
@@ -105,6 +114,9 @@ bool conf_is_full_hostname(const char *name);
 
 /* With the default host name if the file has none. */
 int conf_read(const char *path, struct conf *out, struct reason *why);
+
+/* Do limits for each client and delays apply to who comes in here? */
+bool conf_listen_deters(const struct conf_listen *l);
 
 /* NULL when there is none. */
 const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "load_average.h"
 #include "local_addrs.h"
 #include "log.h"
 #include "origdst.h"
@@ -27,7 +28,8 @@ struct acceptor {
 	struct loop_timer *pause;
 };
 
-static void refuse(struct acceptor *a, int fd, const struct origdst *where, enum counter counter, const char *reply, const char *why)
+static void refuse(struct acceptor *a, int fd, const struct origdst *where, enum counter counter, const char *enhanced,
+		   const char *reply, const char *why)
 {
 	struct kv kv;
 	char line[512];
@@ -39,7 +41,7 @@ static void refuse(struct acceptor *a, int fd, const struct origdst *where, enum
 	kv_text(&kv, "why", why);
 	log_kv(LOG_LEVEL_WARN, &kv);
 	counter_add(a->host->counters, counter, 1);
-	int n = snprintf(line, sizeof line, "421 4.3.2 %.200s %s\r\n", a->host->conf.conf.hostname, reply);
+	int n = snprintf(line, sizeof line, "421 %s %.200s %s\r\n", enhanced, a->host->conf.conf.hostname, reply);
 	/* A fresh socket's send buffer takes one line; if not, the client sees a close, which means the same. */
 	if (n > 0)
 		(void)send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -59,6 +61,44 @@ static bool is_loop(const struct session_host *host, const struct conf_listen *l
 	return false;
 }
 
+static bool is_overloaded(const struct session_host *host)
+{
+	uint64_t limit = host->conf.conf.refuse_load_average;
+	return limit && load_average_hundredths() >= limit * 100;
+}
+
+/* What the client itself has done to be refused. */
+static bool is_too_busy(struct acceptor *a, int fd, const struct origdst *where, struct client **client_out)
+{
+	struct session_host *host = a->host;
+	const struct client_limits limits = session_client_limits(host);
+	enum client_answer answer = CLIENT_WELCOME;
+	*client_out = NULL;
+	if (conf_listen_deters(&host->conf.conf.listen[a->listen_index]))
+		answer = client_table_enter(host->clients, &where->client.addr, &limits, loop_now_ms(host->loop), client_out);
+	if (answer == CLIENT_TOO_MANY)
+		refuse(a, fd, where, COUNTER_REFUSED_CLIENT_MANY, "4.7.0", "too many connections from your address", "max-client-connections is reached");
+	else if (answer == CLIENT_TOO_FAST)
+		refuse(a, fd, where, COUNTER_REFUSED_CLIENT_FAST, "4.7.0", "connections from your address come too fast, try again later",
+		       "client-connection-rate is reached");
+	return answer != CLIENT_WELCOME;
+}
+
+static void begin(struct acceptor *a, int fd, const struct origdst *where)
+{
+	struct session_host *host = a->host;
+	const struct client_limits limits = session_client_limits(host);
+	struct client *client;
+	const int on = 1;
+	if (is_too_busy(a, fd, where, &client))
+		return;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (session_create(host, fd, a->listen_index, where, client) == 0)
+		return;
+	client_table_leave(host->clients, &limits, loop_now_ms(host->loop), &client);
+	refuse(a, fd, where, COUNTER_REFUSED_FULL, "4.3.2", "out of memory, try again later", "no memory");
+}
+
 static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 {
 	struct session_host *host = a->host;
@@ -66,7 +106,6 @@ static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 	struct origdst where = { 0 };
 	struct endpoint client;
 	struct reason why = { "" };
-	const int on = 1;
 	if (endpoint_from_sockaddr(sa, &client) != 0) {
 		(void)close(fd);
 		return;
@@ -78,17 +117,18 @@ static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 		return;
 	}
 	if (err == ERR_REFUSED) {
-		refuse(a, fd, &where, COUNTER_REFUSED_DIRECT, "this port takes diverted connections only", why.text);
+		refuse(a, fd, &where, COUNTER_REFUSED_DIRECT, "4.3.2", "this port takes diverted connections only", why.text);
 	} else if (err) {
-		refuse(a, fd, &where, COUNTER_REFUSED_ORIGDST, "try again later", why.text);
+		refuse(a, fd, &where, COUNTER_REFUSED_ORIGDST, "4.3.2", "try again later", why.text);
 	} else if (is_loop(host, l, &where.original)) {
-		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "this connection leads back to itself", "a loop: the original destination is ourselves");
+		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "4.3.2", "this connection leads back to itself",
+		       "a loop: the original destination is ourselves");
 	} else if (host->session_count >= host->conf.conf.max_sessions || host->session_count >= host->session_limit) {
-		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "too many connections, try again later", "max-sessions is reached");
+		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "4.3.2", "too many connections, try again later", "max-sessions is reached");
+	} else if (is_overloaded(host)) {
+		refuse(a, fd, &where, COUNTER_REFUSED_LOAD, "4.3.2", "too busy, try again later", "refuse-load-average is reached");
 	} else {
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-		if (session_create(host, fd, a->listen_index, &where) != 0)
-			refuse(a, fd, &where, COUNTER_REFUSED_FULL, "out of memory, try again later", "no memory");
+		begin(a, fd, &where);
 	}
 }
 

@@ -1,5 +1,5 @@
 /* acceptor.h - takes connections from one listening socket and turns them into sessions, or refuses them with a 421.
- * Refused: direct hits on a diverting listener, loops to ourselves, too many sessions, connections whose original destination the
+ * Refused: direct hits on a diverting listener, loops to ourselves, too many sessions, in all or of one client, too high a load, connections whose original destination the
  * kernel does not tell.  Each is counted and logged.
  */
 #ifndef POSTERN_ACCEPTOR_H

@@ -19,6 +19,14 @@
 	X(REFUSED_LOOP, "refused_loop", 0) \
 	X(REFUSED_FULL, "refused_full", 0) \
 	X(REFUSED_ORIGDST, "refused_no_destination", 0) \
+	X(REFUSED_CLIENT_MANY, "refused_client_connections", 0) \
+	X(REFUSED_CLIENT_FAST, "refused_client_rate", 0) \
+	X(REFUSED_LOAD, "refused_load", 0) \
+	X(EARLY_TALKERS, "early_talkers", 0) \
+	X(FOREIGN_PROTOCOL, "foreign_protocol", 0) \
+	X(TOO_MANY_ERRORS, "too_many_errors", 0) \
+	X(NULL_CONNECTIONS, "null_connections", 0) \
+	X(RCPT_TOO_FAST, "rcpt_too_fast", 0) \
 	X(RCPT_ALLOW, "rcpt_allow", 0) \
 	X(RCPT_NOTO, "rcpt_noto", 0) \
 	X(RCPT_DENY, "rcpt_deny", 0) \

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "acceptor.h"
+#include "client_table.h"
 #include "counters.h"
 #include "fault.h"
 #include "ipc.h"
@@ -336,7 +337,9 @@ static int build(struct worker *w, struct reason *why)
 	host->emptied = sessions_gone;
 	host->emptied_ctx = w;
 	spool_id_source_init(&host->ids, w->setup.worker);
-	int err = loop_create(&host->loop);
+	int err = client_table_create(&host->clients);
+	if (!err)
+		err = loop_create(&host->loop);
 	if (!err)
 		err = resolver_start(host->resolver, host->loop, &host->conf.name_servers);
 	const struct fact_service_options options = fact_options(&host->conf.conf);
@@ -378,6 +381,7 @@ static void take_down(struct worker *w)
 	ident_sockets_destroy(&host->ident_sockets);
 	resolver_destroy(&host->resolver);
 	loop_destroy(&host->loop);
+	client_table_destroy(&host->clients);
 	worker_rules_destroy(&w->rules);
 }
 

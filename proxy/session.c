@@ -104,7 +104,10 @@ void session_close(struct session *s, const char *why)
 	kv_text(&kv, "state", state_name(s->state));
 	kv_u64(&kv, "messages", s->messages);
 	log_kv(LOG_LEVEL_INFO, &kv);
+	session_log_null(s);
 	session_set_state(s, SESSION_DEAD);
+	const struct client_limits limits = session_client_limits(s->host);
+	client_table_leave(s->host->clients, &limits, loop_now_ms(s->host->loop), &s->client);
 	loop_io_destroy(&s->io);
 	loop_timer_destroy(&s->timer);
 	(void)close(s->fd);
@@ -166,6 +169,7 @@ static void count_error(struct session *s)
 {
 	if (++s->errors < session_conf(s)->max_errors)
 		return;
+	session_log_deterred(s, COUNTER_TOO_MANY_ERRORS, "max-errors is reached");
 	session_last_reply(s, 421, "4.7.0", "%s too many errors, closing connection", session_conf(s)->hostname);
 }
 
@@ -361,8 +365,14 @@ static void read_ready(struct session *s)
 			session_close(s, "done");
 		return;
 	}
+	if (n == 0 && s->is_greeting) {
+		session_close(s, "client left before the greeting");
+		return;
+	}
 	if (n == 0)
 		s->has_eof = true;
+	else if (s->is_greeting)
+		session_talks_early(s);
 	else
 		take_bytes(s, (struct span){ s->host->scratch, (size_t)n });
 	session_go_on(s);
@@ -392,12 +402,15 @@ static void timed_out(void *ctx)
 
 static void replies_ready(void *ctx)
 {
-	session_go_on(ctx);
+	struct session *s = ctx;
+	/* The first reply that was held back is the greeting, where that was. */
+	s->is_greeting = false;
+	session_go_on(s);
 }
 
 /* ---- the beginning */
 
-int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where)
+int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, struct client *client)
 {
 	struct session *s = calloc(1, sizeof *s);
 	if (!s)
@@ -407,6 +420,7 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	s->sid = host->next_sid++;
 	s->listen_index = listen_index;
 	s->where = *where;
+	s->client = client;
 	s->phase_ms = loop_now_ms(host->loop);
 	s->in.cap = INPUT_CAP_BYTES + SESSION_SCRATCH_BYTES;
 	s->free_task = (struct loop_task){ .fn = free_session, .ctx = s };
@@ -439,7 +453,7 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	if (where->mark)
 		kv_printf(&kv, "mark", "0x%x", where->mark);
 	log_kv(LOG_LEVEL_INFO, &kv);
-	session_reply(s, 220, NULL, "%s ESMTP postern", session_conf(s)->hostname);
+	session_greet(s);
 	session_go_on(s);
 	return 0;
 }

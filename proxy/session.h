@@ -6,11 +6,15 @@
 #ifndef POSTERN_SESSION_H
 #define POSTERN_SESSION_H
 
+#include "client_table.h"
 #include "origdst.h"
 #include "session_host.h"
 
-/* Greets the client.  On failure the descriptor stays the caller's. */
-int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where);
+/* Greets the client.  client: its entry in host->clients, or NULL.  On failure the descriptor and the entry stay the caller's. */
+int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, struct client *client);
+
+/* What the configuration in force allows each client. */
+struct client_limits session_client_limits(const struct session_host *host);
 
 /* The worker is to end: sessions without a transaction get a 421 now, the others when theirs is done. */
 void session_drain_all(struct session_host *host);

@@ -82,24 +82,36 @@ static void run_quit(struct session *s, const struct smtp_command *cmd)
 	session_last_reply(s, 221, "2.0.0", "%s closing connection", session_conf(s)->hostname);
 }
 
+/* What exists in SMTP but was never offered. */
+static void run_not_offered(struct session *s, const struct smtp_command *cmd)
+{
+	session_error(s, 502, "5.5.1", "%s is not offered here", smtp_verb_name(cmd->verb));
+}
+
 static void run_vrfy(struct session *s, const struct smtp_command *cmd)
 {
 	if (cmd->args.len == 0)
 		session_error(s, 501, "5.5.4", "VRFY needs an address");
+	else if (session_conf(s)->vrfy == VAGUE_OFF)
+		run_not_offered(s, cmd);
 	else
 		session_reply(s, 252, "2.5.0", "Cannot verify here, but will take a message for an address that the rules allow");
+}
+
+static void run_expn(struct session *s, const struct smtp_command *cmd)
+{
+	if (session_conf(s)->expn == VAGUE_OFF)
+		run_not_offered(s, cmd);
+	else if (cmd->args.len == 0)
+		session_error(s, 501, "5.5.4", "EXPN needs a list");
+	else
+		session_reply(s, 252, "2.5.0", "Cannot expand here, but will take a message for an address that the rules allow");
 }
 
 static void run_help(struct session *s, const struct smtp_command *cmd)
 {
 	(void)cmd;
 	session_reply(s, 214, "2.0.0", "HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP (RFC 5321)");
-}
-
-/* What exists in SMTP but was never offered. */
-static void run_not_offered(struct session *s, const struct smtp_command *cmd)
-{
-	session_error(s, 502, "5.5.1", "%s is not offered here", smtp_verb_name(cmd->verb));
 }
 
 static void run_unknown(struct session *s, const struct smtp_command *cmd)
@@ -112,6 +124,8 @@ static void run_unknown(struct session *s, const struct smtp_command *cmd)
 	session_log_begin(s, &kv, "foreign-protocol");
 	kv_span(&kv, "verb", cmd->verb_text);
 	log_kv(LOG_LEVEL_INFO, &kv);
+	counter_add(s->host->counters, COUNTER_FOREIGN_PROTOCOL, 1);
+	s->is_accounted = true;
 	session_last_reply(s, 521, "5.5.1", "This is an SMTP server");
 }
 
@@ -126,7 +140,7 @@ static const struct command commands[SMTP_VERB_COUNT] = {
 	[SMTP_NOOP] = { FLAG_OVERLAPS | FLAG_JUNK, run_noop },
 	[SMTP_QUIT] = { FLAG_NO_ARGS, run_quit },
 	[SMTP_VRFY] = { FLAG_OVERLAPS | FLAG_JUNK, run_vrfy },
-	[SMTP_EXPN] = { 0, run_not_offered },
+	[SMTP_EXPN] = { FLAG_OVERLAPS | FLAG_JUNK, run_expn },
 	[SMTP_HELP] = { FLAG_OVERLAPS | FLAG_JUNK, run_help },
 	[SMTP_STARTTLS] = { 0, run_not_offered },
 	[SMTP_AUTH] = { 0, run_not_offered },
@@ -150,6 +164,8 @@ bool session_command(struct session *s, struct span line)
 		kv_span(&kv, "line", line);
 		log_kv(LOG_LEVEL_DEBUG, &kv);
 	}
+	if (cmd.verb == SMTP_MAIL || cmd.verb == SMTP_EXPN || cmd.verb == SMTP_VRFY || cmd.verb == SMTP_ETRN)
+		s->is_accounted = true;
 	if (c->flags & FLAG_JUNK && ++s->junk > JUNK_LIMIT)
 		session_error(s, 503, "5.5.0", "Too many commands without a message");
 	else if (c->flags & FLAG_HELO && s->state == SESSION_FRESH)

@@ -22,6 +22,7 @@
 #define SESSION_SCRATCH_BYTES 65536u
 #define SESSION_HELD_BYTES_MAX (256u << 20) /* beyond, DATA is answered with 452 */
 
+struct client_table;
 struct session;
 struct recipient_checks;
 
@@ -37,6 +38,7 @@ struct session_host {
 	struct spool_writer *writer;
 	struct recipient_checks *checks;
 	struct spool_id_source ids;
+	struct client_table *clients;
 	struct counter_slot *counters;
 	uint64_t next_sid;
 

@@ -3,6 +3,7 @@
  *   session_reply.c     reply slots
  *   session_commands.c  the command table and the commands without an envelope
  *   session_txn.c       MAIL, RCPT and the transaction between MAIL and the end of data
+ *   session_deterrents.c  greeting, limits, what is logged of clients that misbehave
  *   session_data.c      DATA, the way into the spool, the final reply
  */
 #ifndef POSTERN_SESSION_STATE_H
@@ -10,6 +11,7 @@
 
 #include "arena.h"
 #include "buf.h"
+#include "client_table.h"
 #include "origdst.h"
 #include "policy.h"
 #include "recipient_check.h"
@@ -80,6 +82,7 @@ struct session {
 	enum session_state state;
 	struct origdst where;
 	uint32_t messages;
+	struct client *client;   /* held in host->clients; NULL: no limits apply */
 	struct loop_io *io;
 	struct loop_timer *timer;
 	struct buf in;   /* bytes that could not be used yet; holds no memory while empty */
@@ -95,6 +98,8 @@ struct session {
 	bool is_quitting;        /* QUIT was said: nobody cares any more how the connection ends */
 	bool is_spool_waiting;   /* the spool wants a pause */
 	bool is_held;            /* a command, or held_fault, must wait for the replies before it */
+	bool is_greeting;        /* the greeting is held back, and the client must not talk */
+	bool is_accounted;       /* it has named a sender or asked for an address, or its misdeed is in the log */
 	bool has_waited;         /* for us, when we last looked */
 	bool is_running;         /* inside session_go_on: don't enter it again */
 	enum smtp_line_result held_fault; /* MORE: none */
@@ -135,6 +140,23 @@ void session_last_reply(struct session *s, unsigned code, const char *enhanced, 
 
 /* Run one line.  False: it has to wait for the replies in front of it; offer it again. */
 bool session_command(struct session *s, struct span line);
+
+/* ---- deterrents */
+
+/* One ev=deterred line, counted. */
+void session_log_deterred(struct session *s, enum counter counter, const char *why);
+
+/* At once, or after greet-delay. */
+void session_greet(struct session *s);
+
+/* Bytes have come while the greeting was held back. */
+void session_talks_early(struct session *s);
+
+/* The session ends: a line if it came to nothing. */
+void session_log_null(struct session *s);
+
+/* False: its client names too many; refused, logged and counted. */
+bool session_may_name_recipient(struct session *s);
 
 /* ---- transaction */
 

@@ -365,6 +365,8 @@ void session_rcpt(struct session *s, const struct smtp_command *cmd)
 		session_reply(s, 452, "4.5.3", "Too many recipients");
 		return;
 	}
+	if (!session_may_name_recipient(s))
+		return;
 	const struct spool_recipient recipient = { .path = path.path, .notify = params.notify, .orcpt = params.orcpt };
 	size_t bytes = spool_envelope_recipient_len(&recipient);
 	if (txn->recipient_bytes + bytes > SPOOL_ENVELOPE_RCPT_CAP) {

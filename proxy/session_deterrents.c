@@ -1,0 +1,74 @@
+#include <stdio.h>
+
+#include "log.h"
+#include "session_state.h"
+
+struct client_limits session_client_limits(const struct session_host *host)
+{
+	const struct conf *conf = &host->conf.conf;
+	return (struct client_limits){ conf->max_client_connections, conf->client_connection_rate, conf->client_recipient_rate };
+}
+
+void session_log_deterred(struct session *s, enum counter counter, const char *why)
+{
+	struct kv kv;
+	session_log_begin(s, &kv, "deterred");
+	kv_addr(&kv, "client", &s->where.client.addr);
+	kv_text(&kv, "iface", session_listen(s)->iface);
+	kv_text(&kv, "why", why);
+	log_kv(LOG_LEVEL_INFO, &kv);
+	counter_add(s->host->counters, counter, 1);
+	s->is_accounted = true;
+}
+
+/* ---- the greeting */
+
+void session_greet(struct session *s)
+{
+	const struct conf *conf = session_conf(s);
+	uint64_t delay_ms = conf_listen_deters(session_listen(s)) ? conf->greet_delay_s * 1000 : 0;
+	char line[CONF_NAME_CAP + 32];
+	(void)snprintf(line, sizeof line, "220 %s ESMTP postern", conf->hostname);
+	s->is_greeting = delay_ms > 0;
+	session_reply_line(s, NULL, span_of(line), false, delay_ms);
+}
+
+void session_talks_early(struct session *s)
+{
+	session_log_deterred(s, COUNTER_EARLY_TALKERS, "talks before the greeting");
+	s->is_greeting = false;
+	/* The greeting that is held back is the only reply there can be. */
+	reply_queue_free(&s->replies);
+	session_last_reply(s, 554, "5.5.1", "%s you spoke before the greeting", session_conf(s)->hostname);
+}
+
+/* ---- the end */
+
+void session_log_null(struct session *s)
+{
+	char client[ADDR_TEXT_CAP];
+	struct span name = policy_client_name(&s->policy);
+	struct kv kv;
+	if (s->is_accounted || s->host->is_draining)
+		return;
+	session_log_begin(s, &kv, "null-connection");
+	kv_addr(&kv, "client", &s->where.client.addr);
+	/* The words of sendmail: somebody's scripts look for them. */
+	kv_printf(&kv, "msg", "%.*s [%s] did not issue MAIL/EXPN/VRFY/ETRN during connection to %s",
+		  SPAN_FMT(name.len ? span_sub(name, 0, 80) : SPAN_LIT("UNKNOWN")), addr_format(&s->where.client.addr, client),
+		  session_listen(s)->iface);
+	log_kv(LOG_LEVEL_INFO, &kv);
+	counter_add(s->host->counters, COUNTER_NULL_CONNECTIONS, 1);
+}
+
+/* ---- recipients */
+
+bool session_may_name_recipient(struct session *s)
+{
+	const struct client_limits limits = session_client_limits(s->host);
+	if (client_take_recipient(s->client, &limits, loop_now_ms(s->host->loop)))
+		return true;
+	session_log_deterred(s, COUNTER_RCPT_TOO_FAST, "client-recipient-rate is reached");
+	session_reply(s, 450, "4.7.1", "Too many recipients from your address in so short a time, try again later");
+	return false;
+}

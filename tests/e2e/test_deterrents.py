@@ -1,0 +1,302 @@
+"""Limits and delays for clients that misbehave, through the diversion, over IPv4 and IPv6, with raw sockets, swaks and smtp-source."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from installation import Installation
+from netlab import Lab, wait_until
+
+BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab("ptest-deter") as made:
+        made.divert("up", "--iface", "wan")
+        yield made
+
+
+@pytest.fixture
+def posternd(lab, tmp_path):
+    """posternd(rules=…, listen=…, env=…, **options): a running one; option names with _ for -."""
+    running = []
+
+    def start(rules="allow:ALL:ALL:ALL\n", listen=None, env=None, **options):
+        options = {key.replace("_", "-"): value for key, value in options.items()}
+        directory = tmp_path / str(len(running))
+        directory.mkdir()
+        post = Installation(lab, directory, rules=rules, listen=listen, options=options)
+        running.append(post)
+        post.start_daemon(env=env)
+        return post
+
+    yield start
+    for post in running:
+        post.__exit__()
+
+
+@pytest.fixture(params=["ipv4", "ipv6"])
+def clients(request, lab):
+    """Two clients that are not one and the same to us."""
+    if request.param == "ipv4":
+        return lab.CLIENTS4[0], lab.CLIENTS4[1]
+    lab.exec("inet", "ip", "-6", "addr", "replace", "2001:db8:1:7::10/128", "dev", "lo", "nodad")
+    lab.exec("fw", "ip", "-6", "route", "replace", "2001:db8:1:7::/64", "via", lab.CLIENT6)
+    return lab.CLIENTS6[0], "2001:db8:1:7::10"
+
+
+def counter(post, name):
+    return post.status()["counters"][name]
+
+
+def wait_counter(post, name, value):
+    wait_until(lambda: counter(post, name) == value, f"{name} = {value}", limit_s=5)
+
+
+# ---- connections
+
+
+def test_connections_at_once(posternd, clients):
+    post = posternd(max_client_connections=3)
+    first, other = clients
+    talks = [post.talk(first) for _ in range(3)]
+    refused = post.talk(first)
+    assert refused.greeting.code == 421 and refused.greeting.text.startswith("4.7.0 ") and refused.is_closed()
+    with post.talk(other) as talk:
+        assert talk.greeting.code == 220 and talk.hello() and talk.message(BODY).code == 250
+    talks.pop().say("QUIT")
+    # The place is free as soon as the worker has seen the end of it.
+    wait_until(lambda: post.talk(first).greeting.code == 220, "a free place")
+    assert talks[0].hello() and talks[0].message(BODY).code == 250, "who is in notices nothing"
+    assert re.search(r'ev=refused iface=wan client=\S*' + re.escape(first) + r'.* why="max-client-connections is reached"', post.log())
+    assert counter(post, "refused_client_connections") >= 1
+
+
+def test_one_ipv6_network_is_one_client(posternd, lab):
+    post = posternd(max_client_connections=2)
+    talks = [post.talk(lab.CLIENTS6[0]), post.talk(lab.CLIENTS6[1])]
+    assert post.talk(lab.CLIENTS6[2]).greeting.code == 421
+    assert [talk.greeting.code for talk in talks] == [220, 220]
+
+
+def test_rate_of_connections(posternd, clients):
+    post = posternd(client_connection_rate=60)
+    first, other = clients
+
+    def greeting(address):
+        with post.talk(address) as talk:
+            return talk.greeting.code
+    assert [greeting(first) for _ in range(60)] == [220] * 60
+    wait_until(lambda: greeting(first) == 421, "the end of the burst", pause_s=0)
+    assert greeting(other) == 220
+    # One each second comes back.
+    time.sleep(1.2)
+    assert greeting(first) == 220
+    wait_until(lambda: greeting(first) == 421, "the end of what came back", pause_s=0)
+    assert counter(post, "refused_client_rate") >= 2
+
+
+def test_trusted_clients_have_no_limits(posternd, lab):
+    limits = {"max_client_connections": 1, "client_connection_rate": 1, "client_recipient_rate": 1, "greet_delay": "30s"}
+    post = posternd(listen={"trust": "trusted"}, **limits)
+    talks = [post.talk() for _ in range(3)]
+    for talk in talks:
+        talk.hello()
+        assert talk.message(BODY, "a@sender.example", "b@p.example", "c@p.example").code == 250
+    post.stop(post.daemon)
+    post = posternd(listen={"trust": "trusted", "deterrents": "yes"}, max_client_connections=1)
+    held = post.talk()
+    assert held.greeting.code == 220 and post.talk().greeting.code == 421
+    post.stop(post.daemon)
+    post = posternd(listen={"deterrents": "no"}, max_client_connections=1)
+    held = post.talk()
+    assert held.greeting.code == 220 and post.talk().greeting.code == 220
+
+
+def test_smtp_source_beyond_the_limit(posternd, lab):
+    """A real client that is told 421 in front of the greeting goes away in peace."""
+    post = posternd(max_client_connections=4)
+    done = lab.exec("inet", "smtp-source", "-s", "12", "-m", "12", "-c", "-f", "a@s.example", "-t", "b@p.example", f"inet:{lab.MTA4}:25",
+                    check=False, timeout=30)
+    assert "421" in done.stderr and "too many connections" in done.stderr
+    wait_until(lambda: counter(post, "sessions") == 0, "the end of all sessions")
+    assert counter(post, "refused_client_connections") >= 1
+    with post.talk() as talk:
+        talk.hello()
+        assert talk.message(BODY).code == 250
+
+
+# ---- recipients
+
+
+def test_rate_of_recipients(posternd, clients):
+    post = posternd(client_recipient_rate=5)
+    first, other = clients
+    a, b = post.talk(first), post.talk(first)
+    for talk in (a, b):
+        talk.hello()
+        assert talk.say("MAIL FROM:<a@sender.example>").code == 250
+    answers = [talk.say("RCPT TO:<b@protected.example>") for talk in (a, b, a, b, a, b, a)]
+    assert [reply.code for reply in answers] == [250] * 5 + [450] * 2, "all sessions of a client together"
+    assert answers[-1].text.startswith("4.7.1 ")
+    assert a.say("DATA").code == 354, "those that were accepted are"
+    a.send(BODY)
+    assert a.reply().code == 250
+    with post.talk(other) as talk:
+        talk.hello()
+        assert talk.message(BODY).code == 250
+    assert counter(post, "rcpt_too_fast") == 2
+    assert len(re.findall(r'ev=deterred client=\S+ iface=wan why="client-recipient-rate is reached"', post.log())) == 2
+
+
+# ---- load
+
+
+# The parent of a vfork() sleeps uninterruptibly: that raises the load average without costing anybody a processor.
+LOAD = """
+#include <unistd.h>
+int main(void)
+{
+    for (int i = 0; i < 99; i++)
+        if (fork() == 0) {
+            if (vfork() == 0) {
+                sleep(20);
+                _exit(0);
+            }
+            _exit(0);
+        }
+    sleep(20);
+    return 0;
+}"""
+
+
+def test_high_load(posternd, lab, tmp_path):
+    source, program = tmp_path / "load.c", tmp_path / "load"
+    source.write_text(LOAD)
+    subprocess.run(["cc", "-o", str(program), str(source)], check=True)
+    load = lab.popen("inet", [program])
+    try:
+        wait_until(lambda: os.getloadavg()[0] >= 1.05, "a load average of 1", limit_s=18)
+        post = posternd(refuse_load_average=1, listen={"trust": "trusted"})
+        with post.talk() as talk:
+            assert talk.greeting.code == 421 and talk.greeting.text.startswith("4.3.2 ") and talk.is_closed()
+        assert 'why="refuse-load-average is reached"' in post.log() and counter(post, "refused_load") == 1
+        post.stop(post.daemon)
+        post = posternd(refuse_load_average=10000)
+        with post.talk() as talk:
+            assert talk.greeting.code == 220
+    finally:
+        lab.stop(load, sig=signal.SIGKILL)
+
+
+# ---- the greeting
+
+
+def test_greet_delay(posternd, lab, clients):
+    post = posternd(greet_delay="1s")
+    started = time.monotonic()
+    with post.talk(clients[0]) as talk:
+        waited = time.monotonic() - started
+        assert talk.greeting.code == 220 and 0.9 < waited < 5
+        started = time.monotonic()
+        talk.hello()
+        assert talk.message(BODY).code == 250 and time.monotonic() - started < 0.9, "only the greeting is late"
+    assert counter(post, "early_talkers") == 0
+
+
+def test_early_talker(posternd, clients):
+    post = posternd(greet_delay="2s")
+    talk = post.talk(clients[0], greet=False)
+    started = time.monotonic()
+    talk.send("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<b@p.example>\r\nDATA\r\n")
+    reply = talk.reply()
+    assert reply.code == 554 and time.monotonic() - started < 1.5, "at once"
+    assert talk.is_closed(), "nothing of what it said is answered"
+    assert re.search(r'ev=deterred client=' + re.escape(clients[0]) + r' iface=wan why="talks before the greeting"', post.log())
+    assert counter(post, "early_talkers") == 1 and counter(post, "null_connections") == 0
+    # One byte is enough, and one that only leaves is no talker.
+    late = post.talk(clients[0], greet=False)
+    late.send("\n")
+    assert late.reply().code == 554
+    post.talk(clients[0], greet=False).close()
+    wait_counter(post, "null_connections", 1)
+    assert counter(post, "early_talkers") == 2
+    wait_until(lambda: counter(post, "sessions") == 0, "the end of all sessions")
+
+
+def test_swaks_waits_for_the_greeting(posternd, lab):
+    post = posternd(greet_delay="1s")
+    done = lab.exec("inet", "swaks", "--server", lab.MTA4, "--from", "a@s.example", "--to", "b@p.example", "--helo", "c.example", "--timeout", "10s")
+    assert "<-  250 2.0.0 Ok: stored as" in done.stdout
+    done = lab.exec("inet", "swaks", "--server", lab.MTA6, "--from", "a@s.example", "--to", "b@p.example", "--pipeline", "--timeout", "10s")
+    assert "<-  250 2.0.0 Ok: stored as" in done.stdout and counter(post, "early_talkers") == 0
+
+
+def test_stop_during_the_greeting(posternd):
+    post = posternd(greet_delay="2s")
+    talk = post.talk(greet=False)
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert post.stop(post.daemon) == 0 and time.monotonic() - started < 10
+    assert talk.reply().code in (220, 421)
+
+
+# ---- words
+
+
+@pytest.mark.parametrize("verb", ["POST / HTTP/1.1", "CONNECT a:25 HTTP/1.1"])
+def test_http_is_cut_off(posternd, clients, verb):
+    post = posternd()
+    with post.talk(clients[0]) as talk:
+        talk.send(f"{verb}\r\nHost: x\r\nContent-Length: 100\r\n\r\nEHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<b@p.example>\r\nDATA\r\n")
+        assert talk.reply().code == 521
+        assert talk.is_closed()
+    assert f"ev=foreign-protocol verb={verb.split()[0]}" in post.log()
+    assert counter(post, "foreign_protocol") == 1 and counter(post, "rcpt_allow") == 0
+
+
+def test_vrfy_and_expn(posternd):
+    post = posternd()
+    with post.talk() as talk:
+        assert talk.say("VRFY a").code == 252 and talk.say("EXPN list").code == 502
+    post.stop(post.daemon)
+    post = posternd(vrfy="off", expn="vague")
+    with post.talk() as talk:
+        assert talk.say("VRFY a").code == 502 and talk.say("EXPN list").code == 252 and talk.say("EXPN").code == 501
+    assert counter(post, "null_connections") == 0
+
+
+def test_too_many_errors(posternd):
+    post = posternd(max_errors=3)
+    with post.talk() as talk:
+        assert [talk.say("WIZ").code for _ in range(3)] == [500] * 3
+        assert talk.reply().code == 421 and talk.is_closed()
+    assert counter(post, "too_many_errors") == 1 and 'ev=deterred' in post.log()
+
+
+# ---- connections that come to nothing
+
+
+def test_null_connection(posternd, clients):
+    post = posternd()
+    client = clients[0]
+    with post.talk(client):
+        pass
+    wait_counter(post, "null_connections", 1)
+    with post.talk(client) as talk:
+        talk.hello()
+        talk.say("QUIT")
+    wait_counter(post, "null_connections", 2)
+    lines = re.findall(r"ev=null-connection .*", post.log())
+    assert lines == [f'ev=null-connection client={client} msg="UNKNOWN [{client}] did not issue MAIL/EXPN/VRFY/ETRN during connection to wan"'] * 2
+    with post.talk(client) as talk:
+        talk.hello()
+        talk.say("MAIL FROM:<a@b.example>")
+        talk.say("QUIT")
+    wait_until(lambda: counter(post, "sessions") == 0, "the end of the session")
+    assert counter(post, "null_connections") == 2
