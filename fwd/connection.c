@@ -313,8 +313,9 @@ static void client_done(void *ctx, struct attempt *a)
 	c->served++;
 	s->active--;
 	for (size_t i = 0; d->route.is_verified && i < a->todo_count; i++) {
-		if (a->todo[i].outcome == SPOOL_OUTCOME_DELIVERED)
-			verify_learn(s->f->verify, &d->route, a->envelope.recipients[a->todo[i].index].path);
+		bool is_delivered = a->todo[i].outcome == SPOOL_OUTCOME_DELIVERED;
+		if (is_delivered || a->todo[i].outcome == SPOOL_OUTCOME_FAILED)
+			verify_learn(s->f->verify, &d->route, a->envelope.recipients[a->todo[i].index].path, is_delivered);
 	}
 	if (d->window < s->f->in.conf.destination_connections) {
 		d->window++;

@@ -48,6 +48,7 @@ static int choose(const struct conf *conf, const struct conf_listen *listen, con
 	if (route.identity == IDENTITY_SPOOF && route.spec.kind != FORWARD_SENDMAIL && route.spec.kind != FORWARD_LMTP_UNIX)
 		route.spoofed = *client;
 	route.spoof_fallback = route.spoofed.family != ADDR_NONE ? (enum forward_identity)listen->spoof_fallback : IDENTITY_SPOOF;
+	route.is_for_clients = route.identity == IDENTITY_SPOOF || route.identity == IDENTITY_XCLIENT;
 	route.is_verified = listen && listen->verify_recipients;
 	choose_tls(conf, listen, &route);
 	*out = route;

@@ -19,6 +19,7 @@ struct route {
 	struct endpoint original; /* spec.kind FORWARD_ORIGINAL: the server */
 	struct addr spoofed;      /* identity spoof: speak from here; else ADDR_NONE */
 	enum forward_identity spoof_fallback; /* IDENTITY_SPOOF: mail waits */
+	bool is_for_clients; /* the server judges the client, not us: spoof or xclient */
 	bool is_verified; /* the section asks its server about recipients */
 	enum tls_level tls;
 	char tls_name[CONF_NAME_CAP]; /* whom the certificate must prove; empty: nobody known */

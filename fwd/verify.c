@@ -33,6 +33,7 @@ struct under_way {
 	struct verify *verify;
 	struct under_way *prev, *next;
 	struct waiting *waiting;
+	bool is_for_clients;
 	char key[ROUTE_KEY_CAP];
 	char path[VERIFY_PATH_CAP];
 };
@@ -159,6 +160,12 @@ static void load(struct verify *v)
 
 /* ---- answers */
 
+/* X.7.Z is about who asks (RFC 3463), and mail for this recipient would come in somebody else's name. */
+static bool is_about_us(bool is_for_clients, struct span reply)
+{
+	return is_for_clients && span_starts_nocase(span_sub(reply, 4, reply.len), SPAN_LIT("5.7."));
+}
+
 static void remember(struct verify *v, const struct under_way *u, const struct verify_answer *answer)
 {
 	const struct conf *conf = &v->f->in.conf;
@@ -201,7 +208,7 @@ static void probed(void *ctx, enum verify_result result, struct span reply)
 	struct verify *v = u->verify;
 	struct verify_answer answer;
 	memset(&answer, 0, sizeof answer);
-	if (result == VERIFY_NO && verify_line_make(reply, answer.line) != 0)
+	if (result == VERIFY_NO && (is_about_us(u->is_for_clients, reply) || verify_line_make(reply, answer.line) != 0))
 		result = VERIFY_UNKNOWN;
 	answer.result = (uint32_t)result;
 	*(result == VERIFY_YES ? &v->figures.yes : result == VERIFY_NO ? &v->figures.no : &v->figures.unknown) += 1;
@@ -218,7 +225,7 @@ static void probed(void *ctx, enum verify_result result, struct span reply)
 	free(u);
 }
 
-void verify_learn(struct verify *v, const struct route *route, struct span path)
+void verify_learn(struct verify *v, const struct route *route, struct span path, bool is_delivered)
 {
 	struct route asked = *route;
 	struct verify_entry known;
@@ -229,6 +236,11 @@ void verify_learn(struct verify *v, const struct route *route, struct span path)
 	const struct span server = span_of(route_key(&asked, key));
 	if (path.len >= VERIFY_PATH_CAP)
 		return;
+	if (!is_delivered) {
+		if (verify_cache_find(v->cache, server, path, now, &known) && known.line.len == 0)
+			(void)verify_flush(v, path);
+		return;
+	}
 	/* Mail to the same people all day is no reason to write the file all day. */
 	if (verify_cache_find(v->cache, server, path, now, &known) && known.line.len == 0 && known.until - now > keep_s / 4 * 3)
 		return;
@@ -250,10 +262,10 @@ static enum step answer_at_once(const struct verify_ask *ask, enum verify_result
 	return STEP_DONE;
 }
 
-static struct under_way *find(const struct verify *v, const char *key, const char *path)
+static struct under_way *find(const struct verify *v, const struct route *route, const char *key, const char *path)
 {
 	struct under_way *u = v->under_way;
-	while (u && (strcmp(u->path, path) != 0 || strcmp(u->key, key) != 0))
+	while (u && (u->is_for_clients != route->is_for_clients || strcmp(u->path, path) != 0 || strcmp(u->key, key) != 0))
 		u = u->next;
 	return u;
 }
@@ -264,6 +276,7 @@ static struct under_way *start(struct verify *v, const struct route *route, cons
 	if (!u)
 		return NULL;
 	u->verify = v;
+	u->is_for_clients = route->is_for_clients;
 	(void)snprintf(u->key, sizeof u->key, "%s", key);
 	(void)snprintf(u->path, sizeof u->path, "%s", path);
 	if (verify_probe_start(v->probes, route, key, path, probed, u) != 0) {
@@ -290,10 +303,13 @@ enum step verify_ask(struct verify *v, void *asker, const struct verify_ask *ask
 	route_key(&route, key);
 	if (verify_cache_find(v->cache, span_of(key), span_of(ask->path), loop_wall_time(), &entry)) {
 		v->figures.hits++;
-		return answer_at_once(ask, entry.line.len ? VERIFY_NO : VERIFY_YES, entry.line, out);
+		enum verify_result known = entry.line.len == 0			      ? VERIFY_YES
+					   : is_about_us(route.is_for_clients, entry.line) ? VERIFY_UNKNOWN
+											   : VERIFY_NO;
+		return answer_at_once(ask, known, entry.line, out);
 	}
 	struct waiting *w = calloc(1, sizeof *w);
-	struct under_way *u = w ? find(v, key, ask->path) : NULL;
+	struct under_way *u = w ? find(v, &route, key, ask->path) : NULL;
 	if (w && !u)
 		u = start(v, &route, key, ask->path);
 	if (!u) {

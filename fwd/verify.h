@@ -26,8 +26,8 @@ enum step verify_ask(struct verify *verify, void *asker, const struct verify_ask
 /* The asker is gone. */
 void verify_forget(struct verify *verify, void *asker);
 
-/* Mail to it was delivered: known without a question. */
-void verify_learn(struct verify *verify, const struct route *route, struct span path);
+/* Mail to it was delivered: known without a question.  Or it failed, perhaps for another reason: asked anew the next time. */
+void verify_learn(struct verify *verify, const struct route *route, struct span path, bool is_delivered);
 
 /* No job runs. */
 bool verify_is_quiet(const struct verify *verify);

@@ -282,3 +282,26 @@ class Installation:
         source = source or self.lab.CLIENT4
         target = target or (self.lab.MTA6 if ":" in source else self.lab.MTA4)
         return Talk(self.lab.connect("inet", (source, 0), (target, port), timeout=timeout), greet=greet)
+
+
+class Diverted:
+    """An Installation in mode redirect and its diversion, up within the with block. ready: called with the Installation before traffic flows."""
+
+    def __init__(self, lab, directory, listen, divert=(), ready=None, **kw):
+        self.lab, self.divert, self.ready = lab, divert, ready
+        self.post = Installation(lab, directory, listen={"mode": "redirect", **listen}, **kw)
+
+    def __enter__(self):
+        try:
+            self.post.start()
+            if self.ready:
+                self.ready(self.post)
+            self.lab.divert("up", "--iface", "wan", "--mode", "redirect", *self.divert)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self.post
+
+    def __exit__(self, *exc):
+        self.lab.divert("down", "--iface", "wan", check=False)
+        self.post.__exit__(*exc)

@@ -100,7 +100,7 @@ def serve(sock, peer):
             local = local_part(line)
             code = RCPT_CODES.get(local)
             if code:
-                say(f"{code} {code[0]}.1.1 no {local} here")
+                say(f"{code} {code[0]}.{'7.1' if code == '554' else '1.1'} no {local} here")
             else:
                 message["rcpts"].append(line[8:])
                 say("250 2.1.5 ok")

@@ -271,8 +271,9 @@ def question(number, path, listener="lo", port=25, address="127.0.0.1"):
 
 def test_what_a_worker_may_ask(world):
     """About recipients, through a section that wants it, and at port 25 where it names the server itself; nonsense ends the connection."""
-    server = world.server("mx", "rcpt_550=nobody")
+    server = world.server("mx", "rcpt_550=nobody", "rcpt_554=closed")
     conf = world.conf(f"smtp:127.0.0.1:{server.port}", listen="verify-recipients = yes")
+    conf.write_text(conf.read_text() + f'listen "spoof" {{\n identity = spoof\n verify-recipients = yes\n forward = "smtp:127.0.0.1:{server.port}"\n}}\n')
     conf.write_text(conf.read_text() + 'listen "wan" {\n verify-recipients = yes\n}\nlisten "mute" {\n mode = tproxy\n}\n')
     world.start("-f", conf)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
@@ -292,6 +293,11 @@ def test_what_a_worker_may_ask(world):
         assert ask_about(2, b"b@example.org") == (1, b"")
         for number, listener in enumerate(("gone", "mute", ""), 3):
             assert ask_about(number, b"nobody@example.org", listener=listener) == (0, b"")
+        # What may be meant for us says nothing where the server would see the client; a plain no does.
+        assert ask_about(10, b"closed@example.org", listener="spoof") == (0, b"")
+        assert ask_about(11, b"closed@example.org") == (2, b"554 5.7.1 no closed here")
+        assert ask_about(12, b"closed@example.org", listener="spoof") == (0, b"")
+        assert ask_about(13, b"nobody@example.org", listener="spoof") == (2, b"550 5.1.1 no nobody here")
         # forward = original: the port is not the worker's to choose. Nobody is at port 25 here.
         assert ask_about(6, b"nobody@example.org", listener="wan", port=server.port) == (0, b"")
         assert ask_about(7, b"nobody@example.org", listener="wan", address="127.0.0.9") == (0, b"")

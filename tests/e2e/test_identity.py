@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from installation import Installation, Recorder
+from installation import Diverted, Recorder
 from mail_servers import Postfix
 from netlab import Lab, wait_until
 
@@ -28,23 +28,6 @@ def room():
     yield pathlib.Path(path)
     if not os.environ.get("KEEP"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-class Way:
-    """postern between inet and mta."""
-
-    def __init__(self, lab, room, listen, divert=(), **kw):
-        self.lab, self.divert = lab, divert
-        self.post = Installation(lab, room, listen={"mode": "redirect", **listen}, **kw)
-
-    def __enter__(self):
-        self.post.start()
-        self.lab.divert("up", "--iface", "wan", "--mode", "redirect", *self.divert)
-        return self.post
-
-    def __exit__(self, *exc):
-        self.lab.divert("down", "--iface", "wan", check=False)
-        self.post.__exit__(*exc)
 
 
 def postfix(lab, room, **settings):
@@ -72,7 +55,7 @@ def test_xclient_to_postfix(lab, room):
     """Postfix takes the session for the client's: its log and its Received field have the client's address and HELO. A client's second
     message goes over the same connection, another client's never does: Postfix takes XCLIENT once."""
     clients = [(lab.CLIENTS4[0], "one.example.net"), (lab.CLIENTS4[1], "two.example.net"), (lab.CLIENTS6[0], "three.example.net")]
-    with Way(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"destination-connections": 1, "keep-idle": "30s"}) \
+    with Diverted(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"destination-connections": 1, "keep-idle": "30s"}) \
             as post, postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab)) as mta:
         for number, (source, helo) in enumerate(clients):
             with post.talk(source) as client:
@@ -91,6 +74,7 @@ def test_xclient_to_postfix(lab, room):
         assert f"client=unknown[{lab.LAN4}]" not in log and "lost connection" not in log
 
 
+@pytest.mark.long
 def test_xclient_in_two_lines(lab, room):
     """A HELO and a name that do not fit one line: Postfix takes the second line, too, since the address is in that."""
     name, helo = ".".join(["n" * 60] * 4), "+" * 200
@@ -98,7 +82,7 @@ def test_xclient_in_two_lines(lab, room):
     reverse = ".".join(reversed(client.split("."))) + ".in-addr.arpa"
     # A rule that needs the name, or nobody looks it up.
     rules = "noto:*.nowhere.example:ALL:ALL\nallow:ALL:ALL:ALL\n"
-    with Way(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, rules=rules, options={"resolver": lab.DNS4}) as post, \
+    with Diverted(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, rules=rules, options={"resolver": lab.DNS4}) as post, \
             postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab)) as mta:
         lab.dns_remove(f"{reverse}.")
         lab.dns(f"{reverse}. PTR {name}.", f"{name}. A {client}")
@@ -110,7 +94,7 @@ def test_xclient_in_two_lines(lab, room):
 @pytest.mark.long
 def test_xclient_server_refuses_the_client(lab, room):
     """What Postfix has against one client it holds against that client's mail, not against the destination."""
-    with Way(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"bounce": "all", "bounce-via": f"smtp:{lab.MTA4_2}:25"}) \
+    with Diverted(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"bounce": "all", "bounce-via": f"smtp:{lab.MTA4_2}:25"}) \
             as post, Recorder(lab, lab.MTA4_2) as reports, \
             postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab), smtpd_helo_required="yes", smtpd_delay_reject="no",
                     smtpd_client_restrictions=f"check_client_access inline:{{{lab.CLIENTS4[1]}=REJECT}}", inet_interfaces=lab.MTA4) as mta:
@@ -124,7 +108,7 @@ def test_xclient_server_refuses_the_client(lab, room):
 
 
 def test_xforward_to_postfix(lab, room):
-    with Way(lab, room, {"identity": "xforward", "forward": f"smtp:[{lab.MTA6}]:25"}) as post, \
+    with Diverted(lab, room, {"identity": "xforward", "forward": f"smtp:[{lab.MTA6}]:25"}) as post, \
             postfix(lab, room, smtpd_authorized_xforward_hosts=hosts(lab)) as mta:
         for number, source in enumerate((lab.CLIENT4, lab.CLIENT6)):
             send(post, source, "client10.example.net", number)
@@ -136,7 +120,7 @@ def test_xforward_to_postfix(lab, room):
 
 def test_server_that_does_not_offer_it(lab, room):
     """Mail flows all the same, and the log says so once."""
-    with Way(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"keep-idle": "30s"}) as post, postfix(lab, room) as mta:
+    with Diverted(lab, room, {"identity": "xclient", "forward": f"smtp:{lab.MTA4}:25"}, options={"keep-idle": "30s"}) as post, postfix(lab, room) as mta:
         for number in range(3):
             send(post, lab.CLIENT4, "client10.example.net", number)
             mta.wait_mails(number + 1)
@@ -148,7 +132,7 @@ def test_spoof_without_a_way_back(lab, room):
     """Nobody brings the server's answers to us: the mail waits, or falls back as configured, and the server learns the client from XCLIENT."""
     fast = {"connect-timeout": "1s", "retry-min": "1s", "retry-max": "1s"}
     listen = {"identity": "spoof", "forward": f"smtp:{lab.MTA4}:25"}
-    with postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab)) as mta, Way(lab, room, listen, options=fast) as post:
+    with postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab)) as mta, Diverted(lab, room, listen, options=fast) as post:
         send(post, lab.CLIENT4, "client10.example.net", 0)
         post.wait_log("ev=deferred .*no answer to our attempt to connect from the client's address", "posternfwd")
         assert not mta.mails() and "ev=spoof-fallback" not in post.log("posternfwd")
@@ -175,7 +159,7 @@ def test_spoof_without_a_way_back(lab, room):
 def test_spoof_without_the_process_that_opens_sockets(lab, room):
     """No transparent sockets any more: the fallback counts at once."""
     with postfix(lab, room, smtpd_authorized_xclient_hosts=hosts(lab)) as mta, \
-            Way(lab, room, {"identity": "spoof", "spoof-fallback": "xclient", "forward": f"smtp:{lab.MTA4}:25"}) as post:
+            Diverted(lab, room, {"identity": "spoof", "spoof-fallback": "xclient", "forward": f"smtp:{lab.MTA4}:25"}) as post:
         children = pathlib.Path(f"/proc/{post.forwarder.pid}/task/{post.forwarder.pid}/children").read_text().split()
         victim, = [int(pid) for pid in children if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "postern-sockets"]
         os.kill(victim, 9)

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from installation import Installation, Recorder, without_received
+from installation import Diverted, Installation, Recorder, without_received
 from mail_servers import Postfix
 from netlab import Lab, wait_until
 
@@ -71,22 +71,10 @@ def authority():
     shutil.rmtree(path, ignore_errors=True)
 
 
-class Way:
+def way(lab, room, tls, options=None, **listen):
     """postern between inet and mta."""
-
-    def __init__(self, lab, room, tls, options=None, **listen):
-        self.lab = lab
-        self.post = Installation(lab, room, listen={"mode": "redirect", "tls": tls, "forward": f"smtp:{lab.MTA4}:25", **listen},
-                                 options={"retry-min": "1s", "retry-max": "1s", "connect-timeout": "2s", "reply-timeout": "2s", **(options or {})})
-
-    def __enter__(self):
-        self.post.start()
-        self.lab.divert("up", "--iface", "wan", "--mode", "redirect")
-        return self.post
-
-    def __exit__(self, *exc):
-        self.lab.divert("down", "--iface", "wan", check=False)
-        self.post.__exit__(*exc)
+    return Diverted(lab, room, {"tls": tls, "forward": f"smtp:{lab.MTA4}:25", **listen},
+                    options={"retry-min": "1s", "retry-max": "1s", "connect-timeout": "2s", "reply-timeout": "2s", **(options or {})})
 
 
 def postfix(lab, room, **settings):
@@ -110,7 +98,7 @@ def reload(post, **listen):
 
 def test_levels_with_postfix(lab, room, authority):
     """One Postfix with a good certificate, each level in turn."""
-    with Way(lab, room, "may") as post, postfix(lab, room, **authority.issue("good", f"DNS:{NAME}")) as mta:
+    with way(lab, room, "may") as post, postfix(lab, room, **authority.issue("good", f"DNS:{NAME}")) as mta:
         send(post)
         mta.wait_mails(1)
         post.wait_log(r"ev=delivered .*tls=TLSv1\.3/[A-Z0-9_]+/unverified", "posternfwd")
@@ -148,7 +136,7 @@ def test_levels_with_postfix(lab, room, authority):
 @pytest.mark.long
 def test_verify_by_address_and_expired(lab, room, authority):
     """Where forward is an address, the certificate may be for that. One that has run out proves nothing."""
-    with Way(lab, room, "verify", {"tls-ca-file": authority.file}) as post:
+    with way(lab, room, "verify", {"tls-ca-file": authority.file}) as post:
         with postfix(lab, room / "good", **authority.issue("address", f"IP:{lab.MTA4}")) as mta:
             send(post)
             mta.wait_mails(1)
@@ -203,7 +191,7 @@ service lmtp {{
     server = lab.popen("mta", ["dovecot", "-F", "-c", conf])
     try:
         lab.wait_listening("mta", 24, proc=server)
-        with Way(lab, room, "verify", {"tls-ca-file": authority.file}, **{"forward": f"lmtp:{lab.MTA4}:24", "tls-name": NAME}) as post:
+        with way(lab, room, "verify", {"tls-ca-file": authority.file}, **{"forward": f"lmtp:{lab.MTA4}:24", "tls-name": NAME}) as post:
             send(post)
             post.wait_log(r"ev=(delivered|deferred|failed)", "posternfwd")
             assert re.search(r"ev=delivered .*/verified", post.log("posternfwd")), post.log("posternfwd") + (room / "dove" / "log").read_text()
@@ -212,7 +200,7 @@ service lmtp {{
 
 
 def test_server_without_starttls(lab, room):
-    with Way(lab, room, "encrypt") as post, Recorder(lab, lab.MTA4) as mta:
+    with way(lab, room, "encrypt") as post, Recorder(lab, lab.MTA4) as mta:
         send(post)
         post.wait_log(r"ev=deferred .*does not offer STARTTLS, and tls = encrypt demands it", "posternfwd")
         assert not mta.messages()
@@ -242,7 +230,7 @@ def test_servers_that_do_not_mean_it(lab, room):
                 assert client.message(b"Subject: x\r\n\r\nbody\r\n.\r\n").code == 250
 
     with contextlib.ExitStack() as stack:
-        post = stack.enter_context(Way(lab, room, "encrypt", forward="original"))
+        post = stack.enter_context(way(lab, room, "encrypt", forward="original"))
         recorders = {address: stack.enter_context(Recorder(lab, address, args=[f"starttls={how}", "ehlo=STARTTLS,PIPELINING"]))
                      for address, how in servers.items()}
         send_all()
@@ -262,7 +250,7 @@ def test_servers_that_do_not_mean_it(lab, room):
 
 def test_server_that_refuses_starttls(lab, room):
     """may: the same connection serves. And who answers it before it was asked is not believed."""
-    with Way(lab, room, "encrypt", forward="original") as post, Recorder(lab, lab.MTA4, args=["starttls=refuse", "ehlo=STARTTLS"]) as mta, \
+    with way(lab, room, "encrypt", forward="original") as post, Recorder(lab, lab.MTA4, args=["starttls=refuse", "ehlo=STARTTLS"]) as mta, \
             Recorder(lab, lab.MTA6, args=["starttls=early", "ehlo=STARTTLS"]) as early:
         send(post)
         post.wait_log(rf"ev=deferred .*{HOWS['refuse']}", "posternfwd")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from installation import Installation, Recorder
+from installation import Diverted, Recorder
 from mail_servers import Postfix
 from netlab import Lab, wait_until
 
@@ -34,27 +34,10 @@ def wait_connected(post):
     wait_until(lambda: all(w["forwarder"] == "connected" for w in post.status()["workers"]), "the workers to reach posternfwd")
 
 
-class Way:
+def way(lab, room, options=None, rules="allow:ALL:ALL:ALL\n", **listen):
     """postern between inet and mta; the section asks."""
-
-    def __init__(self, lab, room, options=None, rules="allow:ALL:ALL:ALL\n", **listen):
-        self.lab = lab
-        self.post = Installation(lab, room, rules=rules, listen={"mode": "redirect", "verify-recipients": "yes", **listen},
-                                 options={"verify-timeout": "2s", "connect-timeout": "2s", **(options or {})})
-
-    def __enter__(self):
-        try:
-            self.post.start()
-            wait_connected(self.post)
-            self.lab.divert("up", "--iface", "wan", "--mode", "redirect")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self.post
-
-    def __exit__(self, *exc):
-        self.lab.divert("down", "--iface", "wan", check=False)
-        self.post.__exit__(*exc)
+    return Diverted(lab, room, {"verify-recipients": "yes", **listen}, ready=wait_connected, rules=rules,
+                    options={"verify-timeout": "2s", "connect-timeout": "2s", **(options or {})})
 
 
 def rcpts(post, *paths, source=None, target=None):
@@ -78,7 +61,7 @@ def postfix(lab, room, **settings):
 
 def test_unknown_users_are_refused_by_the_servers_own_words(lab, room):
     rules = "noto:ALL:ALL:forbidden@*:554 5.7.1 not by the rules\nallow:ALL:ALL:ALL\n"
-    with Way(lab, room, rules=rules) as post, postfix(lab, room) as mta:
+    with way(lab, room, rules=rules) as post, postfix(lab, room) as mta:
         with post.talk() as client:
             client.hello()
             assert client.say("MAIL FROM:<a@sender.example>").code == 250
@@ -128,7 +111,7 @@ def restart_forwarder(post):
 
 @pytest.mark.long
 def test_memory_outlives_a_restart_and_ends(lab, room):
-    with Way(lab, room, {"verify-keep-no": "6s"}) as post:
+    with way(lab, room, {"verify-keep-no": "6s"}) as post:
         with postfix(lab, room) as mta:
             assert [r.code for r in rcpts(post, "b@protected.example", "nobody@protected.example")] == [250, 550]
             began = time.monotonic()
@@ -149,7 +132,7 @@ def test_memory_outlives_a_restart_and_ends(lab, room):
 
 def test_who_can_not_be_asked_refuses_nobody(lab, room):
     """Nobody there, one that never says a word, one that greylists, one that breaks off; and without posternfwd."""
-    with Way(lab, room) as post, Recorder(lab, lab.MTA4_2, args=["silent=1"]), Recorder(lab, lab.MTA6, args=["rcpt_450=later"]) as grey, \
+    with way(lab, room) as post, Recorder(lab, lab.MTA4_2, args=["silent=1"]), Recorder(lab, lab.MTA6, args=["rcpt_450=later"]) as grey, \
             Recorder(lab, lab.MTA6_2, args=["hang_up_at=RCPT"]):
         began = time.monotonic()
         assert rcpts(post, "x@protected.example", "y@protected.example")[1].code == 250
@@ -170,7 +153,7 @@ def test_who_can_not_be_asked_refuses_nobody(lab, room):
 
 def test_one_question_for_many(lab, room):
     """Many sessions ask for the same recipient at once: the server is asked once, and keeps the connection for the next question."""
-    with Way(lab, room, {"keep-idle": "20s", "verify-timeout": "10s"}) as post, \
+    with way(lab, room, {"keep-idle": "20s", "verify-timeout": "10s"}) as post, \
             Recorder(lab, lab.MTA4, args=["rcpt_550=nobody", "greet_delay=1"]) as mta:
         clients = [post.talk() for _ in range(8)]
         for client in clients:
@@ -187,15 +170,26 @@ def test_one_question_for_many(lab, room):
         assert not mta.messages()
 
 
-def test_what_was_delivered_is_known(lab, room):
-    with Way(lab, room) as post, Recorder(lab, lab.MTA4) as mta:
-        post.stop(post.forwarder)
-        with post.talk() as client:
-            client.hello()
-            assert client.message(b"Subject: x\r\n\r\n.\r\n").code == 250
-        post.start_forwarder()
-        wait_connected(post)
-        mta.wait_messages(1)
-        wait_until(lambda: figures(post)["entries"] == 1, "it to be known")
-        wait_until(lambda: rcpts(post, "b@protected.example")[0].code == 250 and figures(post)["hits"] >= 1, "an answer from memory")
-        assert figures(post)["yes"] == 0
+def test_deliveries_teach(lab, room):
+    """Whom mail was delivered to is known; a delivery that fails in spite of a yes ends it."""
+    with way(lab, room) as post:
+        with Recorder(lab, lab.MTA4) as mta:
+            post.stop(post.forwarder)
+            with post.talk() as client:
+                client.hello()
+                assert client.message(b"Subject: x\r\n\r\n.\r\n").code == 250
+            post.start_forwarder()
+            wait_connected(post)
+            mta.wait_messages(1)
+            wait_until(lambda: figures(post)["entries"] == 1, "it to be known")
+            wait_until(lambda: rcpts(post, "b@protected.example")[0].code == 250 and figures(post)["hits"] >= 1, "an answer from memory")
+            assert figures(post)["yes"] == 0
+        with Recorder(lab, lab.MTA4, args=["rcpt_550=b"]):
+            with post.talk() as client:
+                client.hello()
+                assert client.message(b"Subject: x\r\n\r\n.\r\n").code == 250
+            post.wait_log("ev=failed", "posternfwd")
+            wait_until(lambda: rcpts(post, "b@protected.example")[0].code == 550, "the server to be asked again")
+        # A refusal of the server's is no verdict of the rules: judged again they say the same.
+        done = post.run("postern", "rules", "replay", "--no-match", "noto", "--rules", post.rules_path, post.dir / "posternd.log")
+        assert "known=no" in post.log() and done.returncode == 0 and "0 would change" in done.stdout, done.stdout
