@@ -81,6 +81,12 @@ static int put(struct smtp_client *c, const char *bytes, size_t len, size_t *len
 	return 0;
 }
 
+/* Right behind the call that failed. */
+static const char *failure(const struct smtp_client *c, int err)
+{
+	return err == ERR_EOF ? "the server hung up" : c->tls ? err_name(err) : strerror(errno);
+}
+
 /* False: the connection has ended. */
 static bool send_commands(struct smtp_client *c)
 {
@@ -90,7 +96,7 @@ static bool send_commands(struct smtp_client *c)
 		if (err == ERR_AGAIN)
 			return true;
 		if (err) {
-			dialogue_broken(c, err_name(err));
+			dialogue_broken(c, failure(c, err));
 			return false;
 		}
 		buf_consume(&c->out, n);
@@ -119,7 +125,7 @@ static bool send_body_piece_tls(struct smtp_client *c, size_t len)
 	}
 	int err = tls_write(c->tls, bytes, (size_t)n, &sent);
 	if (err && err != ERR_AGAIN)
-		dialogue_broken(c, err_name(err));
+		dialogue_broken(c, failure(c, err));
 	if (err)
 		return false;
 	c->body_sent += sent;
@@ -237,7 +243,7 @@ static void receive(struct smtp_client *c)
 		if (err == ERR_AGAIN)
 			return;
 		if (err) {
-			dialogue_broken(c, err == ERR_EOF ? "the server hung up" : err_name(err));
+			dialogue_broken(c, failure(c, err));
 			return;
 		}
 		take(c, (struct span){ bytes, len });

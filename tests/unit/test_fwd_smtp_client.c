@@ -33,8 +33,6 @@ struct turn {
 struct message {
 	size_t recipients;
 	enum spool_outcome outcomes[RECIPIENTS_MAX]; /* wanted */
-	uint8_t client;          /* the last number of its address */
-	bool is_probe;
 };
 
 struct script {
@@ -47,6 +45,8 @@ struct script {
 	size_t deaf_from;        /* the step behind whose words the peer does not care what it hears; 0: it always does */
 	struct message messages[MESSAGES_MAX];
 	size_t message_count;
+	uint8_t clients[MESSAGES_MAX]; /* the last number of their addresses */
+	bool is_probe;
 	enum smtp_end end;       /* wanted */
 };
 
@@ -72,12 +72,13 @@ static struct spool_recipient paths[RECIPIENTS_MAX];
 
 static struct tls_trust *trust;
 
-static struct attempt *make_attempt(const struct message *m)
+static struct attempt *make_attempt(const struct script *s, size_t index)
 {
+	const struct message *m = &s->messages[index];
 	struct attempt *a = calloc(1, sizeof *a);
 	assert_non_null(a);
 	a->file_fd = -1;
-	a->is_probe = m->is_probe;
+	a->is_probe = s->is_probe;
 	a->body.fd = memfd_create("body", MFD_CLOEXEC);
 	a->body.is_owned = true;
 	a->body.len = sizeof BODY - 1;
@@ -86,8 +87,8 @@ static struct attempt *make_attempt(const struct message *m)
 	spool_id_source_init(&source, 1);
 	a->record.id = spool_id_next(&source);
 	a->envelope.from = SPAN_LIT("a@example.net");
-	a->envelope.client = (struct endpoint){ { .family = ADDR_V4, .bytes = { 192, 0, 2, m->client } }, 4000 };
-	a->envelope.helo = m->client == 66 ? SPAN_LIT("no domain!") : SPAN_LIT("client.example.net");
+	a->envelope.client = (struct endpoint){ { .family = ADDR_V4, .bytes = { 192, 0, 2, s->clients[index] } }, 4000 };
+	a->envelope.helo = s->clients[index] == 66 ? SPAN_LIT("no domain!") : SPAN_LIT("client.example.net");
 	a->envelope.recipients = paths;
 	a->envelope.recipient_count = m->recipients;
 	a->todo = arena_alloc(&a->arena, m->recipients * sizeof *a->todo);
@@ -208,7 +209,7 @@ static void play_script(struct play *p)
 	p->fd = fds[0];
 	p->talk = (struct loop_task){ .fn = talk, .ctx = p };
 	for (size_t i = 0; i < s->message_count; i++)
-		p->attempts[i] = make_attempt(&s->messages[i]);
+		p->attempts[i] = make_attempt(s, i);
 	struct smtp_client_options options = { .loop = p->loop,
 					       .hostname = "fw.example.net",
 					       .remote = "mx[192.0.2.1]:25",
@@ -461,7 +462,7 @@ static void each_message_under_its_client(void **state)
 		QUIT,
 	};
 	run_script(&(struct script){ "xclient", STEPS(steps), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { D }, 1 }, { 1, { F }, 1 }, { 1, { D }, 66 }, { 1, { D }, 1 } },
+				     .messages = { { 1, { D } }, { 1, { F } }, { 1, { D } }, { 1, { D } } }, .clients = { 1, 1, 66, 1 },
 				     .message_count = 4, .end = SMTP_END_IDLE });
 }
 
@@ -487,16 +488,16 @@ static void never_under_another_clients_name(void **state)
 		{ NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), GREETING }, { CLIENT_EHLO, "550 bad name\r\n" },
 	};
 	run_script(&(struct script){ "xclient-gone", STEPS(gone), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { D }, 1 }, { 1, { D }, 1 }, { 1, { SPOOL_OUTCOME_NONE }, 2 } },
+				     .messages = { { 1, { D } }, { 1, { D } }, { 1, { SPOOL_OUTCOME_NONE } } }, .clients = { 1, 1, 2 },
 				     .message_count = 3, .end = SMTP_END_STALE });
 	run_script(&(struct script){ "xclient-refused-later", STEPS(refused_later), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { D }, 1 }, { 1, { L }, 2 } }, .message_count = 2, .end = SMTP_END_BROKEN });
+				     .messages = { { 1, { D } }, { 1, { L } } }, .clients = { 1, 2 }, .message_count = 2, .end = SMTP_END_BROKEN });
 	run_script(&(struct script){ "xclient-refused", STEPS(refused_at_once), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { D }, 1 }, { 1, { D }, 2 } }, .message_count = 2, .end = SMTP_END_IDLE });
+				     .messages = { { 1, { D } }, { 1, { D } } }, .clients = { 1, 2 }, .message_count = 2, .end = SMTP_END_IDLE });
 	run_script(&(struct script){ "xclient-554", STEPS(unwanted), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { F }, 1 } }, .message_count = 1, .end = SMTP_END_BROKEN });
+				     .messages = { { 1, { F } } }, .clients = { 1 }, .message_count = 1, .end = SMTP_END_BROKEN });
 	run_script(&(struct script){ "xclient-helo", STEPS(bad_helo), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { F }, 1 } }, .message_count = 1, .end = SMTP_END_BROKEN });
+				     .messages = { { 1, { F } } }, .clients = { 1 }, .message_count = 1, .end = SMTP_END_BROKEN });
 }
 
 /* Questions about recipients: never DATA, and only the reply to its own RCPT says something about a recipient. */
@@ -523,10 +524,10 @@ static void questions_about_recipients(void **state)
 		{ "RSET\r\n", "250 ok\r\n" },
 		QUIT,
 	};
-	run_script(&(struct script){ "probe", STEPS(one_by_one), .messages = { { 1, { D }, .is_probe = true }, { 1, { L }, .is_probe = true } },
+	run_script(&(struct script){ "probe", STEPS(one_by_one), .messages = { { 1, { D } }, { 1, { L } } }, .is_probe = true,
 				     .message_count = 2, .end = SMTP_END_IDLE });
 	run_script(&(struct script){ "probe-pipelined", STEPS(pipelined),
-				     .messages = { { 3, { F, L, D }, .is_probe = true }, { 1, { L }, .is_probe = true } },
+				     .messages = { { 3, { F, L, D } }, { 1, { L } } }, .is_probe = true,
 				     .message_count = 2, .end = SMTP_END_IDLE });
 }
 
