@@ -102,6 +102,11 @@ static const struct option options[] = {
 	{ "greet-delay", KIND_DURATION, FIELD(struct conf, greet_delay_s), "0", 0, MINUTE, NULL },
 	{ "vrfy", KIND_CHOICE, FIELD(struct conf, vrfy), "vague", 0, 0, vague_names },
 	{ "expn", KIND_CHOICE, FIELD(struct conf, expn), "off", 0, 0, vague_names },
+	{ "tarpit-after", KIND_COUNT, FIELD(struct conf, tarpit_after), "0", 0, 1000000, NULL },
+	{ "tarpit-errors", KIND_COUNT, FIELD(struct conf, tarpit_errors), "0", 0, 10000, NULL },
+	{ "tarpit-delay", KIND_DURATION, FIELD(struct conf, tarpit_delay_s), "1s", 1, MINUTE, NULL },
+	{ "tarpit-multiplier", KIND_COUNT, FIELD(struct conf, tarpit_multiplier), "2", 1, 100, NULL },
+	{ "tarpit-max", KIND_DURATION, FIELD(struct conf, tarpit_max_s), "30s", 1, 4 * MINUTE, NULL },
 
 	{ "no-match", KIND_CHOICE, FIELD(struct conf, no_match), "noto", 0, 0, no_match_names },
 	{ "on-unknown", KIND_CHOICE, FIELD(struct conf, on_unknown), "tempfail", 0, 0, on_unknown_names },

@@ -127,7 +127,7 @@ static void reply_text(struct session *s, unsigned code, const char *enhanced, s
 {
 	struct buf lines = { .cap = 16384 };
 	if (smtp_reply_append(&lines, code, enhanced, text) != 0 ||
-	    reply_queue_fill(&s->replies, NULL, buf_span(&lines), closes, 0) != 0)
+	    reply_queue_fill(&s->replies, NULL, buf_span(&lines), closes, closes ? 0 : session_tarpit_ms(s)) != 0)
 		out_of_memory(s);
 	buf_free(&lines);
 }
@@ -156,13 +156,24 @@ void session_last_reply(struct session *s, unsigned code, const char *enhanced, 
 	reply_text(s, code, enhanced, span_of(text), true);
 }
 
-void session_reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms)
+static void reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms)
 {
 	struct buf lines = { .cap = 1024 };
 	if (buf_append_span(&lines, line) != 0 || buf_append(&lines, "\r\n", 2) != 0 ||
 	    reply_queue_fill(&s->replies, slot, buf_span(&lines), closes, hold_ms) != 0)
 		out_of_memory(s);
 	buf_free(&lines);
+}
+
+void session_reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms)
+{
+	uint64_t pit_ms = closes ? 0 : session_tarpit_ms(s);
+	reply_line(s, slot, line, closes, pit_ms > hold_ms ? pit_ms : hold_ms);
+}
+
+void session_reply_at_once(struct session *s, struct reply_slot *slot, struct span line)
+{
+	reply_line(s, slot, line, false, 0);
 }
 
 static void count_error(struct session *s)

@@ -205,7 +205,8 @@ static void stored(void *ctx, int err)
 	}
 	struct reply_slot *slot = txn->slot;
 	session_txn_reset(s);
-	session_reply_line(s, slot, buf_span(&line), false, 0);
+	/* A client that gives up before it has this reply sends the message again (RFC 1047). */
+	session_reply_at_once(s, slot, buf_span(&line));
 	buf_free(&line);
 	session_go_on(s);
 }

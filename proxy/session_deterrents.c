@@ -42,6 +42,21 @@ void session_talks_early(struct session *s)
 	session_last_reply(s, 554, "5.5.1", "%s you spoke before the greeting", session_conf(s)->hostname);
 }
 
+/* ---- the tarpit */
+
+uint64_t session_tarpit_ms(struct session *s)
+{
+	const struct conf *conf = session_conf(s);
+	const struct tarpit_options options = { conf->tarpit_delay_s * 1000, conf->tarpit_multiplier, conf->tarpit_max_s * 1000 };
+	bool by_recipients = conf->tarpit_after && s->rcpts > conf->tarpit_after;
+	bool by_errors = conf->tarpit_errors && s->errors >= conf->tarpit_errors;
+	if ((!by_recipients && !by_errors) || s->is_greeting || !conf_listen_deters(session_listen(s)))
+		return 0;
+	if (s->pit.until_ms == 0)
+		session_log_deterred(s, COUNTER_TARPITTED, by_recipients ? "tarpit-after is reached" : "tarpit-errors is reached");
+	return tarpit_hold_ms(&s->pit, &options, loop_now_ms(s->host->loop));
+}
+
 /* ---- the end */
 
 void session_log_null(struct session *s)

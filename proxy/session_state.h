@@ -24,6 +24,7 @@
 #include "smtp_header.h"
 #include "smtp_line.h"
 #include "smtp_params.h"
+#include "tarpit.h"
 
 enum session_state {
 	SESSION_FRESH,   /* greeted, no HELO yet */
@@ -104,7 +105,8 @@ struct session {
 	bool is_running;         /* inside session_go_on: don't enter it again */
 	enum smtp_line_result held_fault; /* MORE: none */
 	uint64_t phase_ms;       /* since when the client has been busy with its present command or its data */
-	uint32_t errors, junk;
+	uint32_t errors, junk, rcpts; /* of the whole session */
+	struct tarpit pit;
 	struct loop_task free_task;
 };
 
@@ -126,8 +128,11 @@ void session_log_begin(const struct session *s, struct kv *kv, const char *event
 void session_reply(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void session_reply_const(struct session *s, const struct smtp_reply_text *reply);
 
-/* A reply into a slot (NULL: in turn), whole: "550 5.7.1 text" without CRLF. */
+/* A reply into a slot (NULL: in turn), whole: "550 5.7.1 text" without CRLF.  It waits for hold_ms, or longer in the tarpit. */
 void session_reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms);
+
+/* The same, but never held back. */
+void session_reply_at_once(struct session *s, struct reply_slot *slot, struct span line);
 
 /* The same as session_reply for a protocol error: counted, and too many of them end the session. */
 void session_error(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -151,6 +156,9 @@ void session_greet(struct session *s);
 
 /* Bytes have come while the greeting was held back. */
 void session_talks_early(struct session *s);
+
+/* How long the next reply waits in the tarpit. */
+uint64_t session_tarpit_ms(struct session *s);
 
 /* The session ends: a line if it came to nothing. */
 void session_log_null(struct session *s);

@@ -352,6 +352,7 @@ void session_rcpt(struct session *s, const struct smtp_command *cmd)
 	struct smtp_rcpt_params params;
 	const struct smtp_reply_text *refusal;
 	struct session_txn *txn = s->txn;
+	s->rcpts++;
 	if (!txn) {
 		session_error(s, 503, "5.5.1", "Need MAIL before RCPT");
 		return;

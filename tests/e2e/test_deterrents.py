@@ -3,11 +3,14 @@
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import time
 
 import pytest
 
+import journal
 from installation import Installation
 from netlab import Lab, wait_until
 
@@ -244,6 +247,85 @@ def test_stop_during_the_greeting(posternd):
     started = time.monotonic()
     assert post.stop(post.daemon) == 0 and time.monotonic() - started < 10
     assert talk.reply().code in (220, 421)
+
+
+# ---- the tarpit
+
+
+def timed(talk, command):
+    started = time.monotonic()
+    return talk.say(command).code, time.monotonic() - started
+
+
+def test_tarpit_after_recipients(posternd, lab):
+    post = posternd(tarpit_after=3, tarpit_delay="1s", tarpit_multiplier=2, tarpit_max="2s", rules="noto:ALL:ALL:bad@*\nallow:ALL:ALL:ALL\n")
+    with post.talk(lab.CLIENT6) as talk, post.talk(lab.CLIENT4) as other:
+        talk.hello()
+        talk.say("MAIL FROM:<a@sender.example>")
+        answers = [timed(talk, f"RCPT TO:<{name}@p.example>") for name in ("a", "bad", "c", "d")]
+        assert [code for code, _ in answers] == [250, 550, 250, 250]
+        assert [round(seconds - 0.1) for _, seconds in answers] == [0, 0, 0, 1]
+        # A second one waits meanwhile, and nobody with it.
+        talk.send("RCPT TO:<e@p.example>\r\n")
+        started = time.monotonic()
+        other.hello()
+        assert other.message(BODY).code == 250 and time.monotonic() - started < 0.9
+        assert talk.reply().code == 250 and 1.5 < time.monotonic() - started < 3.5
+        code, seconds = timed(talk, "DATA")
+        assert code == 354 and 1.8 < seconds < 3.5, "any reply, and no longer than tarpit-max"
+        started = time.monotonic()
+        talk.send(BODY)
+        assert talk.reply().code == 250 and time.monotonic() - started < 0.9, "but for that to the message"
+        code, seconds = timed(talk, "NOOP")
+        assert code == 250 and seconds > 1.8, "in the next transaction, too"
+        code, seconds = timed(talk, "QUIT")
+        assert code == 221 and seconds < 0.9
+    assert counter(post, "tarpitted") == 1
+    assert len(re.findall(r'ev=deterred client=\S+ iface=wan why="tarpit-after is reached"', post.log())) == 1
+
+
+def test_tarpit_pipelined(posternd):
+    """All commands at once: the replies come in order, each behind the one before, and the message is whole."""
+    post = posternd(tarpit_after=1, tarpit_delay="1s", tarpit_multiplier=1)
+    with post.talk() as talk:
+        talk.hello()
+        started = time.monotonic()
+        talk.send("MAIL FROM:<a@s.example>\r\nRCPT TO:<a@p.example>\r\nRCPT TO:<b@p.example>\r\nRCPT TO:<c@p.example>\r\nDATA\r\n")
+        assert [talk.reply().code for _ in range(5)] == [250, 250, 250, 250, 354]
+        assert 2.8 < time.monotonic() - started < 6
+        talk.send(BODY)
+        reply = talk.reply()
+        assert reply.code == 250 and journal.find(post.spool, reply).paths == ["a@p.example", "b@p.example", "c@p.example"]
+
+
+def test_tarpit_after_errors(posternd):
+    post = posternd(tarpit_errors=2, tarpit_delay="1s")
+    with post.talk() as talk:
+        answers = [timed(talk, "WIZ") for _ in range(3)]
+        assert [code for code, _ in answers] == [500] * 3 and [round(seconds - 0.1) for _, seconds in answers] == [0, 0, 1]
+    wait_until(lambda: counter(post, "sessions") == 0, "the end of the session")
+
+
+def test_client_leaves_the_tarpit(posternd):
+    post = posternd(tarpit_after=1, tarpit_delay="1s", tarpit_multiplier=100, tarpit_max="4m")
+    talk = post.talk()
+    talk.hello()
+    talk.send("MAIL FROM:<a@s.example>\r\n" + "RCPT TO:<a@p.example>\r\n" * 200)
+    assert talk.reply().code == 250
+    time.sleep(0.3)
+    talk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    talk.close()
+    wait_until(lambda: counter(post, "sessions") == 0, "the end of the session", limit_s=5)
+    assert counter(post, "transactions") == 0
+
+
+def test_smtp_source_in_the_tarpit(posternd, lab):
+    post = posternd(tarpit_after=4, tarpit_delay="1s", tarpit_multiplier=1)
+    started = time.monotonic()
+    lab.exec("inet", "smtp-source", "-s", "5", "-m", "5", "-r", "6", "-f", "a@s.example", "-t", "b@p.example", f"inet:{lab.MTA4}:25", timeout=60)
+    # Two recipients and DATA wait a second each, in all five sessions at the same time.
+    assert 2.5 < time.monotonic() - started < 7
+    assert counter(post, "messages_stored") == 5 and counter(post, "tarpitted") == 5
 
 
 # ---- words
