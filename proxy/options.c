@@ -21,7 +21,8 @@ static const char usage[] =
 	"  -D          run as a daemon (needed: there is no inetd mode)\n"
 	"  -l IP, -p PORT  listen there (port 25 of every address)\n"
 	"  -s BYTES    largest message    -m NAME  our host name    -i FILE  pid file\n"
-	"  -q          log warnings only  -L, -H, -P are accepted (see posternd(8))\n"
+	"  -P          refuse suspicious characters, and names that are not the client's\n"
+	"  -q          log warnings only  -L, -H are accepted (see posternd(8))\n"
 	"  -V          version\n";
 
 /* Every complaint names the program and ends with what to do. */
@@ -40,7 +41,7 @@ __attribute__((format(printf, 1, 2))) static enum options_result complain(const 
 struct seed_options {
 	const char *chroot_dir, *spool, *user, *group, *listen_ip, *name, *pid_file;
 	uint64_t port, max_size;
-	bool daemon, quiet, any;
+	bool daemon, quiet, paranoid, any;
 };
 
 static enum options_result join(char *out, size_t cap, const char *option, const char *a, const char *b)
@@ -102,6 +103,7 @@ static enum options_result seed_to_conf(const struct seed_options *seed, struct 
 	memcpy(conf->forward_group, conf->session_group, sizeof conf->forward_group);
 	if (seed->max_size)
 		conf->max_size_bytes = seed->max_size;
+	conf->paranoid = seed->paranoid;
 	if (seed->quiet)
 		conf->log_level = LOG_LEVEL_WARN;
 	conf->listen_count = 1;
@@ -146,10 +148,10 @@ enum options_result options_read(int argc, char **argv, struct options *out)
 		case 'i': seed.pid_file = optarg; break;
 		case 'D': seed.daemon = true; break;
 		case 'q': seed.quiet = true; break;
-		/* -L kept children from calling openlog(): ours never do.  -H and -P: see posternd(8). */
+		/* -L kept children from calling openlog(): ours never do.  -H: see posternd(8). */
 		case 'L':
-		case 'H':
-		case 'P': break;
+		case 'H': break;
+		case 'P': seed.paranoid = true; break;
 		case 'F': out->foreground = true; break;
 		case 'n': out->check_only = true; break;
 		case 'h': fputs(usage, stdout); return OPTIONS_EXIT_OK;

@@ -1,13 +1,19 @@
 #include "policy.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "log.h"
+
+static const struct fact_key name_key = { .kind = FACT_NAME };
 
 /* What a reverse name tells about its owner is worth a line, whatever the rules say. */
 static void log_note(void *ctx, enum fact_note note, struct span name)
 {
-	const struct policy *policy = ctx;
+	struct policy *policy = ctx;
 	bool is_attack = note == FACT_NOTE_ATTACK;
 	struct kv kv;
+	policy->has_false_name = true;
 	kv_init(&kv);
 	kv_hex(&kv, "sid", policy->sid);
 	kv_text(&kv, "ev", is_attack ? "name-attack" : "name-spoof");
@@ -47,6 +53,7 @@ void policy_open(struct policy *policy, struct session_host *host, uint64_t sid,
 		.sid = sid,
 		.fd = fd,
 		.listen_index = listen_index,
+		.is_paranoid = host->conf.conf.paranoid && conf_listen_deters(l),
 		.arrived = arrived,
 		.ctx = ctx,
 	};
@@ -54,6 +61,8 @@ void policy_open(struct policy *policy, struct session_host *host, uint64_t sid,
 			 facts_arrived, log_note, policy);
 	/* What some rule could need is asked for now, all at once, so that it is there by RCPT. */
 	rules_prefetch(host->rules, &policy->facts);
+	if (policy->is_paranoid)
+		(void)facts_want(&policy->facts, &name_key);
 	fact_finder_fetch(&policy->finder);
 }
 
@@ -76,8 +85,7 @@ void policy_close(struct policy *policy)
 
 struct span policy_client_name(const struct policy *policy)
 {
-	const struct fact_key key = { .kind = FACT_NAME };
-	const struct fact *name = facts_find(&policy->facts, &key);
+	const struct fact *name = facts_find(&policy->facts, &name_key);
 	return name && name->state == FACT_PRESENT ? name->value.text : SPAN_NONE;
 }
 
@@ -128,8 +136,41 @@ void judgement_start(struct judgement *j, struct policy *policy, uint64_t sid, s
 	rules_eval_start(&j->eval, policy->host->rules, &policy->facts, from, to, &j->hooks);
 }
 
+static void refuse(const struct judgement *j, enum verdict_kind kind, const char *reply, const char *why, struct rules_verdict *out)
+{
+	*out = (struct rules_verdict){ .kind = kind, .rule_index = RULES_NO_INDEX, .close_session = kind == VERDICT_DENY };
+	(void)snprintf(out->reply, sizeof out->reply, "%s", reply);
+	(void)snprintf(out->unknown_reason, sizeof out->unknown_reason, "%s", why);
+	counter_add(j->policy->host->counters, COUNTER_PARANOID, 1);
+}
+
+/* STEP_FAIL: nothing is wrong with the name; ask the rules. */
+static enum step judge_name(const struct judgement *j, struct rules_verdict *out)
+{
+	const struct policy *policy = j->policy;
+	const struct fact *name = facts_find(&policy->facts, &name_key);
+	/* Without memory for the question, as without an answer. */
+	bool is_unknown = !name || name->state == FACT_FAILED;
+	if (name && (name->state == FACT_NOT_ASKED || name->state == FACT_PENDING))
+		return STEP_WAIT;
+	if (policy->has_false_name && !(name && name->state == FACT_PRESENT)) {
+		refuse(j, VERDICT_DENY, "550 5.7.25 Your reverse name does not resolve back to your address", "", out);
+		return STEP_DONE;
+	}
+	if (is_unknown && policy->host->conf.conf.on_unknown == ON_UNKNOWN_TEMPFAIL) {
+		refuse(j, VERDICT_TEMPFAIL, "451 4.4.3 Your name cannot be looked up now, try again later", "name: paranoid", out);
+		return STEP_DONE;
+	}
+	return STEP_FAIL;
+}
+
 enum step judgement_run(struct judgement *j, struct rules_verdict *out)
 {
+	enum step first = j->policy->is_paranoid ? judge_name(j, out) : STEP_FAIL;
+	if (first == STEP_WAIT)
+		fact_finder_fetch(&j->policy->finder);
+	if (first != STEP_FAIL)
+		return first;
 	enum step step = rules_eval_run(&j->eval, out);
 	/* A rule that only hangs has not matched. */
 	if (step == STEP_DONE && out->kind != VERDICT_TEMPFAIL)

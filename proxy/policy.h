@@ -2,6 +2,7 @@
  * Owns: the facts, from policy_open to policy_close; each judgement holds its rule set until it is done or abandoned.
  * Facts that must be fetched (names, block lists, ident) are asked for as soon as some rule could need them, all at once, and arrive on a
  * later turn of the loop (fact_finder.h).  With `resolver = none` those of the DNS are unknown.
+ * In paranoid mode every judgement waits for the client's name first, and a false one denies whatever the rules say.
  * Calls back: arrived(ctx) when facts were settled: judgements that wait may go on.
  */
 #ifndef POSTERN_POLICY_H
@@ -19,6 +20,8 @@ struct policy {
 	uint64_t sid;
 	int fd;
 	uint32_t listen_index;
+	bool is_paranoid;     /* the client's name must be its own */
+	bool has_false_name;  /* it is not */
 	loop_fn arrived;
 	void *ctx;
 };

@@ -29,6 +29,8 @@ static bool greet(struct session *s, const struct smtp_command *cmd, bool is_esm
 		session_error(s, 501, "5.5.4", "%s needs your host name", smtp_verb_name(cmd->verb));
 		return false;
 	}
+	if (session_refuses_helo(s, cmd->args))
+		return false;
 	char *copy = malloc(helo.name.len + 1);
 	if (!copy || span_to_cstr(helo.name, copy, helo.name.len + 1)) {
 		free(copy);

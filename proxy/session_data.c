@@ -45,6 +45,8 @@ static void on_wire_bytes(void *ctx, struct span wire)
 	struct session *s = ctx;
 	struct session_txn *txn = s->txn;
 	smtp_header_push(&txn->header, wire);
+	if (session_is_paranoid(s))
+		paranoid_header_push(&txn->suspicious, wire);
 	/* The three octets of the final dot line do not count (RFC 1870 section 5). */
 	if (!txn->is_too_big && txn->data.size_bytes > session_conf(s)->max_size_bytes + 3) {
 		txn->is_too_big = true;
@@ -145,6 +147,7 @@ static void refuse_message(struct session *s, const struct smtp_reply_text *repl
 static const struct smtp_reply_text *fault_of(const struct session *s)
 {
 	static const struct smtp_reply_text too_big = { 552, "5.3.4", "Message too big" };
+	static const struct smtp_reply_text suspicious = { 554, "5.6.0", "The header has suspicious characters or lines that are too long" };
 	static const struct smtp_reply_text too_many_hops = { 554, "5.4.6", "Too many hops: this message is in a loop" };
 	static const struct smtp_reply_text own_loop = { 554, "5.4.6", "This message has been here before: it is in a loop" };
 	const struct session_txn *txn = s->txn;
@@ -154,6 +157,8 @@ static const struct smtp_reply_text *fault_of(const struct session *s)
 		return fault;
 	if (txn->is_too_big || txn->data.size_bytes > conf->max_size_bytes)
 		return &too_big;
+	if (txn->suspicious.found)
+		return &suspicious;
 	if (txn->header.received_count >= conf->max_received)
 		return &too_many_hops;
 	if (txn->header.own_count >= conf->max_own_received)
@@ -244,6 +249,8 @@ static void end_of_data(struct session *s)
 	const struct smtp_reply_text *fault = fault_of(s);
 	struct spool_envelope envelope;
 	if (fault) {
+		if (txn->suspicious.found)
+			session_log_deterred(s, COUNTER_PARANOID, txn->suspicious.found);
 		refuse_message(s, fault);
 		return;
 	}

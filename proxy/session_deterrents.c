@@ -57,6 +57,33 @@ uint64_t session_tarpit_ms(struct session *s)
 	return tarpit_hold_ms(&s->pit, &options, loop_now_ms(s->host->loop));
 }
 
+/* ---- paranoid mode */
+
+bool session_is_paranoid(const struct session *s)
+{
+	return session_conf(s)->paranoid && conf_listen_deters(session_listen(s));
+}
+
+bool session_refuses_helo(struct session *s, struct span name)
+{
+	const char *found = session_is_paranoid(s) ? paranoid_helo(name) : NULL;
+	if (!found)
+		return false;
+	session_log_deterred(s, COUNTER_PARANOID, found);
+	session_error(s, 501, "5.5.4", "There are suspicious characters in that name");
+	return true;
+}
+
+bool session_refuses_path(struct session *s, const struct smtp_path *path, const char *enhanced)
+{
+	const char *found = session_is_paranoid(s) ? paranoid_path(path) : NULL;
+	if (!found)
+		return false;
+	session_log_deterred(s, COUNTER_PARANOID, found);
+	session_error(s, 553, enhanced, "That address looks suspicious");
+	return true;
+}
+
 /* ---- the end */
 
 void session_log_null(struct session *s)

@@ -13,6 +13,7 @@
 #include "buf.h"
 #include "client_table.h"
 #include "origdst.h"
+#include "paranoid.h"
 #include "policy.h"
 #include "recipient_check.h"
 #include "sender_domain.h"
@@ -68,6 +69,7 @@ struct session_txn {
 	struct spool_txn *spool; /* NULL: nothing is being stored (any more) */
 	struct smtp_data data;
 	struct smtp_header header;
+	struct paranoid_header suspicious;
 	bool is_too_big;
 	uint64_t held_bytes; /* of the body, in memory: counted against the worker's budget */
 	struct reply_slot *slot; /* of the final reply */
@@ -159,6 +161,13 @@ void session_talks_early(struct session *s);
 
 /* How long the next reply waits in the tarpit. */
 uint64_t session_tarpit_ms(struct session *s);
+
+/* Does paranoid mode apply to this client? */
+bool session_is_paranoid(const struct session *s);
+
+/* True: suspicious; refused, logged and counted. */
+bool session_refuses_helo(struct session *s, struct span name);
+bool session_refuses_path(struct session *s, const struct smtp_path *path, const char *enhanced);
 
 /* The session ends: a line if it came to nothing. */
 void session_log_null(struct session *s);

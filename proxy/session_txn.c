@@ -145,6 +145,8 @@ void session_mail(struct session *s, const struct smtp_command *cmd)
 		session_error_const(s, refusal);
 		return;
 	}
+	if (session_refuses_path(s, &path, "5.1.7"))
+		return;
 	if (params.has_size && params.size_bytes > session_conf(s)->max_size_bytes) {
 		session_reply(s, 552, "5.3.4", "Message too big: at most %llu bytes here", (unsigned long long)session_conf(s)->max_size_bytes);
 		return;
@@ -361,6 +363,8 @@ void session_rcpt(struct session *s, const struct smtp_command *cmd)
 		session_error_const(s, refusal);
 		return;
 	}
+	if (session_refuses_path(s, &path, "5.1.3"))
+		return;
 	uint64_t max = session_conf(s)->max_recipients;
 	if (txn->recipient_count + txn->waiting_count >= max || txn->refused_count >= max) {
 		session_reply(s, 452, "4.5.3", "Too many recipients");

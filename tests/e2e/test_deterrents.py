@@ -1,5 +1,6 @@
 """Limits and delays for clients that misbehave, through the diversion, over IPv4 and IPv6, with raw sockets, swaks and smtp-source."""
 
+import ipaddress
 import os
 import re
 import signal
@@ -326,6 +327,79 @@ def test_smtp_source_in_the_tarpit(posternd, lab):
     # Two recipients and DATA wait a second each, in all five sessions at the same time.
     assert 2.5 < time.monotonic() - started < 7
     assert counter(post, "messages_stored") == 5 and counter(post, "tarpitted") == 5
+
+
+# ---- paranoid mode
+
+
+@pytest.fixture
+def names(lab):
+    """Client 10 and its IPv6 have their own name, 11 and 2001:…11 claim one that is not theirs, 12 one that looks like an address, 66 has none."""
+    records = ["10.2.0.192.in-addr.arpa. PTR mail.own.example.", "mail.own.example. A 192.0.2.10", "mail.own.example. AAAA 2001:db8:1::10",
+               "11.2.0.192.in-addr.arpa. PTR mail.bank.example.", "mail.bank.example. A 192.0.2.200", "mail.bank.example. AAAA 2001:db8::200",
+               "12.2.0.192.in-addr.arpa. PTR 10.0.0.1."]
+    records += [f"{ipaddress.ip_address(a).reverse_pointer}. PTR {name}" for a, name in
+                (("2001:db8:1::10", "mail.own.example."), ("2001:db8:1::11", "mail.bank.example."))]
+    owners = {record.split()[0] for record in records}
+    for owner in owners | {"66.2.0.192.in-addr.arpa."}:
+        lab.dns_remove(owner)
+    lab.dns(*records)
+    yield
+    for owner in owners:
+        lab.dns_remove(owner)
+
+
+PARANOID = {"paranoid": "yes", "resolver": Lab.DNS4, "max_errors": 1000}
+
+
+def test_paranoid_words(posternd, names, clients, lab):
+    post = posternd(**PARANOID)
+    with post.talk(lab.CLIENT4 if "." in clients[0] else lab.CLIENT6) as talk:
+        for hello in ("EHLO a|b", "HELO `id`", "EHLO \x1b[2J", "HELO $x", "EHLO a b"):
+            assert talk.say(hello).code == 501, hello
+        talk.hello()
+        for path in ("|/bin/sh@b.example", "-oQ/tmp@b.example", "/etc/passwd@b.example", "`id`@b.example", "c!u@b.example", "u%c@b.example", '"a b"@c.example'):
+            assert talk.say(f"MAIL FROM:<{path}>").code == 553, path
+        assert talk.say("MAIL FROM:<o'brien+x=y@b.example>").code == 250
+        for path in ("|/bin/sh@b.example", "-froot@b.example", "u%c@b.example"):
+            assert talk.say(f"RCPT TO:<{path}>").code == 553, path
+        assert talk.say("RCPT TO:<b@p.example>").code == 250 and talk.say("DATA").code == 354
+        talk.send(BODY)
+        assert talk.reply().code == 250
+        for header in (b"Subject: \x1b[2J", b"Subject: \xc3\xb6", b"X: " + b"x" * 996):
+            reply = talk.message(header + b"\r\n\r\ntext\r\n.\r\n")
+            assert reply.code == 554 and reply.text.startswith("5.6.0 "), header
+        wire = b"Subject: =?utf-8?q?=C3=B6?=\r\nX: " + b"x" * 995 + b"\r\n\r\n\x1b \xc3\xb6 | ` $\r\n.\r\n"
+        reply = talk.message(wire)
+        assert reply.code == 250 and journal.find(post.spool, reply).wire.endswith(wire), "what passes is not changed"
+    assert counter(post, "refused_by_paranoia") == 5 + 7 + 3 + 3
+    assert len(journal.messages(post.spool)) == 2
+    assert 'why="suspicious characters in the header"' in post.log()
+
+
+@pytest.mark.parametrize("client,code", [("192.0.2.10", 250), ("2001:db8:1::10", 250), ("192.0.2.66", 250), ("192.0.2.11", 550), ("2001:db8:1::11", 550),
+                                         ("192.0.2.12", 550)])
+def test_paranoid_names(posternd, names, client, code):
+    post = posternd(**PARANOID)
+    with post.talk(client) as talk:
+        talk.hello()
+        assert talk.say("MAIL FROM:<a@b.example>").code == 250
+        reply = talk.say("RCPT TO:<b@p.example>")
+        assert reply.code == code
+        if code == 550:
+            assert reply.text.startswith("5.7.25 ") and talk.is_closed()
+            assert counter(post, "refused_by_paranoia") == 1 and "verdict=deny rule=0" in post.log()
+
+
+def test_paranoid_without_dns(posternd, lab):
+    silent = {**PARANOID, "resolver": "192.0.2.11:5399", "dns_deadline": "1s"}
+    for more, code in (({}, 451), ({"on_unknown": "skip"}, 250), ({"listen": {"trust": "trusted"}}, 250)):
+        post = posternd(**silent, **more)
+        with post.talk() as talk:
+            talk.hello()
+            talk.say("MAIL FROM:<|a@b.example>" if "listen" in more else "MAIL FROM:<a@b.example>")
+            assert talk.say("RCPT TO:<b@p.example>").code == code
+        post.stop(post.daemon)
 
 
 # ---- words

@@ -189,6 +189,15 @@ def test_foreground(seed):
     assert seed.lab.stop(proc, grace_s=40) == 0
 
 
+def test_paranoid_by_its_letter(seed):
+    """-P, here without a name server: what is suspicious in words needs none."""
+    done = seed.smtpd("-P")
+    assert done.returncode == 0, done.stdout
+    with seed.talk() as talk:
+        assert talk.say("EHLO `id`").code == 501 and talk.say("EHLO c.example").code == 250
+        assert talk.say("MAIL FROM:<|/bin/sh@b.example>").code == 553
+
+
 def test_reload_by_sighup(seed):
     assert seed.smtpd().returncode == 0
     with seed.talk() as talk:
