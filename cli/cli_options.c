@@ -22,6 +22,8 @@ static const char usage[] =
 	"  check [-f CONF]             is the configuration good, are the rules?\n"
 	"  rules check [FILE]          are these rules good?\n"
 	"  rules explain ...           what would the rules decide, and why?\n"
+	"  rules replay ...            what would other rules have decided about the mail of this log?\n"
+	"  rules stats [--json]        how often has each rule matched?\n"
 	"  verify flush [RECIPIENT...] [--json]   ask servers anew whether they know recipients\n"
 	"  help, --version\n"
 	"-f CONF   configuration (" CLI_DEFAULT_CONF ")\n"

@@ -324,6 +324,8 @@ static int take_line(struct builder *b, struct span line)
 		end++;
 	struct span key = span_sub(line, 0, end), value = span_trim(span_sub(line, end, line.len));
 	b->place.column = (uint32_t)(line.ptr - begin) + 1;
+	if (memchr(line.ptr, 0, line.len))
+		return complain(b, "a NUL byte: expected text", key);
 	if (has_foreign_tag(key) && take_tag(&(struct span){ key.ptr, key.len }) == ACCESS_ANY) {
 		rules_diag_add(b->diags, RULES_WARNING, &b->place, "'%.*s': this tag has no meaning here, the line is passed over",
 			       SPAN_FMT(span_sub(key, 0, 80)));

@@ -98,6 +98,15 @@ static int read_word(struct list_reader *r, struct span line, const struct rules
 	return err;
 }
 
+/* A list in UTF-16, say, would load, and match nothing. */
+static int check_text(const struct list_reader *r, struct span line, const struct rules_place *place)
+{
+	if (!memchr(line.ptr, 0, line.len))
+		return 0;
+	rules_diag_add(r->b->diags, RULES_ERROR, place, "a NUL byte: expected text");
+	return ERR_SYNTAX;
+}
+
 static int finish_list(struct list_reader *r, struct pattern_set *set)
 {
 	struct list_index *index = arena_alloc(r->b->arena, sizeof *index);
@@ -126,7 +135,9 @@ static int build(struct pattern_builder *b, enum pattern_where where, const stru
 		if (line.len == 0 || line.ptr[0] == '#')
 			continue;
 		place.column = (uint32_t)(line.ptr - begin) + 1;
-		int err = read_word(&r, line, &place);
+		int err = check_text(&r, line, &place);
+		if (!err)
+			err = read_word(&r, line, &place);
 		if (err)
 			first_err = err;
 		else

@@ -128,6 +128,14 @@ static int read_whole(int fd, size_t max, char **text_out, size_t *len_out, stru
 	return 0;
 }
 
+/* Without the byte order mark that editors of other systems put in front of UTF-8: it would be part of the first word. */
+static struct span without_mark(const char *text, size_t len)
+{
+	static const char mark[] = { '\xef', '\xbb', '\xbf' };
+	struct span whole = { text, len };
+	return len >= sizeof mark && memcmp(text, mark, sizeof mark) == 0 ? span_sub(whole, sizeof mark, len) : whole;
+}
+
 static int read_file(const char *path, size_t max, char **text_out, size_t *len_out, struct reason *why)
 {
 	/* O_NONBLOCK: a FIFO in the place of the file must not hold the master. */
@@ -158,7 +166,7 @@ static int read_list(struct rules_source *source, struct span folder, struct spa
 		free(text);
 		return append_copy(source, path, SPAN_LIT(""), SPAN_LIT("all lists together are too big"));
 	}
-	struct rules_source_file file = { .path = arena_copy(&source->arena, path), .text = { text, len }, .failure = SPAN_LIT("") };
+	struct rules_source_file file = { .path = arena_copy(&source->arena, path), .text = without_mark(text, len), .failure = SPAN_LIT("") };
 	if (!file.path.ptr) {
 		free(text);
 		return ERR_NOMEM;
@@ -194,7 +202,7 @@ int rules_source_read(const char *path, struct rules_source **out, struct reason
 	if (err)
 		return reason_prefix(why, err, "%s", path);
 	struct rules_source *source = source_new();
-	struct rules_source_file file = { .text = { text, len }, .failure = SPAN_LIT("") };
+	struct rules_source_file file = { .text = without_mark(text, len), .failure = SPAN_LIT("") };
 	if (source)
 		file.path = arena_copy(&source->arena, name);
 	if (!source || !file.path.ptr) {

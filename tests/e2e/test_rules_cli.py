@@ -93,6 +93,30 @@ def test_list_file_beside_the_rules(tmp_path):
     assert explain(str(path), "--ip", "198.51.100.1", "--from", "", "--to", "a@b")["verdict"] == "noto"
 
 
+def test_byte_order_marks(tmp_path):
+    mark = b"\xef\xbb\xbf"
+    path = tmp_path / "rules"
+    (tmp_path / "hosts").write_bytes(mark + b"192.0.2.0/24\r\n")
+    (tmp_path / "table").write_bytes(mark + b"192.0.3 REJECT\r\n")
+    path.write_bytes(mark + b"access:table\r\nallow:FILE=hosts:ALL:ALL\r\n")
+    result = run("check", str(path))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert explain(str(path), "--no-dns", "--ip", "192.0.2.7", "--from", "a@b", "--to", "c@d")["line"] == 2
+    assert explain(str(path), "--no-dns", "--ip", "192.0.3.7", "--from", "a@b", "--to", "c@d")["line"] == 1
+
+
+def test_binary_lists_are_refused(tmp_path):
+    path = tmp_path / "rules"
+    path.write_text("access:table\nallow:ALL EXCEPT FILE=hosts:FILE=senders:ALL\n")
+    (tmp_path / "hosts").write_bytes("192.0.2.1\nspam.example\n".encode("utf-16"))
+    (tmp_path / "senders").write_bytes(b"ALL\nx\0@spam.example\n")
+    (tmp_path / "table").write_bytes(b"spam.example OK\nspam.example\0 REJECT\n")
+    result = run("check", str(path))
+    assert result.returncode == 1
+    for place in ("hosts:1:", "senders:2:", "table:2:"):
+        assert any(line.startswith(place) and "error" in line and "a NUL byte" in line for line in result.stderr.splitlines()), result.stderr
+
+
 def test_explain_allow(rules):
     answer = explain(rules, "--ip", "10.0.0.25", "--from", "a@b", "--to", "c@d")
     assert (answer["verdict"], answer["line"], answer["reply"], answer["delay_s"], answer["needs"]) == ("allow", 2, None, 0, [])
