@@ -14,7 +14,7 @@
 int outgoing_open(enum addr_family family, bool is_transparent, int *fd_out, struct reason *why);
 
 /* The same, bound to the address from (is_transparent: which need not be this host's; the port is chosen by the kernel), and its connection
- * begun, not waited for.  ifindex: the interface that all its packets take, both ways; 0: whichever the routes say. */
+ * begun, not waited for.  It hears nobody but `to`, for as long as the descriptor lives (SO_LOCK_FILTER).  ifindex: the interface that all its packets take, both ways; 0: whichever the routes say. */
 int outgoing_connect_from(const struct addr *from, bool is_transparent, unsigned ifindex, const struct endpoint *to, int *fd_out,
 			  struct reason *why);
 

@@ -1,7 +1,8 @@
 /* ident_broker.h - the master's side of ident (RFC 1413): opens connections to the ident servers of clients, for the session workers.
  * The query must come from the address that the client connected to, mostly not one of this host: only the master may speak from it.
  * A worker names no address: it shows a client's connection, and the kernel says who is at its ends.  So a worker that is taken over gets
- * connections between such pairs only, to port IDENT_PORT, and by the interface that the client came in by.
+ * connections between such pairs only, to port IDENT_PORT, and by the interface that the client came in by; nor can it make other ones of
+ * them (outgoing.h).
  * Promise: never waits.  Bounds: IDENT_BROKER_RATE a second for each worker, as many at once.
  */
 #ifndef POSTERN_IDENT_BROKER_H
