@@ -16,14 +16,28 @@
 #define EDNS_BYTES 1232  /* fits into one packet on every path (DNS flag day 2020) */
 #define CACHE_ENTRIES 50000u
 #define CACHE_BYTES (32u << 20)
-#define SOCKETS_MAX 64u  /* of c-ares: UDP and TCP for each server, and a few that are on their way out */
+#define LANES 3u
+#define LANE_QUERIES 64u /* from one port; then it is another lane's turn, */
+#define LANE_MS 1000u    /* and also after this time */
+#define SOCKETS_MAX (NAME_SERVERS_MAX * LANES * 2u + 16u) /* UDP and TCP for each server, and a few that are on their way out */
 #define BUCKETS 1024u
+
+/* Questions leave by several lanes in turn.  c-ares keeps its ports for as long as a channel has questions, on a busy day for ever: time
+ * enough to find them out and forge answers.  A lane takes its turn only when it is empty, and so with other ports. */
+struct lane {
+	struct resolver *resolver;
+	ares_channel channel;
+	size_t open;       /* queries that c-ares has */
+	uint32_t begun;    /* in this turn */
+	uint64_t since_ms; /* it began */
+};
 
 /* One question to the servers.  Lives until c-ares has called back, whoever still waits. */
 struct query {
 	struct query *chain;       /* in the bucket; only while it may be joined */
 	struct query *prev, *next; /* in order of their beginning */
 	struct resolver *resolver;
+	struct lane *lane;
 	struct dns_waiter waiters; /* head of a ring */
 	uint64_t due_ms;
 	bool is_open;  /* still in its bucket */
@@ -34,7 +48,7 @@ struct query {
 };
 
 struct watched {
-	struct resolver *resolver;
+	struct lane *lane;
 	int fd;
 	struct loop_io *io;
 };
@@ -43,7 +57,7 @@ struct resolver {
 	struct dns_source source;
 	struct resolver_stats stats;
 	struct loop *loop;
-	ares_channel channel;
+	struct lane lanes[LANES], *lane; /* lane: whose turn it is */
 	struct name_servers servers;
 	struct dns_cache *cache;
 	struct loop_timer *timer;
@@ -144,6 +158,7 @@ static void query_done(void *arg, int status, int timeouts, unsigned char *bytes
 	struct resolver *r = q->resolver;
 	struct dns_answer answer = { .status = DNS_FAILED, .why = why_of(status) };
 	(void)timeouts;
+	q->lane->open--;
 	if (q->is_moved && status == ARES_ECANCELLED)
 		return;
 	if (!r->is_ending) {
@@ -162,8 +177,11 @@ static void schedule(struct resolver *r)
 		loop_timer_stop(r->timer);
 		return;
 	}
-	if (ares_timeout(r->channel, NULL, &tv))
-		wait = (uint64_t)tv.tv_sec * 1000 + (uint64_t)tv.tv_usec / 1000 + 1;
+	for (size_t i = 0; i < LANES; i++)
+		if (r->lanes[i].open && ares_timeout(r->lanes[i].channel, NULL, &tv)) {
+			uint64_t left = (uint64_t)tv.tv_sec * 1000 + (uint64_t)tv.tv_usec / 1000 + 1;
+			wait = left < wait ? left : wait;
+		}
 	for (const struct query *q = r->queries.next; q != &r->queries; q = q->next)
 		if (q->is_open) {
 			uint64_t left = q->due_ms > now ? q->due_ms - now : 0;
@@ -181,8 +199,34 @@ static void tick(void *ctx)
 	for (struct query *q = r->queries.next; q != &r->queries && q->due_ms <= now; q = q->next)
 		if (q->is_open)
 			query_answer(q, &timed_out);
-	ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	for (size_t i = 0; i < LANES; i++)
+		ares_process_fd(r->lanes[i].channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 	schedule(r);
+}
+
+static struct lane *next_lane(struct resolver *r)
+{
+	struct lane *lane = r->lane;
+	uint64_t now = loop_now_ms(r->loop);
+	bool is_over = lane->begun >= LANE_QUERIES || now - lane->since_ms >= LANE_MS;
+	/* Without an empty one this one goes on: a question now is worth more than a new port. */
+	for (size_t i = 0; is_over && i < LANES; i++)
+		if (r->lanes[i].open == 0)
+			lane = &r->lanes[i];
+	if (lane->open == 0) {
+		lane->begun = 0;
+		lane->since_ms = now;
+	}
+	lane->begun++;
+	return r->lane = lane;
+}
+
+/* May call query_done at once, which frees q. */
+static void query_send(struct query *q)
+{
+	q->lane = next_lane(q->resolver);
+	q->lane->open++;
+	ares_query(q->lane->channel, q->name, 1, (int)q->type, query_done, q);
 }
 
 static struct query *query_start(struct resolver *r, struct span name, enum dns_type type)
@@ -235,8 +279,8 @@ static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_
 		dns_waiters_make_ready(&r->waiters, w, NULL, &no_memory);
 	else {
 		dns_waiter_join(&q->waiters, w);
-		/* May call query_done at once, which frees q; the waiter is told on the next turn all the same. */
-		ares_query(r->channel, q->name, 1, (int)type, query_done, q);
+		/* The waiter is told on the next turn even if this ends it. */
+		query_send(q);
 		schedule(r);
 	}
 	return id;
@@ -254,10 +298,10 @@ static void cancel(void *ctx, uint64_t id)
 static void socket_ready(void *ctx, unsigned events)
 {
 	struct watched *s = ctx;
-	struct resolver *r = s->resolver;
+	struct lane *lane = s->lane;
 	ares_socket_t fd = s->fd;
-	ares_process_fd(r->channel, events & LOOP_READ ? fd : ARES_SOCKET_BAD, events & LOOP_WRITE ? fd : ARES_SOCKET_BAD);
-	schedule(r);
+	ares_process_fd(lane->channel, events & LOOP_READ ? fd : ARES_SOCKET_BAD, events & LOOP_WRITE ? fd : ARES_SOCKET_BAD);
+	schedule(lane->resolver);
 }
 
 static struct watched *watched_of(struct resolver *r, int fd)
@@ -274,7 +318,8 @@ static struct watched *watched_of(struct resolver *r, int fd)
 
 static void socket_changed(void *ctx, ares_socket_t fd, int reads, int writes)
 {
-	struct resolver *r = ctx;
+	struct lane *lane = ctx;
+	struct resolver *r = lane->resolver;
 	struct watched *s = watched_of(r, fd);
 	if (!s)
 		return; /* its queries time out */
@@ -282,22 +327,16 @@ static void socket_changed(void *ctx, ares_socket_t fd, int reads, int writes)
 		loop_io_destroy(&s->io);
 		return;
 	}
-	s->resolver = r;
+	s->lane = lane;
 	s->fd = fd;
 	if (!s->io && loop_io_create(r->loop, fd, socket_ready, s, &s->io))
 		return;
 	(void)loop_io_want(s->io, (reads ? LOOP_READ : 0u) | (writes ? LOOP_WRITE : 0u));
 }
 
-int resolver_create_prepriv(struct resolver **out)
+static int open_lane(struct resolver *r, struct lane *lane)
 {
 	static char lookups[] = "b";
-	struct resolver *r = calloc(1, sizeof *r);
-	if (!r)
-		return ERR_NOMEM;
-	r->source = (struct dns_source){ r, ask, cancel };
-	r->queries.next = r->queries.prev = &r->queries;
-	dns_waiters_init(&r->waiters);
 	/* Everything that resolv.conf or the environment could say is said here: so c-ares opens neither it nor the hosts file. */
 	struct ares_options options = {
 		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
@@ -306,15 +345,29 @@ int resolver_create_prepriv(struct resolver **out)
 		.ednspsz = EDNS_BYTES,
 		.lookups = lookups,
 		.sock_state_cb = socket_changed,
-		.sock_state_cb_data = r,
+		.sock_state_cb_data = lane,
 	};
 	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS | ARES_OPT_EDNSPSZ | ARES_OPT_LOOKUPS | ARES_OPT_SERVERS |
 		   ARES_OPT_DOMAINS | ARES_OPT_SORTLIST | ARES_OPT_SOCK_STATE_CB;
+	lane->resolver = r;
+	if (ares_init_options(&lane->channel, &options, mask) == ARES_SUCCESS)
+		return 0;
+	lane->channel = NULL;
+	return ERR_NOMEM;
+}
+
+int resolver_create_prepriv(struct resolver **out)
+{
+	struct resolver *r = calloc(1, sizeof *r);
+	if (!r)
+		return ERR_NOMEM;
+	r->source = (struct dns_source){ r, ask, cancel };
+	r->queries.next = r->queries.prev = &r->queries;
+	r->lane = r->lanes;
+	dns_waiters_init(&r->waiters);
 	int err = dns_cache_create(CACHE_ENTRIES, CACHE_BYTES, &r->cache);
-	if (!err && ares_init_options(&r->channel, &options, mask) != ARES_SUCCESS) {
-		r->channel = NULL;
-		err = ERR_NOMEM;
-	}
+	for (size_t i = 0; !err && i < LANES; i++)
+		err = open_lane(r, &r->lanes[i]);
 	if (err)
 		resolver_destroy(&r);
 	else
@@ -331,8 +384,9 @@ static int give_servers(struct resolver *r, const struct name_servers *servers)
 		err = buf_printf(&csv, "%s%s", i ? "," : "", endpoint_format(&servers->list[i], text));
 	if (!err)
 		err = buf_append(&csv, "", 1);
-	if (!err && servers->count && ares_set_servers_ports_csv(r->channel, csv.data) != ARES_SUCCESS)
-		err = ERR_INVAL;
+	for (size_t i = 0; !err && servers->count && i < LANES; i++)
+		if (ares_set_servers_ports_csv(r->lanes[i].channel, csv.data) != ARES_SUCCESS)
+			err = ERR_INVAL;
 	buf_free(&csv);
 	if (!err)
 		r->servers = *servers;
@@ -359,7 +413,8 @@ int resolver_set_servers(struct resolver *r, const struct name_servers *servers)
 	/* c-ares takes no other servers while it has queries. */
 	for (struct query *q = r->queries.next; q != &r->queries; q = q->next)
 		q->is_moved = true;
-	ares_cancel(r->channel);
+	for (size_t i = 0; i < LANES; i++)
+		ares_cancel(r->lanes[i].channel);
 	int err = give_servers(r, servers);
 	dns_cache_clear(r->cache);
 	/* A query that ends at once leaves the ring, and others never come in here: each is taken once. */
@@ -367,7 +422,7 @@ int resolver_set_servers(struct resolver *r, const struct name_servers *servers)
 		next = q->next;
 		q->is_moved = false;
 		if (r->servers.count) {
-			ares_query(r->channel, q->name, 1, (int)q->type, query_done, q);
+			query_send(q);
 		} else {
 			query_answer(q, &no_servers);
 			query_free(q);
@@ -394,8 +449,9 @@ void resolver_destroy(struct resolver **resolver)
 		return;
 	r->is_ending = true;
 	dns_waiters_free(&r->waiters);
-	if (r->channel)
-		ares_destroy(r->channel);
+	for (size_t i = 0; i < LANES; i++)
+		if (r->lanes[i].channel)
+			ares_destroy(r->lanes[i].channel);
 	for (size_t i = 0; i < SOCKETS_MAX; i++)
 		loop_io_destroy(&r->sockets[i].io);
 	loop_timer_destroy(&r->timer);

@@ -1,6 +1,7 @@
 /* resolver.h - asks DNS servers, asynchronously, and remembers what they said.  The one home of c-ares.
  * Promise: no file is opened and nothing waits after resolver_create_prepriv; one query in flight for a name and type, shared by all
  * who ask; every question is answered within RESOLVER_DEADLINE_MS, at worst with DNS_FAILED.
+ * Its questions leave from other ports every second or so, also while there are always some under way.
  * A late answer finds nobody, and goes into the cache.  EDNS with 1232 bytes; a truncated answer is asked for again over TCP.
  * Owns: its cache and sockets.  Calls back: see dns_source.h.  Bounds: RESOLVER_IN_FLIGHT_MAX queries; the cache's.
  */

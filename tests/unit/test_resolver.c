@@ -31,6 +31,8 @@ struct server {
 	uint16_t port;
 	struct loop_io *udp_io, *tcp_io, *conn_io;
 	uint8_t last_octet; /* of the address it answers with */
+	bool has_port[UINT16_MAX + 1]; /* did a question come from there? */
+	unsigned ports;
 	unsigned questions, tcp_questions, edns_bytes; /* what the last question said it can take; 0: nothing (RFC 6891) */
 	struct held held[HELD_MAX];
 	size_t held_count;
@@ -136,6 +138,8 @@ static void udp_ready(void *ctx, unsigned events)
 	while ((n = recvfrom(s->udp, q.bytes, sizeof q.bytes, MSG_DONTWAIT, (struct sockaddr *)&q.from, &from_len)) > 16) {
 		q.len = (size_t)n;
 		s->questions++;
+		s->ports += !s->has_port[ntohs(q.from.sin_port)];
+		s->has_port[ntohs(q.from.sin_port)] = true;
 		const unsigned char *opt = q.bytes + question_len(q.bytes, q.len);
 		s->edns_bytes = q.bytes[11] == 1 && opt + 5 <= q.bytes + q.len && opt[2] == 41 ? opt[3] * 256u + opt[4] : 0;
 		if (is_label(q.bytes, "hold") && s->held_count < HELD_MAX)
@@ -451,6 +455,36 @@ static void test_bound_of_queries(void **state)
 		assert_int_equal(many[i].answers, 0);
 }
 
+/* Who forges answers must not have the same port before him for as long as there are questions. */
+static void test_busy_resolver_changes_ports(void **state)
+{
+	static struct asker many[200], held;
+	struct world w;
+	char name[64];
+	(void)state;
+	open_world(&w);
+	ask(&w, &held, "hold.example");
+	for (unsigned round = 1; round <= 3; round++) {
+		for (unsigned i = 0; i < 200; i++) {
+			(void)snprintf(name, sizeof name, "n%u.r%u.example", i, round);
+			ask(&w, &many[i], name);
+		}
+		assert_true(run_until(&w, 200, 5000));
+		/* One of the three is kept by the question that is held; chance may give a port twice, hardly more of them. */
+		assert_in_range(w.a.ports, 2 * round, 3 * round);
+	}
+	/* And after a while, however few they are. */
+	unsigned before = w.a.ports;
+	run_for(&w, 1100);
+	ask(&w, &many[0], "late.example");
+	assert_true(run_until(&w, 1, 5000));
+	assert_true(w.a.ports > before);
+	server_release(&w.a);
+	assert_true(run_until(&w, 1, 5000));
+	assert_int_equal(held.status, DNS_FOUND);
+	close_world(&w);
+}
+
 static void test_other_servers_while_queries_run(void **state)
 {
 	struct world w;
@@ -609,6 +643,7 @@ int main(void)
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_callback_that_asks_and_cancels),
 		cmocka_unit_test(test_bound_of_queries),
+		cmocka_unit_test(test_busy_resolver_changes_ports),
 		cmocka_unit_test(test_other_servers_while_queries_run),
 		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_cut_answer_comes_over_tcp),
