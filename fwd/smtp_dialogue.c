@@ -28,17 +28,18 @@ struct span dialogue_text(const struct smtp_client *c, char out[DIALOGUE_TEXT_CA
 	return (struct span){ out, len < 0 ? 0 : (size_t)len };
 }
 
-static enum spool_outcome outcome_of(unsigned code)
+/* Of a refusal.  A 2xx is no refusal, and only to the whole message does it mean DELIVERED (result_reply): out of turn it must not. */
+static enum spool_outcome refusal(unsigned code)
 {
-	return is_positive(code) ? SPOOL_OUTCOME_DELIVERED : code >= 500 ? SPOOL_OUTCOME_FAILED : SPOOL_OUTCOME_DEFERRED;
+	return code >= 500 ? SPOOL_OUTCOME_FAILED : SPOOL_OUTCOME_DEFERRED;
 }
 
-/* All that are still open get this reply. */
+/* All that are still open are refused by this reply. */
 static void settle_rest(struct smtp_client *c)
 {
 	char text[DIALOGUE_TEXT_CAP];
 	/* About a recipient that is only asked for, nothing but the reply to its own RCPT tells. */
-	enum spool_outcome outcome = c->attempt->is_probe ? SPOOL_OUTCOME_DEFERRED : outcome_of(c->reply.code);
+	enum spool_outcome outcome = c->attempt->is_probe ? SPOOL_OUTCOME_DEFERRED : refusal(c->reply.code);
 	attempt_settle_rest(c->attempt, outcome, c->reply.code, dialogue_text(c, text));
 }
 
@@ -242,7 +243,7 @@ static void rcpt_reply(struct smtp_client *c, size_t todo_index)
 		return;
 	}
 	/* RFC 5321 section 4.5.3.1.10: 552 is what old servers say for "too many recipients". */
-	enum spool_outcome outcome = code == 552 ? SPOOL_OUTCOME_DEFERRED : outcome_of(code);
+	enum spool_outcome outcome = code == 552 ? SPOOL_OUTCOME_DEFERRED : refusal(code);
 	attempt_settle(a, todo_index, outcome, code, dialogue_text(c, text));
 }
 
@@ -297,16 +298,18 @@ static void result_reply(struct smtp_client *c)
 {
 	struct attempt *a = c->attempt;
 	char text[DIALOGUE_TEXT_CAP];
+	unsigned code = c->reply.code;
+	enum spool_outcome outcome = is_positive(code) ? SPOOL_OUTCOME_DELIVERED : refusal(code);
 	if (c->is_dot_only) {
 		finish(c, false);
 		return;
 	}
-	if (c->reply.code == 421 || c->reply.code < 200 || (c->reply.code >= 300 && c->reply.code < 400)) {
+	if (code == 421 || code < 200 || (code >= 300 && code < 400)) {
 		dialogue_broken_by_reply(c);
 		return;
 	}
 	if (!c->is_lmtp) {
-		settle_rest(c);
+		attempt_settle_rest(a, outcome, code, dialogue_text(c, text));
 		finish(c, false);
 		return;
 	}
@@ -314,7 +317,7 @@ static void result_reply(struct smtp_client *c)
 	while (c->result_next < a->todo_count && a->todo[c->result_next].outcome != SPOOL_OUTCOME_NONE)
 		c->result_next++;
 	if (c->result_next < a->todo_count)
-		attempt_settle(a, c->result_next++, outcome_of(c->reply.code), c->reply.code, dialogue_text(c, text));
+		attempt_settle(a, c->result_next++, outcome, code, dialogue_text(c, text));
 	if (--c->plan.accepted == 0)
 		finish(c, false);
 	else

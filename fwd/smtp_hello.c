@@ -177,6 +177,10 @@ static void xhelo_reply(struct smtp_client *c)
 {
 	if (dialogue_is_closing(c))
 		return;
+	if (c->reply.code < 400 && c->reply.code != 250) {
+		dialogue_broken(c, "the reply to EHLO behind XCLIENT makes no sense"); /* the greeting comes late, say */
+		return;
+	}
 	/* Refused is this client, not we: its message bears it, and not the destination. */
 	if (c->reply.code != 250) {
 		dialogue_broken_by_reply(c);

@@ -500,6 +500,41 @@ static void never_under_another_clients_name(void **state)
 				     .messages = { { 1, { F } } }, .clients = { 1 }, .message_count = 1, .end = SMTP_END_BROKEN });
 }
 
+/* A server that is out of step says 2xx where nothing has been given to it yet: that delivers nothing. */
+static void only_the_last_reply_delivers(void **state)
+{
+	(void)state;
+	static const struct turn late_greeting[] = {
+		{ NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), "250 ok\r\n220 mx greeting\r\n" },
+	};
+	static const struct turn odd_ehlo[] = {
+		{ NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), GREETING }, { CLIENT_EHLO, "252 perhaps\r\n" },
+	};
+	static const struct turn odd_lhlo[] = {
+		{ NULL, GREETING }, { "LHLO fw.example.net\r\n", X_EHLO }, { XCLIENT(1), GREETING }, { "LHLO client.example.net\r\n", "220 mx\r\n" },
+	};
+	static const struct turn no_data[] = {
+		{ NULL, GREETING }, { EHLO, FULL_EHLO },
+		{ MAIL_FULL "RCPT TO:<r0@example.org>\r\nDATA\r\n", "250 ok\r\n250 ok\r\n250 queued\r\n" },
+	};
+	static const struct {
+		const char *name;
+		const struct turn *steps;
+		size_t count, deaf_from;
+		bool is_lmtp;
+		enum forward_identity identity;
+	} cases[] = {
+		{ "late-greeting", late_greeting, 3, 2, false, IDENTITY_XCLIENT },
+		{ "odd-ehlo", odd_ehlo, 4, 0, false, IDENTITY_XCLIENT },
+		{ "odd-lhlo", odd_lhlo, 4, 0, true, IDENTITY_XCLIENT },
+		{ "no-data", no_data, 3, 0, false, IDENTITY_NONE },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+		run_script(&(struct script){ cases[i].name, cases[i].steps, cases[i].count, .is_lmtp = cases[i].is_lmtp,
+					     .identity = cases[i].identity, .deaf_from = cases[i].deaf_from, .messages = { { 1, { L } } }, .clients = { 1 },
+					     .message_count = 1, .end = SMTP_END_BROKEN });
+}
+
 /* Questions about recipients: never DATA, and only the reply to its own RCPT says something about a recipient. */
 static void questions_about_recipients(void **state)
 {
@@ -625,6 +660,7 @@ int main(void)
 		cmocka_unit_test(lmtp_answers_each_recipient),
 		cmocka_unit_test(each_message_under_its_client),
 		cmocka_unit_test(never_under_another_clients_name),
+		cmocka_unit_test(only_the_last_reply_delivers),
 		cmocka_unit_test(questions_about_recipients),
 		cmocka_unit_test(starttls),
 		cmocka_unit_test(ends),
