@@ -46,6 +46,8 @@ void journal_drop_segment(struct segment *segment)
 	spool_reader_free(&segment->reader);
 	spool_ack_set_free(&segment->known);
 	spool_ack_close(&segment->acks);
+	buf_free(&segment->unsaved);
+	buf_free(&segment->unsaved_flight);
 	buf_free(&segment->large);
 	buf_free(&segment->large_flight);
 	if (segment->fd >= 0)
@@ -54,20 +56,6 @@ void journal_drop_segment(struct segment *segment)
 }
 
 /* ---- reading */
-
-/* Kept for an administrator.  Blocks the loop for once: a disk that damages records is the bigger worry. */
-static void save_broken(struct segment *s, const struct spool_entry *entry, bool is_torn)
-{
-	char name[SPOOL_SEGMENT_NAME_CAP + 24];
-	(void)snprintf(name, sizeof name, "%s.%" PRIu64, s->name.text, entry->offset);
-	int err = spool_bad_save(s->journal->dirs, name, s->fd, entry->offset, entry->length);
-	if (err)
-		s->unsettled++; /* so the segment stays until the next start */
-	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, is_torn ? "journal-torn" : "journal-damaged",
-		  "%s: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s", s->name.text, entry->length, entry->offset,
-		  is_torn ? " (a writer died before it had promised anything)" : "",
-		  err ? "they could not be saved in" : "saved in", name);
-}
 
 /* Which recipients an earlier run has settled.  NULL in *out: none.  False: all of them. */
 static bool recall(struct segment *s, uint64_t offset, const struct spool_envelope *e, struct arena *arena,
@@ -95,7 +83,7 @@ static void hand_out(struct segment *s, const struct spool_entry *entry)
 	const enum spool_outcome *outcomes;
 	int err = spool_envelope_decode(entry->envelope, &arena, &envelope);
 	if (err)
-		save_broken(s, entry, false);
+		segment_save_broken(s, entry, false);
 	else if (recall(s, entry->offset, &envelope, &arena, &outcomes) &&
 		 j->events.message(j->events.ctx, s, entry->offset, &entry->record, &envelope, outcomes))
 		s->unsettled++;
@@ -128,9 +116,9 @@ static bool scan(struct segment *s, unsigned *budget)
 		(*budget)--;
 		switch (read) {
 		case SPOOL_READ_RECORD: hand_out(s, &entry); break;
-		case SPOOL_READ_CORRUPT: save_broken(s, &entry, false); break;
+		case SPOOL_READ_CORRUPT: segment_save_broken(s, &entry, false); break;
 		case SPOOL_READ_TORN:
-			save_broken(s, &entry, s->is_orphan);
+			segment_save_broken(s, &entry, s->is_orphan);
 			return false;
 		case SPOOL_READ_END: return false;
 		case SPOOL_READ_ERROR:

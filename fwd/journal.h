@@ -2,6 +2,7 @@
  * New records are heard of by notices (fwd.sock) and, where a worker died, found by looking at the directory.  A live segment is
  * never read beyond what its writer announced.  Settled records are noted in the segment's acknowledgement file, in batches
  * written and synced by loop jobs; a sealed segment with nothing left is recycled.
+ * What is no message goes to bad/ first.
  * Owns: the segments, their descriptors and acknowledgement files.
  */
 #ifndef POSTERN_JOURNAL_H
@@ -42,6 +43,8 @@ struct segment {
 	struct spool_ack_set known; /* what an earlier run of ours had noted */
 	struct spool_ack_log acks;
 	struct buf large, large_flight; /* struct spool_id: bodies to remove once their acknowledgements are durable */
+	struct buf unsaved, unsaved_flight; /* of journal_bad.c: damaged spans on their way to bad/; each counts as unsettled */
+	bool is_saving;
 	struct segment *next;
 };
 
@@ -78,6 +81,9 @@ void journal_note(struct journal *journal, struct segment *segment, uint64_t off
 		  enum spool_outcome outcome);
 void journal_settle(struct journal *journal, struct segment *segment, uint64_t offset, enum spool_outcome outcome,
 		    const struct spool_id *large);
+
+/* A span that is no message and that could not be saved in bad/ (bad.h): the segment stays until it could; journal_poll tries again. */
+void journal_save_later(struct segment *segment, uint64_t offset, uint64_t length, const struct spool_record *record, bool is_torn);
 
 /* While it is pinned its descriptor stays, whatever becomes of its records. */
 void journal_pin(struct segment *segment);

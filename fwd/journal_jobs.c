@@ -310,6 +310,7 @@ void journal_poll(struct journal *journal)
 			segment_open_soon(s);
 		else if (s->is_unrecycled)
 			segment_recycle_if_done(s);
+		segment_save_soon(s);
 	}
 	struct poll_job *job = calloc(1, sizeof *job);
 	if (!job)

@@ -1,5 +1,5 @@
 /* journal_parts.h - what journal.c (segments, notices, reading) and journal_jobs.c (opening, acknowledging, recycling, looking
- * around) share.  Only for them.
+ * around), journal_bad.c (what is no message) share.  Only for them.
  */
 #ifndef POSTERN_JOURNAL_PARTS_H
 #define POSTERN_JOURNAL_PARTS_H
@@ -43,5 +43,9 @@ void segment_not_opened(struct segment *segment, int err); /* says so, once; dro
 void segment_recycle_if_done(struct segment *segment);
 void journal_flush_soon(struct journal *j);
 void journal_flush_due(void *ctx); /* the timer's */
+
+/* journal_bad.c */
+void segment_save_broken(struct segment *segment, const struct spool_entry *entry, bool is_torn);
+void segment_save_soon(struct segment *segment); /* again what could not be saved */
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bad.h"
 #include "log.h"
 #include "scheduler_parts.h"
 #include "settle.h"
@@ -181,13 +182,16 @@ static bool save_bad(struct scheduler *s, const struct fwd_message *m)
 	const struct spool_dirs *dirs = &s->f->in.dirs;
 	int err;
 	if (m->segment) {
-		err = spool_bad_save(dirs, m->id.text, m->segment->fd, m->offset, m->length);
+		err = spool_bad_save(dirs, m->id.text, m->segment->fd, m->offset, m->length, NULL);
 		if (!err)
 			err = spool_large_to_bad(dirs, &m->id);
 	} else {
-		err = spool_queue_to_bad(dirs, fwd_message_place(m), m->id.text);
+		struct spool_bad_name name;
+		err = spool_queue_to_bad(dirs, fwd_message_place(m), m->id.text, &name);
+		if (err && !spool_queue_has(dirs, &m->id))
+			err = 0; /* somebody took its file away */
 	}
-	return !err || err == ERR_NOTFOUND; /* somebody took its file away */
+	return !err;
 }
 
 void scheduler_load_failed(struct scheduler *s, struct fwd_message *m, int err)

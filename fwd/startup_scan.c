@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "bad.h"
 #include "log.h"
 #include "recovery.h"
 #include "scheduler.h"
@@ -42,6 +43,8 @@ struct found {
 			bool is_torn;
 			int saved_err; /* FOUND_UNREAD: what the disk said */
 			const char *segment; /* NULL, or where it stays since it could not be saved */
+			bool has_record;
+			struct spool_record record;
 		} broken;
 	};
 };
@@ -53,6 +56,7 @@ struct startup_scan {
 	const char *last_name;
 	struct found *head, **tail;
 	struct loop_task task;
+	bool has_lost_one;     /* no memory to remember a broken span by: its segment must stay */
 	struct reason why;
 	int result; /* of the last step */
 	uint64_t begun_ms;
@@ -133,7 +137,10 @@ static int saw_message(void *ctx, const struct spool_found *from)
 
 static int saw_segment(void *ctx, const struct spool_segment_info *info)
 {
-	struct found *found = remember(ctx, FOUND_SEGMENT, info->name);
+	struct startup_scan *s = ctx;
+	bool has_lost_one = s->has_lost_one;
+	s->has_lost_one = false;
+	struct found *found = has_lost_one ? NULL : remember(s, FOUND_SEGMENT, info->name);
 	if (!found)
 		return ERR_NOMEM;
 	found->segment = *info;
@@ -156,8 +163,8 @@ static void saw_broken(void *ctx, const struct spool_broken *broken)
 {
 	struct startup_scan *s = ctx;
 	const struct spool_dirs *dirs = &s->f->in.dirs;
-	char name[128];
-	int err = 0;
+	struct spool_bad_name name;
+	int err;
 	if (broken->is_void)
 		return;
 	if (broken->is_unread) {
@@ -165,24 +172,25 @@ static void saw_broken(void *ctx, const struct spool_broken *broken)
 		return;
 	}
 	bool is_file = strcmp(broken->place, "queue") == 0 || strcmp(broken->place, "hold") == 0;
-	if (is_file) {
-		err = spool_queue_to_bad(dirs, broken->place[0] == 'h' ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE, broken->name);
-		(void)snprintf(name, sizeof name, "%s", broken->name);
-	} else {
-		(void)snprintf(name, sizeof name, "%s.%" PRIu64, broken->name, broken->offset);
-		if (broken->fd >= 0)
-			err = spool_bad_save(dirs, name, broken->fd, broken->offset, broken->length);
-	}
-	struct found *found = remember(s, FOUND_BROKEN, name);
-	if (!found)
+	if (is_file)
+		err = spool_queue_to_bad(dirs, broken->place[0] == 'h' ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE, broken->name, &name);
+	else
+		err = spool_bad_save_span(dirs, broken->name, broken->fd, broken->offset, broken->length, broken->record, &name);
+	struct found *found = remember(s, FOUND_BROKEN, name.text);
+	if (!found) {
+		s->has_lost_one = true;
 		return;
+	}
 	found->offset = broken->offset;
 	found->broken.place = broken->place; /* one of a few constants */
 	found->broken.length = broken->length;
 	found->broken.is_torn = broken->is_torn;
 	found->broken.saved_err = err;
-	if (err && !is_file)
-		found->broken.segment = keep_name(s, broken->name);
+	found->broken.has_record = broken->record != NULL;
+	if (broken->record)
+		found->broken.record = *broken->record;
+	if (err && !is_file && !(found->broken.segment = keep_name(s, broken->name)))
+		s->has_lost_one = true;
 }
 
 /* ---- on the loop: take */
@@ -241,11 +249,13 @@ static void tell_broken(struct forwarder *f, const struct found *found)
 	bool is_torn = found->broken.is_torn;
 	struct segment *segment = found->broken.segment ? journal_adopt(f->journal, found->broken.segment) : NULL;
 	if (segment)
-		segment->unsettled++; /* never settled: it stays until the next start */
+		journal_save_later(segment, found->offset, found->broken.length, found->broken.has_record ? &found->broken.record : NULL,
+				   is_torn);
 	f->stats.bad += !is_torn;
-	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery", "%s/: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s",
+	log_event(is_torn ? LOG_LEVEL_WARN : LOG_LEVEL_ERR, "recovery", "%s/: %" PRIu64 " bytes at %" PRIu64 " are no message%s; %s bad/%s%s",
 		  found->broken.place, found->broken.length, found->offset, is_torn ? " (never promised to anybody)" : "",
-		  found->broken.saved_err ? "could not be saved in" : "saved in", found->name);
+		  found->broken.saved_err ? "could not be saved in" : "saved in", found->name,
+		  !found->broken.saved_err ? "" : found->broken.segment ? ": tried again" : ": it stays until the next start");
 }
 
 /* What the disk does not give now it may give later. */

@@ -202,32 +202,6 @@ int spool_queue_remove(const struct spool_dirs *dirs, enum spool_place place, co
 	return has_large ? spool_large_remove(dirs, id) : 0;
 }
 
-int spool_large_to_bad(const struct spool_dirs *dirs, const struct spool_id *id)
-{
-	char name[SPOOL_ID_LEN + sizeof SPOOL_BAD_BODY];
-	(void)snprintf(name, sizeof name, "%s" SPOOL_BAD_BODY, id->text);
-	if (renameat(dirs->large, id->text, dirs->bad, name) != 0)
-		return errno == ENOENT ? 0 : err_from_errno(errno);
-	int err = spool_dir_sync(dirs->bad);
-	return err ? err : spool_dir_sync(dirs->large);
-}
-
-int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, const char *name)
-{
-	struct spool_id id;
-	/* Its body first: one that no record names is swept. */
-	int err = spool_id_parse(span_of(name), &id) == 0 ? spool_large_to_bad(dirs, &id) : 0;
-	if (err)
-		return err;
-	int errnum = spool_fault(SPOOL_FAULT_BAD_MOVE);
-	if (!errnum && renameat(dir_of(dirs, place), name, dirs->bad, name) != 0)
-		errnum = errno;
-	if (errnum)
-		return err_from_errno(errnum);
-	err = spool_dir_sync(dirs->bad);
-	return err ? err : spool_dir_sync(dir_of(dirs, place));
-}
-
 bool spool_queue_has(const struct spool_dirs *dirs, const struct spool_id *id)
 {
 	return faccessat(dirs->queue, id->text, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||

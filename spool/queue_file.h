@@ -50,14 +50,6 @@ bool spool_queue_is_in(const struct spool_dirs *dirs, enum spool_place place, co
  * it comes back settled, and recovery removes it). */
 int spool_queue_remove(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, bool has_large);
 
-#define SPOOL_BAD_BODY ".body"
-
-/* Move large/ID to bad/ID.body, for a message that goes there.  0 also when there is none. */
-int spool_large_to_bad(const struct spool_dirs *dirs, const struct spool_id *id);
-
-/* Move a broken file to bad/, with its large body. */
-int spool_queue_to_bad(const struct spool_dirs *dirs, enum spool_place place, const char *name);
-
 /* ---- read */
 
 /* Does it stand in queue/ or hold/? */
@@ -87,7 +79,8 @@ struct spool_queue_item {
 
 enum { SPOOL_LOAD_CHECK_BODY = 1 };
 
-/* All of it lives in the arena.  fd_out (may be NULL) gets a descriptor for the body.  ERR_NOTFOUND, ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+/* All of it lives in the arena.  fd_out (may be NULL) gets a descriptor for the body.  CHECK_BODY: where recipients are still to do.
+ * ERR_NOTFOUND: there is no such file; ERR_CORRUPT, also when its large body is missing; ERR_IO, ERR_NOMEM. */
 int spool_queue_load(const struct spool_dirs *dirs, enum spool_place place, const struct spool_id *id, unsigned flags, struct arena *arena,
                      struct spool_queue_item *out, int *fd_out);
 

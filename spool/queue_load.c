@@ -117,7 +117,7 @@ static int check_body(const struct spool_dirs *dirs, int fd, const struct spool_
 	struct spool_body_source body;
 	int err = spool_body_open(dirs, fd, record, &body);
 	if (err)
-		return err;
+		return err == ERR_NOTFOUND ? ERR_CORRUPT : err;
 	err = spool_body_check(&body, record);
 	spool_body_close(&body);
 	return err;
@@ -143,13 +143,15 @@ int spool_queue_load(const struct spool_dirs *dirs, enum spool_place place, cons
 		err = read_envelope(fd, arena, &item);
 	if (!err)
 		err = read_history(fd, arena, &item);
-	if (!err && (flags & SPOOL_LOAD_CHECK_BODY))
+	if (!err)
+		count_pending(&item);
+	/* One with nothing left to do comes back after a power cut without its body, which is as it should be. */
+	if (!err && (flags & SPOOL_LOAD_CHECK_BODY) && item.pending > 0)
 		err = check_body(dirs, fd, &item.record);
 	if (err || !fd_out)
 		close(fd);
 	if (err)
 		return err;
-	count_pending(&item);
 	*out = item;
 	if (fd_out)
 		*fd_out = fd;

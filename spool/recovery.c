@@ -29,7 +29,8 @@ static void report_broken(struct scan *scan, const struct spool_entry *entry, bo
 	if (scan->acks && spool_ack_get(scan->acks, entry->offset, SPOOL_ACK_ALL) == SPOOL_OUTCOME_BAD)
 		return;
 	struct spool_broken broken = { .place = "journal", .name = scan->name, .fd = scan->fd, .offset = entry->offset,
-				       .length = entry->length, .is_torn = is_torn, .err = err };
+				       .length = entry->length, .is_torn = is_torn, .err = err,
+				       .record = entry->has_record ? &entry->record : NULL };
 	scan->info.broken++;
 	scan->events->broken(scan->events->ctx, &broken);
 }
@@ -193,7 +194,9 @@ static int recover_waiting(const struct spool_dirs *dirs, enum spool_place place
 	else if (is_the_disks(err)) {
 		report_unread(events, place == SPOOL_IN_HOLD ? "hold" : "queue", name, 0, err);
 		err = 0;
-	} else if (err != ERR_NOMEM && err != ERR_NOTFOUND) {
+	} else if (err == ERR_NOTFOUND) {
+		err = 0; /* somebody took it away meanwhile */
+	} else if (err != ERR_NOMEM) {
 		struct spool_broken broken = { .place = place == SPOOL_IN_HOLD ? "hold" : "queue", .name = name, .fd = -1, .err = err };
 		events->broken(events->ctx, &broken);
 		err = 0;

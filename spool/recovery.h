@@ -1,6 +1,7 @@
 /* recovery.h - rebuilds the list of unsettled messages from the files alone: the files are the truth.
- * Cuts and changes nothing that may be evidence: torn tails and broken spans are reported; the forwarder saves them in bad/ (spool_bad_save) and
- * logs them.  Removes only what can't matter: acknowledgements without a segment, temporary files, large bodies that nobody names.
+ * Cuts and changes nothing that may be evidence: torn tails and broken spans are reported; the forwarder saves them in bad/ (bad.h) and
+ * logs them.  Removes only what can't matter: acknowledgements without a segment, temporary files, large bodies that no record
+ * and no file in bad/ names.
  * A live segment (its writer still runs) is reported but not read: its writer announces anew how far it is committed, and
  * spool_segment_scan then reads that far.
  * Calls back during the call.  Blocks: before the loop, or in a job.
@@ -35,6 +36,7 @@ struct spool_broken {
 	const char *name;   /* file in it */
 	int fd;             /* borrowed; -1 when it can't be opened */
 	uint64_t offset, length;
+	const struct spool_record *record; /* of a span whose header can be read; else NULL */
 	bool is_torn;       /* to the end of the file no record: the tail of a segment that no writer finished: never acknowledged.  Else damage. */
 	bool is_void;       /* refused records behind a failed sync */
 	bool is_unread;     /* the disk refuses to give it, from offset on; it stays where it is, to be tried again */
@@ -81,7 +83,7 @@ void spool_recovery_free(struct spool_recovery **recovery);
 int spool_segment_scan(int fd, const char *name, uint64_t from, uint64_t limit, unsigned flags, const struct spool_ack_set *acks,
                        const struct spool_recovery_events *events, struct spool_segment_info *info_out, uint64_t *next_out);
 
-/* Remove bodies in large/ that no writer holds and no record names (aborted transactions); spool_recover does it, later runs are for
+/* Remove bodies in large/ that no writer holds, no record and no file in bad/ names (aborted transactions); spool_recover does it, later runs are for
  * long uptimes.  removed_out may be NULL. */
 int spool_large_sweep(const struct spool_dirs *dirs, uint64_t *removed_out);
 

@@ -13,7 +13,6 @@
 
 #include "dir_list.h"
 #include "fault.h"
-#include "spool_bytes.h"
 #include "spool_segment.h"
 
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
@@ -201,21 +200,4 @@ void spool_dirs_close(struct spool_dirs *dirs)
 	if (dirs->root >= 0)
 		close(dirs->root);
 	*dirs = SPOOL_DIRS_CLOSED;
-}
-
-int spool_bad_save(const struct spool_dirs *dirs, const char *name, int fd, uint64_t offset, uint64_t len)
-{
-	int to = openat(dirs->bad, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (to < 0)
-		return errno == EEXIST ? 0 : err_from_errno(errno);
-	int errnum = spool_fault(SPOOL_FAULT_BAD_WRITE);
-	int err = errnum ? err_from_errno(errnum) : spool_bytes_copy(fd, offset, len, to, NULL);
-	if (err == ERR_EOF)
-		err = 0; /* what there was of it */
-	if (!err && spool_fault_sync(SPOOL_FAULT_BAD_SYNC, to) != 0)
-		err = ERR_IO;
-	close(to);
-	if (err)
-		(void)unlinkat(dirs->bad, name, 0);
-	return err ? err : spool_dir_sync(dirs->bad);
 }

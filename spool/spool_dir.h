@@ -41,7 +41,4 @@ void spool_dirs_close(struct spool_dirs *dirs);
 /* fsync of a directory.  ERR_IO or ERR_NOSPACE. */
 int spool_dir_sync(int dirfd);
 
-/* Copy len bytes from fd at offset into bad/NAME.  An existing bad/NAME is kept and counts as success. */
-int spool_bad_save(const struct spool_dirs *dirs, const char *name, int fd, uint64_t offset, uint64_t len);
-
 #endif

@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "bad.h"
 #include "dir_list.h"
 #include "fault.h"
 #include "reader.h"
@@ -117,8 +118,11 @@ int spool_large_sweep(const struct spool_dirs *dirs, uint64_t *removed_out)
 	for (size_t i = 0; i < loose.count && !err && !named.is_incomplete; i++) {
 		if (named.count > 0 && bsearch(&loose.ids[i], named.ids, named.count, sizeof *named.ids, compare))
 			continue;
+		int kept = spool_bad_names(dirs, &loose.ids[i]);
+		if (kept > 0)
+			continue; /* of a damaged record, whose segment is gone */
 		(void)spool_fault(SPOOL_FAULT_SWEEP_LARGE);
-		err = spool_large_remove(dirs, &loose.ids[i]);
+		err = kept < 0 ? kept : spool_large_remove(dirs, &loose.ids[i]);
 		removed += err == 0;
 	}
 	free(loose.ids);
@@ -180,6 +184,8 @@ int spool_sweep(const struct spool_dirs *dirs, struct reason *why)
 	int err = remove_temporary(dirs->queue);
 	if (!err)
 		err = remove_temporary(dirs->hold);
+	if (!err)
+		err = remove_temporary(dirs->bad);
 	if (!err)
 		err = remove_orphan_acks(dirs);
 	return err ? reason_set(why, err, "spool: what crashes left behind can't be removed: %s", err_name(err)) : 0;

@@ -6,7 +6,7 @@
 #include "err.h"
 #include "spool_dir.h"
 
-/* Temporary files of queue/ and hold/, acknowledgements without a segment.  Before anybody writes. */
+/* Temporary files of queue/, hold/ and bad/, acknowledgements without a segment.  Before anybody writes. */
 int spool_sweep(const struct spool_dirs *dirs, struct reason *why);
 
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "bad.h"
 #include "fault.h"
 #include "spool_fixture.h"
 
@@ -83,14 +84,15 @@ static void broken_with_its_body(void **state)
 {
 	(void)state;
 	uint64_t removed = 0;
+	struct spool_bad_name where;
 	assert_int_equal(create(SPOOL_IN_HOLD), 0);
 	int fd = openat(fixture.dirs.large, id.text, O_WRONLY | O_CREAT, 0600);
 	assert_int_equal(write(fd, "body", 4), 4);
 	close(fd);
 	assert_int_equal(spool_fault_arm("bad-move:eio"), 0);
-	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_HOLD, id.text), ERR_IO);
+	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_HOLD, id.text, &where), ERR_IO);
 	assert_int_equal(spool_fault_arm(NULL), 0);
-	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_HOLD, id.text), 0);
+	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_HOLD, id.text, &where), 0);
 	assert_int_equal(spool_large_sweep(&fixture.dirs, &removed), 0);
 	assert_int_equal(removed, 0);
 	assert_int_equal(faccessat(fixture.dirs.bad, id.text, F_OK, 0), 0);

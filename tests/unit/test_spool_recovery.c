@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "bad.h"
+#include "fault.h"
 #include "space.h"
 #include "spool_fixture.h"
 
@@ -122,13 +124,117 @@ static void damage_is_kept_and_reported_once(void **state)
 	recover(&fixture.dirs, &again);
 	assert_int_equal(again.messages, 2);
 	assert_int_equal(again.broken, 1);
-	assert_int_equal(spool_bad_save(&fixture.dirs, "span", fd, found.offsets[1], found.offsets[2] - found.offsets[1]), 0);
+	assert_int_equal(spool_bad_save(&fixture.dirs, "span", fd, found.offsets[1], found.offsets[2] - found.offsets[1], NULL), 0);
 	struct stat st;
 	assert_int_equal(fstatat(fixture.dirs.bad, "span", &st, 0), 0);
 	assert_int_equal(st.st_size, found.offsets[2] - found.offsets[1]);
 	note(found.offsets[1], SPOOL_ACK_ALL, SPOOL_OUTCOME_BAD);
 	recover(&fixture.dirs, &again);
 	assert_int_equal(again.broken, 0);
+	close(fd);
+}
+
+static void put_file(int dirfd, const char *name, const char *text)
+{
+	int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void assert_file(int dirfd, const char *name, const char *text)
+{
+	char got[64] = "";
+	int fd = openat(dirfd, name, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, got, sizeof got - 1), strlen(text));
+	assert_string_equal(got, text);
+	close(fd);
+}
+
+/* Numbers of segments come again once journal/ is empty. */
+static void bad_is_never_written_over(void **state)
+{
+	(void)state;
+	struct spool_bad_name where;
+	put_file(fixture.dirs.journal, "source", "..first..second");
+	int fd = openat(fixture.dirs.journal, "source", O_RDONLY);
+	assert_int_equal(spool_bad_save(&fixture.dirs, "x", fd, 2, 5, &where), 0);
+	assert_string_equal(where.text, "x");
+	assert_int_equal(spool_bad_save(&fixture.dirs, "x", fd, 9, 6, &where), 0);
+	assert_string_equal(where.text, "x.1");
+	/* The same again, also with more said of it than there is: no third file. */
+	assert_int_equal(spool_bad_save(&fixture.dirs, "x", fd, 2, 5, &where), 0);
+	assert_string_equal(where.text, "x");
+	assert_int_equal(spool_bad_save(&fixture.dirs, "x", fd, 9, 600, &where), 0);
+	assert_string_equal(where.text, "x.1");
+	assert_int_not_equal(faccessat(fixture.dirs.bad, "x.2", F_OK, 0), 0);
+	/* The beginning of one is another one. */
+	assert_int_equal(spool_bad_save(&fixture.dirs, "x", fd, 2, 4, &where), 0);
+	assert_string_equal(where.text, "x.2");
+	/* What is there already counts only once it is durable. */
+	assert_int_equal(spool_fault_arm("bad-sync:eio"), 0);
+	assert_int_equal(spool_bad_save(&fixture.dirs, "x", fd, 2, 5, &where), ERR_IO);
+	assert_int_equal(spool_fault_arm("bad-write:enospc"), 0);
+	assert_int_equal(spool_bad_save(&fixture.dirs, "y", fd, 2, 5, &where), ERR_NOSPACE);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	assert_int_not_equal(faccessat(fixture.dirs.bad, "y", F_OK, 0), 0);
+	assert_file(fixture.dirs.bad, "x", "first");
+	assert_file(fixture.dirs.bad, "x.1", "second");
+	close(fd);
+	/* A moved file, too. */
+	static const char *const body_of = "0123456789abcd";
+	put_file(fixture.dirs.queue, body_of, "one");
+	put_file(fixture.dirs.large, body_of, "one's body");
+	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_QUEUE, body_of, &where), 0);
+	put_file(fixture.dirs.queue, body_of, "two");
+	put_file(fixture.dirs.large, body_of, "two's body");
+	assert_int_equal(spool_queue_to_bad(&fixture.dirs, SPOOL_IN_QUEUE, body_of, &where), 0);
+	assert_file(fixture.dirs.bad, "0123456789abcd", "one");
+	assert_file(fixture.dirs.bad, "0123456789abcd.1", "two");
+	assert_file(fixture.dirs.bad, "0123456789abcd.body", "one's body");
+	assert_file(fixture.dirs.bad, "0123456789abcd.body.1", "two's body");
+}
+
+/* The segment of a damaged record is removed once the damage is saved.  Its large body is intact. */
+static void body_of_a_damaged_record_stays(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct spool_id id, other;
+	static char text[70000];
+	assert_int_equal(spool_id_parse(SPAN_LIT("0123456789abcd"), &id), 0);
+	assert_int_equal(spool_id_parse(SPAN_LIT("0123456789abce"), &other), 0);
+	put_file(fixture.dirs.large, id.text, "body");
+	put_file(fixture.dirs.large, other.text, "nobody's");
+	memset(text, 'x', sizeof text - 1);
+	memcpy(text + 65536 - 5, id.text, SPOOL_ID_LEN); /* on the border of two reads */
+	put_file(fixture.dirs.bad, "0000000000000001.w0.seg.0", text);
+	recover(&fixture.dirs, &found);
+	assert_file(fixture.dirs.large, id.text, "body");
+	assert_int_not_equal(faccessat(fixture.dirs.large, other.text, F_OK, 0), 0);
+	assert_int_equal(unlinkat(fixture.dirs.bad, "0000000000000001.w0.seg.0", 0), 0);
+	recover(&fixture.dirs, &found);
+	assert_int_not_equal(faccessat(fixture.dirs.large, id.text, F_OK, 0), 0);
+}
+
+/* With its record goes its body, where the record says which that is; but not from under a message that waits. */
+static void body_goes_with_its_span(void **state)
+{
+	(void)state;
+	struct spool_record record = { .flags = SPOOL_RECORD_LARGE };
+	struct spool_bad_name where;
+	assert_int_equal(spool_id_parse(SPAN_LIT("0123456789abcd"), &record.id), 0);
+	put_file(fixture.dirs.large, record.id.text, "body");
+	put_file(fixture.dirs.journal, "source", "span");
+	put_file(fixture.dirs.hold, record.id.text, "waits");
+	int fd = openat(fixture.dirs.journal, "source", O_RDONLY);
+	assert_int_equal(spool_bad_save_span(&fixture.dirs, "segment", fd, 1, 2, &record, &where), 0);
+	assert_file(fixture.dirs.bad, "segment.1", "pa");
+	assert_file(fixture.dirs.large, record.id.text, "body");
+	assert_int_equal(unlinkat(fixture.dirs.hold, record.id.text, 0), 0);
+	assert_int_equal(spool_bad_save_span(&fixture.dirs, "segment", fd, 1, 2, &record, &where), 0);
+	assert_file(fixture.dirs.bad, "0123456789abcd.body", "body");
 	close(fd);
 }
 
@@ -198,6 +304,7 @@ static void space(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { spool_test(settled_one_by_one), spool_test(orphans), spool_test(already_in_queue),
-					    spool_test(damage_is_kept_and_reported_once), spool_test(directories), spool_test(names), spool_test(space) };
+					    spool_test(damage_is_kept_and_reported_once), spool_test(bad_is_never_written_over),
+					    spool_test(body_of_a_damaged_record_stays), spool_test(body_goes_with_its_span), spool_test(directories), spool_test(names), spool_test(space) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
