@@ -5,10 +5,10 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 
 INSTALL_MAN := $(sort $(wildcard man/*.5 man/*.8))
 # Other names of the same page.
-INSTALL_MAN_LINKS := posternfwd.8=posternd.8 smtpd-mailq.8=postern.8
+INSTALL_MAN_LINKS := smtpd-mailq.8=postern.8
 INSTALL_UNITS := posternd.service posternfwd.service postern-divert@.service
 INSTALL_SAMPLES := postern.conf.sample rules.sample
-INSTALL_DOCS := README.md LICENSE docs/architecture.md docs/spool-format.md
+INSTALL_DOCS := README.md LICENSE docs/architecture.md docs/spool-format.md docs/performance.md
 
 # Units and samples name the paths of this installation.  /etc first: it may be the end of another SYSCONFDIR.
 install_paths = sed -e 's|/etc/postern/|$(SYSCONFDIR)/postern/|g' -e 's|@SBINDIR@|$(SBINDIR)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
@@ -35,7 +35,7 @@ uninstall:
 		! cmp -s $(D)$(DOCDIR)/$$f.sample $(D)$(SYSCONFDIR)/postern/$$f || rm -f $(D)$(SYSCONFDIR)/postern/$$f; done
 	rm -f $(addprefix $(D)$(SBINDIR)/,posternd posternfwd postern-divert) $(addprefix $(D)$(BINDIR)/,postern smtpd-mailq)
 	rm -f $(addprefix $(D)$(MANDIR)/man5/,$(notdir $(filter %.5,$(INSTALL_MAN))))
-	rm -f $(addprefix $(D)$(MANDIR)/man8/,$(notdir $(filter %.8,$(INSTALL_MAN))) posternfwd.8 smtpd-mailq.8)
+	rm -f $(addprefix $(D)$(MANDIR)/man8/,$(notdir $(filter %.8,$(INSTALL_MAN))) smtpd-mailq.8)
 	rm -f $(addprefix $(D)$(DOCDIR)/,$(notdir $(INSTALL_DOCS)) $(INSTALL_SAMPLES))
 	rm -f $(addprefix $(D)$(UNITDIR)/,$(INSTALL_UNITS)) $(D)$(SYSUSERSDIR)/postern.conf
 	for d in $(DOCDIR) $(SYSCONFDIR)/postern; do [ ! -d $(D)$$d ] || rmdir --ignore-fail-on-non-empty $(D)$$d; done

@@ -18,7 +18,7 @@ EXPECTED = {
     "usr/local/lib/sysusers.d/postern.conf",
     *(f"usr/local/share/man/man8/{page}.8" for page in ("postern", "posternd", "posternfwd", "postern-divert", "smtpd-mailq")),
     *(f"usr/local/share/man/man5/{page}.5" for page in ("postern.conf", "postern-rules")),
-    *(f"usr/local/share/doc/postern/{name}" for name in ("README.md", "LICENSE", "architecture.md", "spool-format.md",
+    *(f"usr/local/share/doc/postern/{name}" for name in ("README.md", "LICENSE", "architecture.md", "spool-format.md", "performance.md",
                                                          "postern.conf.sample", "rules.sample")),
     CONF, "etc/postern/rules",
 }
@@ -45,6 +45,13 @@ def test_what_is_installed(installed):
     assert os.readlink(installed / "usr/local/bin/smtpd-mailq") == "postern"
     for program in ("sbin/posternd", "sbin/posternfwd", "sbin/postern-divert", "bin/postern"):
         assert os.access(installed / "usr/local" / program, os.X_OK), program
+
+
+def test_each_manual_page_is_its_own(installed):
+    for page in sorted((ROOT / "man").glob("*.[58]")):
+        there = installed / f"usr/local/share/man/man{page.name[-1]}" / page.name
+        assert not there.is_symlink() and there.read_bytes() == page.read_bytes(), page.name
+    assert os.readlink(installed / "usr/local/share/man/man8/smtpd-mailq.8") == "postern.8"
 
 
 def test_no_placeholder_is_left(installed):
