@@ -140,7 +140,26 @@ static int load_trust(const struct conf *conf, struct tls_trust **out, struct re
 	return tls_trust_create(NULL, out, why);
 }
 
-/* What was opened before the privileges went (spool, sockets, user) stays; the rest counts from now on. */
+/* What was opened before the privileges went can't change; returns the name of the first such option that differs, or NULL. */
+static const char *unchangeable(const struct conf *old, const struct conf *new)
+{
+	return strcmp(old->spool, new->spool) != 0                           ? "spool"
+	       : strcmp(old->forward_user, new->forward_user) != 0           ? "forward-user"
+	       : strcmp(old->forward_group, new->forward_group) != 0         ? "forward-group"
+	       : strcmp(old->forward_pid_file, new->forward_pid_file) != 0   ? "forward-pid-file"
+									     : NULL;
+}
+
+/* All of the file, or nothing: half of a change is what nobody has tried. */
+static int read_conf(const struct forwarder *f, struct conf *conf, struct tls_trust **trust, struct reason *why)
+{
+	int err = conf_read(f->in.conf_path, conf, why);
+	const char *name = err ? NULL : unchangeable(&f->in.conf, conf);
+	if (name)
+		err = reason_set(why, ERR_INVAL, "%s: a change of %s needs a restart", f->in.conf_path, name);
+	return err ? err : load_trust(conf, trust, why);
+}
+
 static void reload(void *ctx, int signum)
 {
 	struct running *r = ctx;
@@ -152,7 +171,7 @@ static void reload(void *ctx, int signum)
 	if (!f->in.conf_path || !f->in.conf_path[0])
 		return;
 	conf = malloc(sizeof *conf);
-	if (!conf || conf_read(f->in.conf_path, conf, &why) != 0 || load_trust(conf, &trust, &why) != 0) {
+	if (!conf || read_conf(f, conf, &trust, &why) != 0) {
 		log_event(LOG_LEVEL_ERR, "reload", "the old configuration stays: %s", conf ? why.text : "no memory");
 		free(conf);
 		return;

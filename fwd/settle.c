@@ -62,6 +62,24 @@ static void log_recipient(const struct forwarder *f, const struct attempt *a, co
 	log_kv(level, &kv);
 }
 
+/* Who sent it stands in posternd's ev=stored with this id, and in the lines about its attempts. */
+static void log_wish(const char *event, const struct fwd_message *m)
+{
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", event);
+	kv_text(&kv, "id", m->id.text);
+	kv_text(&kv, "by", "administrator");
+	if (m->destination)
+		kv_text(&kv, "dst", destination_key(m->destination));
+	kv_u64(&kv, "rcpts", m->recipients);
+	kv_u64(&kv, "size", m->size_bytes);
+	kv_u64(&kv, "attempt", m->attempts);
+	if (m->accepted_time)
+		kv_i64(&kv, "age_s", loop_wall_time() - m->accepted_time);
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
 /* ---- the end of a message */
 
 static void forget(struct forwarder *f, struct fwd_message *m)
@@ -109,7 +127,7 @@ static void wish_written(struct settle *s, struct settle_item *item)
 	static const char *const events[] = {
 		[SETTLE_ITEM_DELETE] = "deleted", [SETTLE_ITEM_HOLD] = "held", [SETTLE_ITEM_RELEASE] = "released"
 	};
-	log_event(LOG_LEVEL_INFO, events[item->kind], "%s by the administrator", m->id.text);
+	log_wish(events[item->kind], m);
 	if (m->segment)
 		leave_journal(f, m, item->kind == SETTLE_ITEM_DELETE ? SPOOL_OUTCOME_DELETED : SPOOL_OUTCOME_QUEUED);
 	switch (item->kind) {

@@ -7,10 +7,14 @@ static const char *unchangeable(const struct conf *old, const struct conf *new)
 {
 	if (strcmp(old->spool, new->spool) != 0)
 		return "spool";
-	if (strcmp(old->session_user, new->session_user) != 0 || strcmp(old->session_group, new->session_group) != 0)
+	if (strcmp(old->session_user, new->session_user) != 0)
 		return "session-user";
-	if (strcmp(old->forward_user, new->forward_user) != 0 || strcmp(old->forward_group, new->forward_group) != 0)
+	if (strcmp(old->session_group, new->session_group) != 0)
+		return "session-group";
+	if (strcmp(old->forward_user, new->forward_user) != 0)
 		return "forward-user";
+	if (strcmp(old->forward_group, new->forward_group) != 0)
+		return "forward-group";
 	if (strcmp(old->pid_file, new->pid_file) != 0)
 		return "pid-file";
 	if (old->workers != new->workers)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -451,6 +452,8 @@ def test_administration(world):
     assert ask(world.spool, f"queue delete {second}")[2] == 0
     wait_until(lambda: len(ask(world.spool, "queue list")[0]) == 2, "one to be deleted")
     assert {line["state"] for line in ask(world.spool, "queue list")[0]} == {"held"}
+    for event, mail_id in (("held", first), ("held", third), ("deleted", second)):
+        assert re.search(f"info: ev={event} id={mail_id} by=administrator .*rcpts=2 size=[0-9]+ attempt=[0-9]+ age_s=", world.log)
     world.stop()
     world.start("-f", world.dir / "postern.conf")
     assert {line["state"] for line in ask(world.spool, "queue list")[0]} == {"held"}
@@ -470,6 +473,14 @@ def test_reload_changes_the_way(world):
     world.conf(f"smtp:127.0.0.1:{server.port}").write_text("nonsense =")
     world.fwd.send_signal(signal.SIGHUP)
     wait_until(lambda: "the old configuration stays" in world.log, "the complaint")
+    # What a running posternfwd can't change: nothing of such a file counts, and that is said.
+    path = world.conf(f"smtp:127.0.0.1:{server.port}")
+    for name, value in (("spool", "/nowhere"), ("forward-user", "nobody"), ("forward-group", "nogroup"), ("forward-pid-file", "/nowhere")):
+        text = world.conf(f"smtp:127.0.0.1:{server.port}").read_text()
+        path.write_text(re.sub(f"^{name} = .*\n", "", text, flags=re.M).replace("listen", f'{name} = "{value}"\nlisten', 1))
+        world.fwd.send_signal(signal.SIGHUP)
+        wait_until(lambda: f"a change of {name} needs a restart" in world.log, f"the complaint about {name}")
+    assert "is in force" not in world.log and not world.got("mx")
     world.conf(f"smtp:127.0.0.1:{server.port}")
     world.fwd.send_signal(signal.SIGHUP)
     wait_until(lambda: len(world.got("mx")) == 5, "everything to go the new way", limit_s=30)
