@@ -24,6 +24,26 @@ static void warn_program(const char *option, const struct forward_spec *way)
 		cli_complain("warning: %s = sendmail:%s: %s", option, way->path, strerror(errno));
 }
 
+/* What forward and identity say can't both be had. */
+static void warn_identity(const struct conf_listen *l)
+{
+	bool is_program = l->forward.kind == FORWARD_SENDMAIL, is_unix = l->forward.kind == FORWARD_LMTP_UNIX;
+	if (is_program && l->identity != IDENTITY_NONE)
+		cli_complain("warning: listen \"%s\": identity: a program is not told the client's address", l->iface);
+	else if (is_unix && l->identity == IDENTITY_SPOOF)
+		cli_complain("warning: listen \"%s\": identity = spoof: a unix socket has no addresses", l->iface);
+}
+
+static void warn_authorities(const struct conf *conf)
+{
+	bool is_needed = conf->bounce_tls == TLS_VERIFY;
+	for (uint64_t i = 0; i < conf->listen_count; i++)
+		is_needed = is_needed || conf->listen[i].tls == TLS_VERIFY;
+	if (is_needed && access(conf->tls_ca_file, R_OK) != 0)
+		cli_complain("warning: tls-ca-file: %s: %s: posternfwd does not start without, as there is a verify", conf->tls_ca_file,
+			     strerror(errno));
+}
+
 static void warn_about_host(const struct conf *conf)
 {
 	warn_user("session-user", conf->session_user, conf->session_group);
@@ -33,7 +53,9 @@ static void warn_about_host(const struct conf *conf)
 		if (strcmp(iface, "*") != 0 && if_nametoindex(iface) == 0)
 			cli_complain("warning: listen \"%s\": this host has no such interface", iface);
 		warn_program("forward", &conf->listen[i].forward);
+		warn_identity(&conf->listen[i]);
 	}
+	warn_authorities(conf);
 	if (conf->bounce != BOUNCE_NONE)
 		warn_program("bounce-via", &conf->bounce_via);
 }

@@ -5,6 +5,7 @@
 
 #include "cli_daemon.h"
 #include "cli_record.h"
+#include "cli_text.h"
 
 /* json: an array of what each question forgot. */
 static void take_forgotten(void *ctx, struct span line)
@@ -17,21 +18,36 @@ static void take_forgotten(void *ctx, struct span line)
 	(void)json_array_append_new(ctx, record);
 }
 
+/* path: NULL for all.  With or without the brackets that logs and listings show. */
 static enum cli_exit flush(const char *spool, const char *path, json_t *forgotten)
 {
+	size_t skip = path && path[0] == '<', path_len = path ? strlen(path) : 0;
 	const struct control_answer answer = { .line = take_forgotten, .ctx = forgotten };
 	char request[CONTROL_REQUEST_CAP];
 	struct reason why = { "" };
 	bool is_running;
-	int len = snprintf(request, sizeof request, "verify flush%s%s", path ? " " : "", path ? path : "");
-	if (len < 0 || (size_t)len >= sizeof request) {
-		cli_complain("that is no recipient");
+	if (skip && path[path_len - 1] == '>')
+		path_len--;
+	int len = snprintf(request, sizeof request, "verify flush%s%.*s", path ? " " : "", (int)(path_len - skip), path ? path + skip : "");
+	if (len < 0 || (size_t)len >= sizeof request || (path && (path_len <= skip || strpbrk(path, " \t\r\n")))) {
+		cli_complain("verify flush: '%s' is no recipient; expected an address such as someone@example.org", path);
 		return CLI_USAGE;
 	}
+	size_t before = json_array_size(forgotten);
 	int err = cli_daemon_ask(spool, CLI_POSTERNFWD, request, &answer, &is_running, &why);
 	if (err)
 		cli_complain("%s", why.text);
+	for (size_t i = before; path && i < json_array_size(forgotten); i++)
+		(void)json_object_set_new(json_array_get(forgotten, i), "recipient", json_string(path));
 	return !err ? CLI_OK : !is_running && err == ERR_REFUSED ? CLI_NOT_RUNNING : CLI_FAILED;
+}
+
+static void print_forgotten(const json_t *record)
+{
+	const char *recipient = cli_record_text(record, "recipient");
+	long long count = cli_record_number(record, "forgotten");
+	cli_text_put(stdout, span_of(recipient));
+	(void)printf("%s%lld answer%s forgotten\n", recipient[0] ? ": " : "", count, count == 1 ? "" : "s");
 }
 
 enum cli_exit cli_verify(int argc, char **argv, struct cli_options *options)
@@ -56,7 +72,7 @@ enum cli_exit cli_verify(int argc, char **argv, struct cli_options *options)
 	if (code == CLI_OK && options->json)
 		cli_json_write(forgotten);
 	for (size_t i = 0; code == CLI_OK && !options->json && i < json_array_size(forgotten); i++)
-		(void)printf("%lld answers forgotten\n", cli_record_number(json_array_get(forgotten, i), "forgotten"));
+		print_forgotten(json_array_get(forgotten, i));
 	json_decref(forgotten);
 	return code;
 }

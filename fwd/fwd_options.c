@@ -115,6 +115,11 @@ enum fwd_options_result fwd_options_read(int argc, char **argv, struct fwd_optio
 	memset(out, 0, sizeof *out);
 	out->poll_s = POLL_DEFAULT_S;
 	opterr = 0;
+	/* As postern has them. */
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0)) {
+		(void)fputs(argv[1][2] == 'h' ? usage : "posternfwd " POSTERN_VERSION "\n", stdout);
+		return FWD_OPTIONS_EXIT_OK;
+	}
 	while ((opt = getopt(argc, argv, ":f:d:u:g:s:M:P:i:qFhV")) != -1) {
 		enum fwd_options_result result = FWD_OPTIONS_RUN;
 		if (strchr("dugsMPiq", opt))

@@ -131,6 +131,11 @@ enum options_result options_read(int argc, char **argv, struct options *out)
 	int opt;
 	memset(out, 0, sizeof *out);
 	opterr = 0;
+	/* As postern has them. */
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0)) {
+		(void)fputs(argv[1][2] == 'h' ? usage : "posternd " POSTERN_VERSION "\n", stdout);
+		return OPTIONS_EXIT_OK;
+	}
 	while ((opt = getopt(argc, argv, ":f:c:d:u:g:l:p:s:m:i:DLHPqFnhV")) != -1) {
 		enum options_result result = OPTIONS_RUN;
 		if (strchr("cdugmilpsDLHPq", opt))

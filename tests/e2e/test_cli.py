@@ -52,6 +52,14 @@ def test_version():
     assert done.returncode == OK and done.stdout.startswith("postern 0.")
 
 
+@pytest.mark.parametrize("daemon", ["posternd", "posternfwd"])
+def test_daemons_have_help_too(daemon):
+    for option in ("--help", "-h"):
+        done = run(option, program=POSTERN.parent / daemon)
+        assert done.returncode == OK and done.stdout.startswith(f"usage: {daemon}") and not done.stderr
+    assert run("--version", program=POSTERN.parent / daemon).stdout == run("-V", program=POSTERN.parent / daemon).stdout
+
+
 def test_full_disk_behind_stdout_is_a_failure():
     with open("/dev/full", "w", encoding="ascii") as full:
         done = subprocess.run([str(POSTERN), "help"], stdout=full, stderr=subprocess.DEVNULL, timeout=20, check=False)
@@ -88,6 +96,12 @@ def test_check_warns_of_what_this_host_lacks(tmp_path):
     done = run("check", "-f", conf)
     assert done.returncode == OK
     assert "warning: session-user" in done.stderr and 'warning: listen "nowhere0"' in done.stderr
+    assert "tls-ca-file" not in done.stderr and "identity" not in done.stderr
+    text = conf.read_text().replace('listen "', f'tls-ca-file = "{tmp_path}/none"\nbounce-tls = "verify"\nlisten "', 1)
+    for way, identity in (("sendmail:/bin/true", "xclient"), ("lmtp:/run/lmtp", "spoof")):
+        conf.write_text(text.replace("{", f'{{\n forward = "{way}"\n identity = {identity}\n', 1))
+        done = run("check", "-f", conf)
+        assert f"warning: tls-ca-file: {tmp_path}/none" in done.stderr and "identity" in done.stderr, done
 
 
 # ---- nobody is there

@@ -94,7 +94,9 @@ def test_unknown_users_are_refused_by_the_servers_own_words(lab, room):
         assert figures(post)["unknown"] == 0 and "421" not in mta.log()
         post.postern("verify", "flush", *[f"word{number}@protected.example" for number in range(45)])
         # Now there is one: nobody has to wait for the old answer's end.
-        assert post.postern("verify", "flush", "nobody@protected.example", "x@y.example").stdout == "2 answers forgotten\n0 answers forgotten\n"
+        assert post.postern("verify", "flush", "<nobody@protected.example>", "x@y.example").stdout == (
+            "<nobody@protected.example>: 2 answers forgotten\nx@y.example: 0 answers forgotten\n")
+        assert post.postern("verify", "flush", "no address", check=False).returncode == 2
         assert '"forgotten": 4' in post.postern("verify", "flush", "--json").stdout
         assert figures(post)["entries"] == 0
         assert post.postern("verify", "burn", check=False).returncode == 2
