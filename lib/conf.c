@@ -107,6 +107,9 @@ static const struct option options[] = {
 	{ "tarpit-delay", KIND_DURATION, FIELD(struct conf, tarpit_delay_s), "1s", 1, MINUTE, NULL },
 	{ "tarpit-multiplier", KIND_COUNT, FIELD(struct conf, tarpit_multiplier), "2", 1, 100, NULL },
 	{ "tarpit-max", KIND_DURATION, FIELD(struct conf, tarpit_max_s), "30s", 1, 4 * MINUTE, NULL },
+	{ "tarpit-sessions", KIND_COUNT, FIELD(struct conf, tarpit_sessions), "1000", 0, 100000, NULL },
+	{ "tarpit-per-client", KIND_COUNT, FIELD(struct conf, tarpit_per_client), "10", 0, 100000, NULL },
+	{ "stutter", KIND_DURATION, FIELD(struct conf, stutter_s), "1s", 1, MINUTE, NULL },
 	{ "paranoid", KIND_CHOICE, FIELD(struct conf, paranoid), "no", 0, 0, yes_no_names },
 
 	{ "no-match", KIND_CHOICE, FIELD(struct conf, no_match), "noto", 0, 0, no_match_names },

@@ -54,6 +54,7 @@ static const struct allowed allowed[] = {
 	/* sockets it was given: a shutdown for writing does nothing to a listener, which the master and the next worker share */
 	CALL(accept4), CALL(recvfrom), CALL(recvmsg), CALL(sendto), CALL(sendmsg), CALL(getsockname), CALL(getpeername),
 	CALL_IF(shutdown, INT(1, SHUT_WR)), CALL_IF2(setsockopt, INT(1, IPPROTO_TCP), INT(2, TCP_NODELAY)),
+	CALL_IF2(setsockopt, INT(1, IPPROTO_TCP), INT(2, TCP_WINDOW_CLAMP)), CALL_IF2(setsockopt, INT(1, SOL_SOCKET), INT(2, SO_RCVBUF)),
 	CALL_IF(getsockopt, INT(1, SOL_SOCKET)), CALL_IF2(getsockopt, INT(1, SOL_IP), INT(2, ORIGINAL_DST)),
 	CALL_IF2(getsockopt, INT(1, SOL_IPV6), INT(2, ORIGINAL_DST)),
 	/* the loop, and its threads */

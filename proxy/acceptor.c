@@ -14,6 +14,7 @@
 #include "log.h"
 #include "origdst.h"
 #include "session.h"
+#include "stutter.h"
 
 /* Connections a turn: new clients must not starve the sessions under way. */
 #define ACCEPT_BUDGET 64
@@ -123,7 +124,8 @@ static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 	} else if (is_loop(host, l, &where.original)) {
 		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "4.3.2", "this connection leads back to itself",
 		       "a loop: the original destination is ourselves");
-	} else if (host->session_count >= host->conf.conf.max_sessions || host->session_count >= host->session_limit) {
+	} else if (host->session_count >= host->conf.conf.max_sessions || 
+		   host->session_count + stutter_count(host->stutterers) >= host->session_limit) {
 		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "4.3.2", "too many connections, try again later", "max-sessions is reached");
 	} else if (is_overloaded(host)) {
 		refuse(a, fd, &where, COUNTER_REFUSED_LOAD, "4.3.2", "too busy, try again later", "refuse-load-average is reached");

@@ -12,7 +12,7 @@
 struct client {
 	struct client *next;
 	struct addr addr;
-	uint32_t connections;
+	uint32_t connections, stutters;
 	struct token_bucket connection_bucket, recipient_bucket;
 };
 
@@ -170,6 +170,21 @@ bool client_take_recipient(struct client *c, const struct client_limits *limits,
 uint32_t client_connections(const struct client *c)
 {
 	return c->connections;
+}
+
+uint32_t client_stutters(const struct client *c)
+{
+	return c->stutters;
+}
+
+void client_start_stuttering(struct client *c)
+{
+	c->stutters++;
+}
+
+void client_stop_stuttering(struct client *c)
+{
+	c->stutters--;
 }
 
 size_t client_table_count(const struct client_table *t)

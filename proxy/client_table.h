@@ -46,6 +46,11 @@ bool client_take_recipient(struct client *client, const struct client_limits *li
 
 uint32_t client_connections(const struct client *client);
 
+/* How many of these connections are in the tarpit (stutter.h). */
+uint32_t client_stutters(const struct client *client);
+void client_start_stuttering(struct client *client);
+void client_stop_stuttering(struct client *client);
+
 /* Entries in all, for tests of the bound. */
 size_t client_table_count(const struct client_table *table);
 

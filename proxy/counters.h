@@ -28,6 +28,8 @@
 	X(NULL_CONNECTIONS, "null_connections", 0) \
 	X(RCPT_TOO_FAST, "rcpt_too_fast", 0) \
 	X(TARPITTED, "tarpitted", 0) \
+	X(STUTTERED, "stuttered", 0) \
+	X(STUTTERING, "stuttering", 1) \
 	X(PARANOID, "refused_by_paranoia", 0) \
 	X(RCPT_ALLOW, "rcpt_allow", 0) \
 	X(RCPT_NOTO, "rcpt_noto", 0) \

@@ -20,6 +20,7 @@
 #include "session.h"
 #include "recipient_check.h"
 #include "session_host.h"
+#include "stutter.h"
 #include "worker_rules.h"
 #include "worker_spool.h"
 
@@ -164,6 +165,7 @@ static void drain(struct worker *w)
 	w->host.is_draining = true;
 	for (size_t i = 0; i < w->listener_count; i++)
 		acceptor_destroy(&w->acceptors[i]);
+	stutterers_release(w->host.stutterers);
 	loop_timer_start(w->drain_timer, w->host.conf.conf.drain_timeout_s * 1000);
 	session_drain_all(&w->host);
 	if (w->host.session_count == 0)
@@ -207,6 +209,7 @@ static void tick(void *ctx)
 	counter_add(w->host.counters, COUNTER_LOG_LOST, lost - w->log_lost_counted);
 	w->log_lost_counted = lost;
 	count_facts(w);
+	counter_set(w->host.counters, COUNTER_STUTTERING, stutter_count(w->host.stutterers));
 	worker_rules_tick(w->rules);
 	if (!w->spool)
 		return;
@@ -341,6 +344,8 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		err = loop_create(&host->loop);
 	if (!err)
+		err = stutterers_create(host->loop, host->clients, &host->stutterers);
+	if (!err)
 		err = resolver_start(host->resolver, host->loop, &host->conf.name_servers);
 	const struct fact_service_options options = fact_options(&host->conf.conf);
 	if (!err)
@@ -380,6 +385,7 @@ static void take_down(struct worker *w)
 	fact_service_destroy(&host->fact_service);
 	ident_sockets_destroy(&host->ident_sockets);
 	resolver_destroy(&host->resolver);
+	stutterers_destroy(&host->stutterers);
 	loop_destroy(&host->loop);
 	client_table_destroy(&host->clients);
 	worker_rules_destroy(&w->rules);

@@ -110,7 +110,8 @@ void session_close(struct session *s, const char *why)
 	client_table_leave(s->host->clients, &limits, loop_now_ms(s->host->loop), &s->client);
 	loop_io_destroy(&s->io);
 	loop_timer_destroy(&s->timer);
-	(void)close(s->fd);
+	if (s->fd >= 0)
+		(void)close(s->fd);
 	s->fd = -1;
 	/* Callers further up the stack still hold s. */
 	loop_task_post(s->host->loop, &s->free_task);
@@ -252,6 +253,8 @@ static size_t use_input(struct session *s, struct span bytes)
 
 static void flush_output(struct session *s)
 {
+	if (s->is_tarpitted && s->replies.closes && session_stutter(s))
+		return;
 	while (s->out.len && s->state != SESSION_DEAD) {
 		ssize_t n = send(s->fd, s->out.data, s->out.len, MSG_NOSIGNAL);
 		if (n > 0)

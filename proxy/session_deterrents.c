@@ -1,7 +1,9 @@
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "log.h"
 #include "session_state.h"
+#include "stutter.h"
 
 struct client_limits session_client_limits(const struct session_host *host)
 {
@@ -55,6 +57,36 @@ uint64_t session_tarpit_ms(struct session *s)
 	if (s->pit.until_ms == 0)
 		session_log_deterred(s, COUNTER_TARPITTED, by_recipients ? "tarpit-after is reached" : "tarpit-errors is reached");
 	return tarpit_hold_ms(&s->pit, &options, loop_now_ms(s->host->loop));
+}
+
+/* What stands in front of the last line leaves as ever: else many pipelined commands would make the text too long to be held. */
+static bool send_front(struct session *s)
+{
+	size_t start = s->out.len > 2 ? s->out.len - 2 : 0;
+	while (start > 0 && s->out.data[start - 1] != '\n')
+		start--;
+	ssize_t n = start ? send(s->fd, s->out.data, start, MSG_NOSIGNAL) : 0;
+	if (n > 0)
+		buf_consume(&s->out, (size_t)n);
+	return n == (ssize_t)start;
+}
+
+bool session_stutter(struct session *s)
+{
+	const struct conf *conf = session_conf(s);
+	const struct stutter_options options = { conf->stutter_s * 1000, conf->tarpit_sessions, conf->tarpit_per_client };
+	const struct client_limits limits = session_client_limits(s->host);
+	s->is_tarpitted = false;
+	if (s->state == SESSION_DEAD || s->host->is_draining || !send_front(s) ||
+	    stutter_start(s->host->stutterers, &options, &limits, s->fd, buf_span(&s->out), s->client) != 0)
+		return false;
+	session_log_deterred(s, COUNTER_STUTTERED, "tarpit");
+	/* Both are theirs now. */
+	s->client = NULL;
+	loop_io_destroy(&s->io);
+	s->fd = -1;
+	session_close(s, "tarpit");
+	return true;
 }
 
 /* ---- paranoid mode */

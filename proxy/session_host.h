@@ -23,6 +23,7 @@
 #define SESSION_HELD_BYTES_MAX (256u << 20) /* beyond, DATA is answered with 452 */
 
 struct client_table;
+struct stutterers;
 struct session;
 struct recipient_checks;
 
@@ -39,6 +40,7 @@ struct session_host {
 	struct recipient_checks *checks;
 	struct spool_id_source ids;
 	struct client_table *clients;
+	struct stutterers *stutterers;
 	struct counter_slot *counters;
 	uint64_t next_sid;
 

@@ -101,6 +101,7 @@ struct session {
 	bool is_quitting;        /* QUIT was said: nobody cares any more how the connection ends */
 	bool is_spool_waiting;   /* the spool wants a pause */
 	bool is_held;            /* a command, or held_fault, must wait for the replies before it */
+	bool is_tarpitted;       /* the reply that ends the session is to be stuttered */
 	bool is_greeting;        /* the greeting is held back, and the client must not talk */
 	bool is_accounted;       /* it has named a sender or asked for an address, or its misdeed is in the log */
 	bool has_waited;         /* for us, when we last looked */
@@ -161,6 +162,9 @@ void session_talks_early(struct session *s);
 
 /* How long the next reply waits in the tarpit. */
 uint64_t session_tarpit_ms(struct session *s);
+
+/* The last reply is in s->out: hand it and the connection over to be stuttered.  False: send it as any other. */
+bool session_stutter(struct session *s);
 
 /* Does paranoid mode apply to this client? */
 bool session_is_paranoid(const struct session *s);

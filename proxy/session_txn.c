@@ -258,6 +258,7 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 	count_verdict(s, v->kind);
 	if (v->kind != VERDICT_ALLOW) {
 		s->txn->refused_count++;
+		s->is_tarpitted = s->is_tarpitted || v->is_tarpit;
 		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000);
 		return;
 	}

@@ -82,6 +82,7 @@ struct rules_verdict {
 	uint64_t delay_s;    /* wait so long before the reply, holding up nobody else */
 	uint32_t needs;      /* enum verdict_need bits */
 	bool close_session;  /* after the reply */
+	bool is_tarpit;      /* which leaves a character at a time */
 	char reply[VERDICT_REPLY_CAP];           /* "550 5.7.1 text", printable ASCII, no CRLF; empty for VERDICT_ALLOW */
 	char unknown_reason[VERDICT_REASON_CAP]; /* VERDICT_TEMPFAIL: which pattern, which fact, why */
 };

@@ -18,6 +18,7 @@ static const struct action_def actions[] = {
 	{ "noto", { .kind = ACTION_NOTO }, false, true },
 	{ "deny_delay", { .kind = ACTION_DENY, .delay = DELAY_DENY }, false, true },
 	{ "noto_delay", { .kind = ACTION_NOTO, .delay = DELAY_NOTO }, false, true },
+	{ "tarpit", { .kind = ACTION_DENY, .is_tarpit = true }, false, true },
 	{ "debug", { .kind = ACTION_DEBUG }, false, false },
 	{ "allow-filter", { .kind = ACTION_ALLOW, .needs = NEED_FILTER }, true, true },
 	{ "allow-extchk", { .kind = ACTION_ALLOW, .needs = NEED_EXTCHK }, true, true },

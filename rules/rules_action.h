@@ -18,6 +18,7 @@ struct rules_action {
 	enum action_kind kind;
 	enum action_delay delay; /* which of the configured delays */
 	uint32_t needs;          /* enum verdict_need bits */
+	bool is_tarpit;          /* the reply is to be stuttered */
 	bool is_dry_run;         /* never the outcome: only what it would have been is told */
 };
 

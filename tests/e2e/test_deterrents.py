@@ -329,6 +329,92 @@ def test_smtp_source_in_the_tarpit(posternd, lab):
     assert counter(post, "messages_stored") == 5 and counter(post, "tarpitted") == 5
 
 
+def read_for(talk, seconds):
+    """What comes in so many seconds, as (time, byte)."""
+    started, got = time.monotonic(), []
+    talk.sock.settimeout(0.1)
+    while time.monotonic() - started < seconds:
+        try:
+            data = talk.sock.recv(100)
+        except TimeoutError:
+            continue
+        if not data:
+            break
+        got.append(data)
+    talk.sock.settimeout(20)
+    return got
+
+
+def sunk(post, address):
+    """A client that waits for the reply to a RCPT that the rules send into the tarpit."""
+    talk = post.talk(address)
+    talk.hello()
+    assert talk.say("MAIL FROM:<spam@s.example>").code == 250
+    talk.send("RCPT TO:<b@p.example>\r\n")
+    return talk
+
+
+STUTTER = "tarpit:ALL:spam@*:ALL:550 5.7.1 No spam\nallow:ALL:ALL:ALL\n"
+PLAIN = b"550 5.7.1 No spam\r\n"
+
+
+def test_stutter(posternd, clients):
+    post = posternd(rules=STUTTER)
+    held = sunk(post, clients[0])
+    got = read_for(held, 3.3)
+    assert 2 <= len(got) <= 4 and all(len(data) == 1 for data in got), got
+    assert b"".join(got) == PLAIN[:len(got)]
+    wait_counter(post, "stuttering", 1)
+    assert counter(post, "sessions") == 0 and counter(post, "transactions") == 0, "all but the connection is given back"
+    started = time.monotonic()
+    with post.talk(clients[0]) as talk:
+        talk.hello()
+        assert talk.message(BODY).code == 250 and time.monotonic() - started < 0.9, "a good message of the same client is not slowed"
+    # Who goes away is noticed at the next character but one.
+    held.close()
+    wait_counter(post, "stuttering", 0)
+    assert re.search(r'ev=rcpt verdict=deny rule=1 ', post.log()) and re.search(r'ev=deterred client=\S+ iface=wan why=tarpit', post.log())
+
+
+def test_stutter_has_a_budget(posternd, lab):
+    """Beyond it the oldest, or that client's oldest, gets the rest of its refusal at once."""
+    post = posternd(rules=STUTTER, workers=1, tarpit_sessions=3, tarpit_per_client=2, stutter="5s")
+    a, b, c = lab.CLIENTS4
+    first, second, other = sunk(post, a), sunk(post, a), sunk(post, b)
+    wait_counter(post, "stuttered", 3)
+    third = sunk(post, a)
+    assert first.line() == PLAIN and first.is_closed(), "that client's oldest"
+    fourth = sunk(post, c)
+    assert second.line() == PLAIN and second.is_closed(), "the oldest of all"
+    wait_counter(post, "stuttering", 3)
+    # At the end everybody has his answer.
+    post.stop(post.daemon)
+    for talk in (other, third, fourth):
+        assert talk.line() == PLAIN and talk.is_closed()
+
+
+def test_stutter_switched_off(posternd):
+    post = posternd(rules=STUTTER, tarpit_sessions=0)
+    talk = sunk(post, None)
+    started = time.monotonic()
+    assert talk.line() == PLAIN and talk.is_closed() and time.monotonic() - started < 3
+    assert counter(post, "stuttered") == 0
+
+
+def test_stutter_with_pipelining(posternd, lab):
+    """Replies in front of the stuttered one come first and whole in their order; nothing behind it is run."""
+    post = posternd(rules="tarpit:ALL:ALL:spam@*:550 5.7.1 No spam\nallow:ALL:ALL:ALL\n", workers=1, tarpit_per_client=1, stutter="1m")
+    talk = post.talk()
+    talk.hello()
+    talk.send("MAIL FROM:<a@s.example>\r\nRCPT TO:<a@p.example>\r\nRCPT TO:<spam@p.example>\r\nDATA\r\nQUIT\r\n")
+    wait_counter(post, "stuttered", 1)
+    assert [talk.reply().code for _ in range(2)] == [250, 250], "as fast as ever"
+    sunk_too = post.talk()
+    sunk_too.hello()
+    sunk_too.send("MAIL FROM:<a@s.example>\r\nRCPT TO:<spam@p.example>\r\n")
+    assert talk.reply().code == 550 and talk.is_closed()
+
+
 # ---- paranoid mode
 
 

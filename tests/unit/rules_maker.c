@@ -270,7 +270,7 @@ static void make_access(struct made_rules *s)
 
 void make_rules(struct made_rules *s, unsigned max_lines)
 {
-	static const char *const actions[] = { "allow", "deny", "deny", "noto", "debug", "dry-run noto", "dry-run deny", "noto_delay",
+	static const char *const actions[] = { "allow", "deny", "deny", "tarpit", "noto", "debug", "dry-run noto", "dry-run deny", "noto_delay",
 					       "allow-filter", "allow-extchk|allow-filter" };
 	s->plain[0] = s->filed[0] = '\0';
 	s->file_count = 0;

@@ -127,6 +127,7 @@ static void needed(void)
 	struct rlimit limit;
 	pthread_t thread;
 	WORKS(setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	WORKS(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &on, sizeof on));
 	WORKS(getsockopt(listener, SOL_SOCKET, SO_ERROR, &error, &len));
 	WORKS(pipe2(fds, O_CLOEXEC | O_NONBLOCK));
 	WORKS(write(fds[1], "x", 1));

@@ -51,6 +51,11 @@ static void test_actions(void **state)
 	assert_string_equal(v.reply, "550 5.7.1 Mail from bob@foo.com to alice@ours.org prohibited from your location "
 				     "(UNKNOWN@mail.foo.com ip=10.1.2.3)");
 	struct rules_options options = { NO_MATCH_NOTO, ON_UNKNOWN_TEMPFAIL, 7, 8 };
+	v = judge_with("tarpit:ALL:ALL:ALL\n", &options, &all_known);
+	assert_int_equal(v.kind, VERDICT_DENY);
+	assert_true(v.close_session && v.is_tarpit);
+	v = judge_with("deny:ALL:ALL:ALL\n", &options, &all_known);
+	assert_true(v.close_session && !v.is_tarpit);
 	v = judge_with("deny_delay:ALL:ALL:ALL\n", &options, &all_known);
 	assert_int_equal(v.delay_s, 7);
 	assert_true(v.close_session);
