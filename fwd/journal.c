@@ -215,7 +215,8 @@ struct segment *journal_adopt(struct journal *journal, const char *name)
 	int err = s ? segment_open_now(s, &size, &is_sealed) : ERR_NOMEM;
 	if (!err) {
 		/* The scan goes through it, all of it; until it has, nothing is recycled. */
-		s->committed = s->reader.offset = size;
+		segment_set_committed(s, size);
+		s->reader.offset = s->committed;
 		s->is_sealed = s->is_adopted = true;
 		journal_pin(s);
 		return s;

@@ -75,9 +75,7 @@ static void open_done(void *ctx)
 			  s->committed, size);
 		s->committed = size;
 	}
-	/* What an earlier run heard to be void stays void. */
-	if (s->known.void_offset < s->committed)
-		s->committed = s->known.void_offset;
+	segment_set_committed(s, s->committed); /* what an earlier run heard to be void stays void */
 	if (s->is_void)
 		journal_note(j, s, s->committed, SPOOL_ACK_ALL, SPOOL_OUTCOME_VOID);
 	journal_scan_soon(j);
@@ -282,7 +280,7 @@ static void take_over(struct journal *j, const struct sealed *found)
 	}
 	s->reader.flags = SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END;
 	if (found->size > s->committed)
-		s->committed = found->size;
+		segment_set_committed(s, found->size);
 	journal_scan_soon(j);
 	segment_recycle_if_done(s);
 }

@@ -30,6 +30,12 @@ static inline bool segment_is_open(const struct segment *s)
 	return !s->is_opening && s->fd >= 0;
 }
 
+/* So far it may be read, but never what was noted as void: that is mail that was refused. */
+static inline void segment_set_committed(struct segment *s, uint64_t offset)
+{
+	s->committed = offset < s->known.void_offset ? offset : s->known.void_offset;
+}
+
 /* journal.c */
 struct segment *journal_find(struct journal *j, const char *name);
 struct segment *journal_new_segment(struct journal *j, const struct spool_segment_name *name);
