@@ -68,6 +68,10 @@ int spool_segment_next_number(const struct spool_dirs *dirs, uint64_t *out)
 	int err = raise_above(dirs->journal, &next);
 	if (!err)
 		err = raise_above(dirs->ack, &next);
+	/* Acknowledgements that are gone were removed without a sync.  Were a power cut to bring them back beside a new segment of their name, new
+	 * mail would count as delivered: so no number comes again before they are gone for good. */
+	if (!err)
+		err = spool_dir_sync(dirs->ack);
 	if (!err)
 		*out = next;
 	return err;

@@ -27,7 +27,8 @@ struct spool_segment_name {
 /* Only well-formed names, so that one that came from a sibling process is a safe file name.  ERR_SYNTAX. */
 int spool_segment_name_parse(struct span text, struct spool_segment_name *out, uint64_t *number_out, unsigned *worker_out);
 
-/* The number for the next segment: one more than any in journal/ or ack/. */
+/* The number for the next segment: one more than any in journal/ or ack/.  Syncs ack/: who had a lower number can't come back beside
+ * it.  ERR_IO, ERR_NOSPACE. */
 int spool_segment_next_number(const struct spool_dirs *dirs, uint64_t *out);
 
 /* Create an empty segment: O_WRONLY, mode 0600, owned by uid and gid, locked.  The caller passes the descriptor on and closes its

@@ -288,6 +288,19 @@ static void names(void **state)
 	assert_int_equal(spool_id_parse(SPAN_LIT("0123456789abcu"), &id), ERR_SYNTAX);
 }
 
+/* Acknowledgements are removed without a sync: before their number comes again there is one, or there is no number. */
+static void number_comes_again_only_durably(void **state)
+{
+	(void)state;
+	uint64_t number = 0;
+	put_file(fixture.dirs.ack, "0000000000000041.w0.seg.ack", "");
+	assert_int_equal(spool_segment_next_number(&fixture.dirs, &number), 0);
+	assert_int_equal(number, 42);
+	assert_int_equal(spool_fault_arm("dir-sync:eio"), 0);
+	assert_int_equal(spool_segment_next_number(&fixture.dirs, &number), ERR_IO);
+	assert_int_equal(spool_fault_arm(NULL), 0);
+}
+
 static void space(void **state)
 {
 	(void)state;
@@ -305,6 +318,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { spool_test(settled_one_by_one), spool_test(orphans), spool_test(already_in_queue),
 					    spool_test(damage_is_kept_and_reported_once), spool_test(bad_is_never_written_over),
-					    spool_test(body_of_a_damaged_record_stays), spool_test(body_goes_with_its_span), spool_test(directories), spool_test(names), spool_test(space) };
+					    spool_test(body_of_a_damaged_record_stays), spool_test(body_goes_with_its_span), spool_test(directories), spool_test(names), spool_test(number_comes_again_only_durably), spool_test(space) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
