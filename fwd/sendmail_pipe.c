@@ -12,12 +12,10 @@
 #include <unistd.h>
 
 #include "buf.h"
-#include "log.h"
 #include "smtp_dot.h"
 
 #define WIRE_CHUNK 65536u
 #define LONE_DOT_SCAN (256u << 10) /* longer bodies are not searched */
-#define CALLS_MAX 200u /* twice what the longest list of recipients takes when all goes well */
 #define OUTPUT_CAP 1024u /* of what the program says */
 #define HEAR_CHUNK 512u
 
@@ -33,8 +31,6 @@ struct sendmail_pipe {
 
 	/* one call */
 	size_t first, past;         /* its recipients in attempt.todo */
-	size_t at_once;             /* how many the next one may have */
-	unsigned calls;
 	pid_t pid;
 	int in_fd, out_fd;          /* our ends of its standard input and output */
 	struct loop_io *in_io, *out_io;
@@ -288,12 +284,7 @@ static void begin_call(void *ctx)
 		p->done(p->ctx, p->attempt);
 		return;
 	}
-	if (p->calls++ == CALLS_MAX) {
-		p->past = p->attempt->todo_count;
-		settle_call(p, SPOOL_OUTCOME_DEFERRED, false, SPAN_LIT("after so many failed calls the others come in another turn"));
-		return;
-	}
-	p->past = p->first + p->at_once;
+	p->past = p->first + SENDMAIL_RECIPIENTS_MAX;
 	if (p->past > p->attempt->todo_count)
 		p->past = p->attempt->todo_count;
 	p->wire_sent = 0;
@@ -341,15 +332,6 @@ void sendmail_pipe_exited(struct sendmail_pipe *pipe, int status)
 	struct span why = { text, len < 0 ? 0 : (size_t)len < sizeof text ? (size_t)len : sizeof text - 1 };
 	p->pid = 0;
 	close_call(p);
-	size_t count = p->past - p->first;
-	if (outcome == SPOOL_OUTCOME_FAILED && count > 1) {
-		log_event(LOG_LEVEL_DEBUG, "call-again", "%.*s; again with half of %zu recipients", SPAN_FMT(why), count);
-		p->at_once = count / 2;
-		loop_task_post(p->loop, &p->task);
-		return;
-	}
-	if (outcome == SPOOL_OUTCOME_DELIVERED)
-		p->at_once = p->at_once * 2 < SENDMAIL_RECIPIENTS_MAX ? p->at_once * 2 : SENDMAIL_RECIPIENTS_MAX;
 	settle_call(p, outcome, is_broken, why);
 }
 
@@ -368,7 +350,6 @@ int sendmail_pipe_start(const struct sendmail_options *options, struct attempt *
 	(void)snprintf(p->program, sizeof p->program, "%s", options->program);
 	p->timeout_ms = options->timeout_ms;
 	p->attempt = a;
-	p->at_once = SENDMAIL_RECIPIENTS_MAX;
 	p->done = done;
 	p->ctx = ctx;
 	p->in_fd = p->out_fd = -1;

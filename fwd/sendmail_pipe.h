@@ -1,7 +1,6 @@
 /* sendmail_pipe.h - delivery by a program: `PROG -f SENDER RECIPIENT...`, the message as native lines on its standard input.
- * At most 100 recipients a call; a message with more takes several calls in a row.  Where a call with several recipients fails for good,
- * it is made again with half of them, and so on, until the one is found who is to blame: the others must not share his fate.
- * Limits: 200 calls; who has not had his turn by then is deferred, so that no message keeps others from their turn.
+ * At most 100 recipients a call; a message with more takes several calls in a row.  The exit status of a call counts for all its
+ * recipients, and no call is made again for some of them: a program that had delivered to the others would send them copies.
  * Exit status (sysexits.h): 0 delivered; the transient ones, and signals: try again; those that say that the program can't work here at
  * all, and a program that can't be started: attempt.is_our_fault; else the recipients failed.  A 0 that came before the program had
  * read everything does not count.
