@@ -65,6 +65,8 @@ int tls_trust_create(const char *ca_file, struct tls_trust **out, struct reason 
 	}
 	(void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
 	(void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	/* On by default, and then one read goes on for as long as tickets or key updates come, and the whole loop with it. */
+	(void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
 	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	int err = ca_file ? load_file(ctx, ca_file, why) : 0;
 	ERR_clear_error();
