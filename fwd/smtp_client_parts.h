@@ -65,9 +65,10 @@ struct smtp_client {
 	bool is_answered;        /* the server has said something about this attempt */
 	bool is_dot_only;        /* 354 though no recipient was taken: an empty message ends it */
 	unsigned xclient_offer;  /* what the server offered when it last did: the lines are made from that */
-	struct buf xclient;      /* lines for this attempt's client */
+	struct buf xclient;      /* lines for this attempt's client, then the name for EHLO */
+	size_t xclient_len;      /* of the lines */
 	size_t xclient_at;       /* of the next to be said */
-	struct buf introduced;   /* the lines that the server has taken: for that client it takes us now */
+	struct buf introduced;   /* what of that the server has taken: for that client it takes us now */
 	bool is_introducing;     /* it has taken one: without the others, or with those of another client, no message may be sent */
 	struct envelope_plan plan;
 	uint64_t body_sent;

@@ -30,6 +30,9 @@ static void refused(struct smtp_client *c)
 static void take_offer(struct smtp_client *c)
 {
 	smtp_caps_parse(&c->reply, &c->caps);
+	/* What the server has of this client and would not take of the next would stay. */
+	if (c->is_introducing && (c->xclient_offer & ~c->caps.xclient))
+		c->caps.xclient = 0;
 	if (c->caps.xclient)
 		c->xclient_offer = c->caps.xclient;
 }
@@ -93,7 +96,7 @@ void hello_encrypted(struct smtp_client *c)
 
 static void say_xclient(struct smtp_client *c)
 {
-	struct span rest = span_sub(buf_span(&c->xclient), c->xclient_at, c->xclient.len);
+	struct span rest = span_sub(buf_span(&c->xclient), c->xclient_at, c->xclient_len);
 	struct span line = span_sub(rest, 0, span_find(rest, '\n', 0) + 1);
 	c->xclient_at += line.len;
 	client_set_state(c, CLIENT_XCLIENT);
@@ -101,14 +104,27 @@ static void say_xclient(struct smtp_client *c)
 		dialogue_broken(c, "no memory");
 }
 
-bool hello_introduce(struct smtp_client *c)
+static struct span xclient_name(const struct smtp_client *c)
+{
+	return span_sub(buf_span(&c->xclient), c->xclient_len, c->xclient.len);
+}
+
+/* The name is part of it even where HELO is not offered: the server has it from EHLO. */
+static int make_xclient(struct smtp_client *c)
 {
 	const struct smtp_caps offer = { .xclient = c->xclient_offer };
 	unsigned count = 0;
+	buf_clear(&c->xclient);
+	int err = smtp_lines_xclient(&c->xclient, &c->attempt->envelope, &offer, &count);
+	c->xclient_len = c->xclient.len;
+	return err ? err : buf_append_span(&c->xclient, smtp_lines_xclient_helo(&c->attempt->envelope, span_of(c->hostname)));
+}
+
+bool hello_introduce(struct smtp_client *c)
+{
 	if (c->identity != IDENTITY_XCLIENT)
 		return false;
-	buf_clear(&c->xclient);
-	if (smtp_lines_xclient(&c->xclient, &c->attempt->envelope, &offer, &count) != 0) {
+	if (make_xclient(c) != 0) {
 		client_set_state(c, CLIENT_XCLIENT);
 		dialogue_broken(c, "no memory");
 		return true;
@@ -116,7 +132,7 @@ bool hello_introduce(struct smtp_client *c)
 	if (span_eq(buf_span(&c->xclient), buf_span(&c->introduced)))
 		return false;
 	if (c->caps.xclient == 0 && !c->is_introducing)
-		return false; /* it does not take XCLIENT from us */
+		return false; /* it does not offer XCLIENT to us */
 	if (c->caps.xclient == 0) {
 		/* Postfix, for one, takes XCLIENT once a connection: this message would count as the client's before. */
 		client_set_state(c, CLIENT_XCLIENT);
@@ -130,29 +146,25 @@ bool hello_introduce(struct smtp_client *c)
 	return true;
 }
 
-/* No such command, or not from us.  Everything else is said to the client: it stands at the server's greeting. */
-static bool is_against_us(unsigned code)
+/* The command may be meant, or we who say it.  All other refusals are said to the client: it stands at the server's greeting. */
+static bool may_be_against_us(unsigned code)
 {
-	return code == 550 || (code >= 500 && code <= 504);
+	return code == 550 || (code >= 500 && code <= 504) || (code >= 530 && code <= 539);
 }
 
-/* Not a word about the message was said.  One that could be taken for another client's is not sent. */
+/* Nobody knows for whom the server takes this session now, and what a client could bring about by an odd name must not make its mail, or
+ * that of others, count as ours: the message waits, and the session ends. */
 static void xclient_refused(struct smtp_client *c)
 {
 	char text[DIALOGUE_TEXT_CAP];
 	struct span said = dialogue_text(c, text);
-	if (!is_against_us(c->reply.code)) {
+	if (c->reply.code < 500 || !may_be_against_us(c->reply.code)) {
 		dialogue_broken_by_reply(c);
 		return;
 	}
-	log_event(LOG_LEVEL_WARN, "xclient-refused", "%s does not take XCLIENT from us: %.*s", c->remote, SPAN_FMT(said));
-	if (c->is_introducing) {
-		attempt_settle_rest(c->attempt, SPOOL_OUTCOME_DEFERRED, 0, said);
-		client_end(c, SMTP_END_BROKEN, "%s said to XCLIENT: %.*s", c->remote, SPAN_FMT(said));
-		return;
-	}
-	c->caps.xclient = c->xclient_offer = 0;
-	dialogue_envelope(c);
+	log_event(LOG_LEVEL_WARN, "xclient-refused", "%s offers XCLIENT and refuses it: %.*s", c->remote, SPAN_FMT(said));
+	attempt_settle_rest(c->attempt, SPOOL_OUTCOME_DEFERRED, 0, said);
+	client_end(c, SMTP_END_BROKEN, "%s said to XCLIENT: %.*s", c->remote, SPAN_FMT(said));
 }
 
 static void xclient_reply(struct smtp_client *c)
@@ -165,12 +177,12 @@ static void xclient_reply(struct smtp_client *c)
 	}
 	c->is_introducing = true;
 	buf_clear(&c->introduced);
-	if (c->xclient_at < c->xclient.len) {
+	if (c->xclient_at < c->xclient_len) {
 		say_xclient(c);
 		return;
 	}
 	/* The server is at its greeting again, and what is said now is taken for the client's own. */
-	say_hello(c, c->is_lmtp ? "LHLO" : "EHLO", smtp_lines_xclient_helo(&c->attempt->envelope, span_of(c->hostname)), CLIENT_XHELO);
+	say_hello(c, c->is_lmtp ? "LHLO" : "EHLO", xclient_name(c), CLIENT_XHELO);
 }
 
 static void xhelo_reply(struct smtp_client *c)

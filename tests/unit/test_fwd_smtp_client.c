@@ -45,7 +45,7 @@ struct script {
 	size_t deaf_from;        /* the step behind whose words the peer does not care what it hears; 0: it always does */
 	struct message messages[MESSAGES_MAX];
 	size_t message_count;
-	uint8_t clients[MESSAGES_MAX]; /* the last number of their addresses */
+	uint8_t clients[MESSAGES_MAX]; /* the last number of their addresses; 100 more: the same one by another HELO */
 	bool is_probe;
 	enum smtp_end end;       /* wanted */
 };
@@ -87,8 +87,9 @@ static struct attempt *make_attempt(const struct script *s, size_t index)
 	spool_id_source_init(&source, 1);
 	a->record.id = spool_id_next(&source);
 	a->envelope.from = SPAN_LIT("a@example.net");
-	a->envelope.client = (struct endpoint){ { .family = ADDR_V4, .bytes = { 192, 0, 2, s->clients[index] } }, 4000 };
-	a->envelope.helo = s->clients[index] == 66 ? SPAN_LIT("no domain!") : SPAN_LIT("client.example.net");
+	uint8_t client = s->clients[index];
+	a->envelope.client = (struct endpoint){ { .family = ADDR_V4, .bytes = { 192, 0, 2, client % 100 } }, 4000 };
+	a->envelope.helo = client == 66 ? SPAN_LIT("no domain!") : client >= 100 ? SPAN_LIT("other.example.net") : SPAN_LIT("client.example.net");
 	a->envelope.recipients = paths;
 	a->envelope.recipient_count = m->recipients;
 	a->todo = arena_alloc(&a->arena, m->recipients * sizeof *a->todo);
@@ -466,6 +467,30 @@ static void each_message_under_its_client(void **state)
 				     .message_count = 4, .end = SMTP_END_IDLE });
 }
 
+/* Where HELO is not among the attributes, the server has it from EHLO, and it is a client's own all the same. */
+static void each_message_under_its_helo(void **state)
+{
+	(void)state;
+#define ADDR_EHLO "250-mx\r\n250-XCLIENT ADDR\r\n250 PIPELINING\r\n"
+#define ADDR_ONLY "XCLIENT ADDR=192.0.2.1\r\n"
+	static const struct turn steps[] = {
+		{ NULL, GREETING },
+		{ EHLO, ADDR_EHLO },
+		{ ADDR_ONLY, GREETING },
+		{ CLIENT_EHLO, ADDR_EHLO },
+		{ MAIL_ONE, TAKEN },
+		{ BODY, "250 ok\r\n" },
+		{ ADDR_ONLY, GREETING },
+		{ "EHLO other.example.net\r\n", "250-mx\r\n250 PIPELINING\r\n" },
+		{ MAIL_ONE, TAKEN },
+		{ BODY, "250 ok\r\n" },
+		{ "QUIT\r\n", "" },
+	};
+	run_script(&(struct script){ "xclient-helos", STEPS(steps), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { D } }, { 1, { D } }, { 1, { SPOOL_OUTCOME_NONE } } }, .clients = { 1, 101, 1 },
+				     .message_count = 3, .end = SMTP_END_STALE });
+}
+
 static void never_under_another_clients_name(void **state)
 {
 	(void)state;
@@ -479,9 +504,12 @@ static void never_under_another_clients_name(void **state)
 		{ NULL, GREETING },    { EHLO, X_EHLO },      { XCLIENT(1), GREETING },      { CLIENT_EHLO, X_EHLO },
 		{ MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, { XCLIENT(2), "550 no\r\n" },
 	};
-	static const struct turn refused_at_once[] = {
-		{ NULL, GREETING },    { EHLO, X_EHLO },      { XCLIENT(1), "550 no\r\n" },
-		{ MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, { MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, QUIT,
+	static const struct turn refused_at_once[] = { { NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), "550 5.7.1 no\r\n" } };
+	static const struct turn unknown_command[] = { { NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), "502 5.5.1 what?\r\n" } };
+	static const struct turn shrunk[] = {
+		{ NULL, GREETING },  { EHLO, X_EHLO },        { XCLIENT(1), GREETING }, { CLIENT_EHLO, "250-mx\r\n250-XCLIENT ADDR\r\n250 PIPELINING\r\n" },
+		{ MAIL_ONE, TAKEN }, { BODY, "250 ok\r\n" }, { MAIL_ONE, TAKEN },      { BODY, "250 ok\r\n" }, /* the same client needs no word */
+		{ "QUIT\r\n", "" },
 	};
 	static const struct turn unwanted[] = { { NULL, GREETING }, { EHLO, X_EHLO }, { XCLIENT(1), "554 5.7.1 not you\r\n" } };
 	static const struct turn bad_helo[] = {
@@ -492,8 +520,13 @@ static void never_under_another_clients_name(void **state)
 				     .message_count = 3, .end = SMTP_END_STALE });
 	run_script(&(struct script){ "xclient-refused-later", STEPS(refused_later), .identity = IDENTITY_XCLIENT,
 				     .messages = { { 1, { D } }, { 1, { L } } }, .clients = { 1, 2 }, .message_count = 2, .end = SMTP_END_BROKEN });
-	run_script(&(struct script){ "xclient-refused", STEPS(refused_at_once), .identity = IDENTITY_XCLIENT,
-				     .messages = { { 1, { D } }, { 1, { D } } }, .clients = { 1, 2 }, .message_count = 2, .end = SMTP_END_IDLE });
+	run_script(&(struct script){ "xclient-refused", STEPS(refused_at_once), .identity = IDENTITY_XCLIENT, .messages = { { 1, { L } } },
+				     .clients = { 1 }, .message_count = 1, .end = SMTP_END_BROKEN });
+	run_script(&(struct script){ "xclient-unknown", STEPS(unknown_command), .identity = IDENTITY_XCLIENT, .messages = { { 1, { L } } },
+				     .clients = { 1 }, .message_count = 1, .end = SMTP_END_BROKEN });
+	run_script(&(struct script){ "xclient-shrunk", STEPS(shrunk), .identity = IDENTITY_XCLIENT,
+				     .messages = { { 1, { D } }, { 1, { D } }, { 1, { SPOOL_OUTCOME_NONE } } }, .clients = { 1, 1, 2 },
+				     .message_count = 3, .end = SMTP_END_STALE });
 	run_script(&(struct script){ "xclient-554", STEPS(unwanted), .identity = IDENTITY_XCLIENT,
 				     .messages = { { 1, { F } } }, .clients = { 1 }, .message_count = 1, .end = SMTP_END_BROKEN });
 	run_script(&(struct script){ "xclient-helo", STEPS(bad_helo), .identity = IDENTITY_XCLIENT,
@@ -659,6 +692,7 @@ int main(void)
 		cmocka_unit_test(helo_where_ehlo_is_unknown),
 		cmocka_unit_test(lmtp_answers_each_recipient),
 		cmocka_unit_test(each_message_under_its_client),
+		cmocka_unit_test(each_message_under_its_helo),
 		cmocka_unit_test(never_under_another_clients_name),
 		cmocka_unit_test(only_the_last_reply_delivers),
 		cmocka_unit_test(questions_about_recipients),
