@@ -91,6 +91,7 @@ static enum cli_exit list(const struct job *job)
 	const struct control_answer answer = { .line = cli_queue_list_line, .ctx = &printer };
 	bool is_whole;
 	cli_queue_list_begin(&printer, job->form);
+	printer.has_filter = job->select.filter.len > 0;
 	enum cli_exit code = ask_list(job, "list", "", &answer, &is_whole);
 	cli_queue_list_end(&printer, is_whole);
 	return code;
@@ -155,6 +156,7 @@ static enum cli_exit dry_run(const struct job *job)
 	bool is_whole;
 	(void)snprintf(only, sizeof only, "verb=%s ", job->verb);
 	cli_queue_list_begin(&printer, job->form);
+	printer.has_filter = true;
 	enum cli_exit code = ask_list(job, "list", only, &answer, &is_whole);
 	cli_queue_list_end(&printer, is_whole);
 	if (is_whole && job->form == CLI_QUEUE_TEXT)

@@ -128,7 +128,9 @@ void cli_queue_list_end(struct cli_queue_printer *printer, bool is_complete)
 	else if (!is_complete)
 		return; /* a sum would be wrong */
 	else if (printer->count == 0)
-		(void)puts(printer->form == CLI_QUEUE_MAILQ ? "Mail queue is empty" : "no mail is waiting");
+		(void)puts(printer->form == CLI_QUEUE_MAILQ ? "Mail queue is empty" :
+			   printer->has_filter                    ? "no mail like that is waiting" :
+								    "no mail is waiting");
 	else if (printer->form == CLI_QUEUE_MAILQ)
 		(void)printf("\t\tTotal requests: %llu\n", (unsigned long long)printer->count);
 	else

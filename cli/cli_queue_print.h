@@ -14,6 +14,7 @@ enum cli_queue_form { CLI_QUEUE_TEXT, CLI_QUEUE_JSON, CLI_QUEUE_MAILQ };
 
 struct cli_queue_printer {
 	enum cli_queue_form form;
+	bool has_filter;          /* set between begin and end: what is not shown may be there all the same */
 	uint64_t count, bytes;
 	json_t *message, *others; /* show: what=message, and the rest by what */
 };

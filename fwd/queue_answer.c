@@ -120,13 +120,16 @@ static const struct {
 		[CHANGE_HOLD] = { "hold", SETTLE_HOLD },
 		[CHANGE_RELEASE] = { "release", SETTLE_RELEASE } };
 
-static const char *complaint(int err)
+static const char *complaint(const struct change *c, int err)
 {
 	switch (err) {
 	case ERR_NOTFOUND: return "no such message";
 	case ERR_AGAIN: return "no such message yet: the queue is still being read after the start";
 	case ERR_BUSY: return "it is being delivered at this moment: try again";
-	case ERR_INVAL: return "not possible in its state";
+	case ERR_INVAL:
+		return c->what == CHANGE_HOLD      ? "it is held already"
+		       : c->what == CHANGE_RELEASE ? "it is not held"
+						   : "it is held: release it first";
 	case ERR_SYNTAX: return "that is no message id";
 	default: return err_name(err);
 	}
@@ -143,7 +146,7 @@ static void count(struct change *c, struct span id, int err)
 	else
 		c->failed++;
 	if (!c->why.text[0])
-		reason_set(&c->why, err, "%.*s: %s", SPAN_FMT(id), complaint(err));
+		reason_set(&c->why, err, "%.*s: %s", SPAN_FMT(id), complaint(c, err));
 }
 
 static void put_counts(const struct change *c, struct kv *kv, const char *what)

@@ -148,6 +148,8 @@ int scheduler_add(struct scheduler *s, struct fwd_message *m, const struct spool
 	int err = set_route(s, m, envelope);
 	if (err) {
 		say_no_route(s, m, envelope, err);
+		/* No listing must name the way that it had before. */
+		scheduler_forget(s, m);
 		m->next_time = now + (int64_t)s->f->in.conf.retry_max_s;
 	}
 	if (m->next_time > now) {

@@ -62,14 +62,54 @@ static bool is_verb(struct span text)
 	return false;
 }
 
+/* One star at a time: behind the last one seen, the text is tried at each place; so the cost is at most both lengths multiplied. */
+static bool matches(struct span pattern, struct span text)
+{
+	size_t p = 0, t = 0, star = SIZE_MAX, resume = 0;
+	while (t < text.len) {
+		if (p < pattern.len && pattern.ptr[p] == '*') {
+			star = p++;
+			resume = t;
+		} else if (p < pattern.len && (pattern.ptr[p] == '?' || span_lower(pattern.ptr[p]) == span_lower(text.ptr[t]))) {
+			p++;
+			t++;
+		} else if (star != SIZE_MAX) {
+			p = star + 1;
+			t = ++resume;
+		} else {
+			return false;
+		}
+	}
+	while (p < pattern.len && pattern.ptr[p] == '*')
+		p++;
+	return p == pattern.len;
+}
+
+/* A pattern that no state can match is a slip of the pen. */
+static bool is_state(struct span pattern)
+{
+	static const char *const states[] = { "ready", "active", "waiting", "held", "stored" };
+	for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+		if (matches(pattern, span_of(states[i])))
+			return true;
+	}
+	return false;
+}
+
 static int add_text(struct queue_filter *f, enum key key, struct span value, struct reason *why)
 {
+	struct cidr network;
 	if (f->count == QUEUE_FILTER_ITEMS_CAP || value.len > sizeof f->text - f->text_len)
 		return reason_set(why, ERR_TOOLONG, "too many filters at once");
 	if (value.len == 0)
 		return reason_set(why, ERR_SYNTAX, "filter %s is empty%s", key_names[key], key == KEY_FROM ? "; the null sender is <>" : "");
 	if (key == KEY_VERB && !is_verb(value))
 		return reason_set(why, ERR_SYNTAX, "verb=%.*s: nothing that can be done to a message", SPAN_FMT(value));
+	if (key == KEY_STATE && !is_state(value))
+		return reason_set(why, ERR_SYNTAX, "state '%.*s': expected ready, active, waiting, held or stored", SPAN_FMT(value));
+	if (key == KEY_CLIENT && span_find(value, '/', 0) < value.len && !parse_network(value, &network))
+		return reason_set(why, ERR_SYNTAX, "client '%.*s': expected an address, a network such as 192.0.2.0/24, or a pattern for a name",
+				  SPAN_FMT(value));
 	struct queue_filter_item *item = &f->items[f->count++];
 	*item = (struct queue_filter_item){ .key = (uint8_t)key, .at = (uint16_t)f->text_len, .len = (uint16_t)value.len };
 	memcpy(f->text + f->text_len, value.ptr, value.len);
@@ -104,29 +144,6 @@ int queue_filter_parse(struct span line, struct queue_filter *out, struct reason
 }
 
 /* ---- matching */
-
-/* One star at a time: behind the last one seen, the text is tried at each place; so the cost is at most both lengths multiplied. */
-static bool matches(struct span pattern, struct span text)
-{
-	size_t p = 0, t = 0, star = SIZE_MAX, resume = 0;
-	while (t < text.len) {
-		if (p < pattern.len && pattern.ptr[p] == '*') {
-			star = p++;
-			resume = t;
-		} else if (p < pattern.len && (pattern.ptr[p] == '?' || span_lower(pattern.ptr[p]) == span_lower(text.ptr[t]))) {
-			p++;
-			t++;
-		} else if (star != SIZE_MAX) {
-			p = star + 1;
-			t = ++resume;
-		} else {
-			return false;
-		}
-	}
-	while (p < pattern.len && pattern.ptr[p] == '*')
-		p++;
-	return p == pattern.len;
-}
 
 static bool matches_path(struct span pattern, struct span path)
 {

@@ -487,6 +487,23 @@ def test_reload_changes_the_way(world):
     world.stop()
 
 
+def test_listings_do_not_name_a_way_that_is_gone(world):
+    world.spool.store([Mail("a@example.net", ["b@example.org"], ANYTHING)])
+    conf = world.conf(f"smtp:127.0.0.1:{free_port()}")
+    world.start("-f", conf)
+    wait_until(lambda: world.spool.names("queue"), "the first failure")
+    conf.write_text(conf.read_text().replace('listen "lo"', 'listen "dummy0"'))
+    world.fwd.send_signal(signal.SIGHUP)
+    wait_until(lambda: "ev=no-route" in world.log, "the log to say so", limit_s=20)
+    line = ask(world.spool, "queue list")[0][0]
+    assert line["destination"] == "" and line["error"] == "it has no destination: posternfwd's log says why" and line["state"] == "waiting", line
+    server = world.server("mx")
+    world.conf(f"smtp:127.0.0.1:{server.port}")
+    world.fwd.send_signal(signal.SIGHUP)
+    wait_until(lambda: world.got("mx"), "the new way to be found", limit_s=20)
+    world.stop()
+
+
 @pytest.mark.parametrize("fault", ("ack-write:kill@2", "ack-after-sync:kill@2", "queue-before-link:kill@3", "queue-after-link:kill@3", "recycle-between:kill"))
 def test_killed_at_fault_points(world, fault):
     server = world.server("mx", "rcpt_450=later")

@@ -120,7 +120,13 @@ def test_changes_by_filter(world):
     assert json.loads(postern(world, "release", "--to", "two.example", "--json").stdout) == {
         "verb": "release", "matched": 1, "done": 1, "busy": 0, "failed": 0}
     assert senders(world, "--state", "held") == ["held", "jour"]
-    assert postern(world, "hold", mails["new"].id, mails["held"].id, code=1).stdout == "1 message held, 1 not\n"
+    done = postern(world, "hold", mails["new"].id, mails["held"].id, code=1)
+    assert done.stdout == "1 message held, 1 not\n" and f"{mails['held'].id}: it is held already" in done.stderr
+    assert f"{mails['held'].id}: it is held: release it first" in postern(world, "retry", mails["held"].id, code=1).stderr
+    assert f"{mails['big'].id}: it is not held" in postern(world, "release", mails["big"].id, code=1).stderr
+    assert postern(world, "list", "--from", "nobody@example.net").stdout == "no mail like that is waiting\n"
+    for wrong in (["--state", "hold"], ["--client", "192.0.2.0/33"]):
+        assert "expected" in postern(world, "list", *wrong, code=2).stderr
     assert postern(world, "release", "--all").stdout == "3 messages released\n"
     assert not world.spool.names("hold")
     before = attempts(world)

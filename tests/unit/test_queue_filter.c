@@ -55,7 +55,7 @@ static void test_memory(void **unused)
 	assert_true(facts("destination=192.0.2.7", 0, 0, "ready", "192.0.2.7:25 from 198.51.100.1"));
 	assert_true(facts("destination=\"*from 198.51.*\"", 0, 0, "ready", "192.0.2.7:25 from 198.51.100.1"));
 	assert_false(facts("destination=192.0.2", 0, 0, "ready", "192.0.2.7:25 from 198.51.100.1"));
-	assert_true(facts("state=held state=waiting", 0, 0, "waiting", ""));
+	assert_true(facts("state=held state=waiting", 0, 0, "waiting", "") && facts("state=WAIT*", 0, 0, "waiting", ""));
 	assert_false(facts("state=held", 0, 0, "waiting", ""));
 	assert_true(facts("verb=release", 0, 0, "held", "") && !facts("verb=release", 0, 0, "waiting", ""));
 	assert_true(facts("verb=hold", 0, 0, "ready", "") && !facts("verb=hold", 0, 0, "held", ""));
@@ -104,7 +104,8 @@ static void test_cost(void **unused)
 static void test_nonsense(void **unused)
 {
 	(void)unused;
-	static const char *const lines[] = { "x", "=", "unknown=1", "from=", "older=-1", "older=5m", "larger=x", "verb=eat", "from=\"a", "from=a  =" };
+	static const char *const lines[] = { "x", "=", "unknown=1", "from=", "older=-1", "older=5m", "larger=x", "verb=eat", "from=\"a", "from=a  =",
+					     "state=hold", "client=192.0.2.0/33", "client=2001:db8::/129", "client=mx/24" };
 	struct queue_filter filter;
 	struct reason why;
 	for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
