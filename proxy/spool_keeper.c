@@ -17,7 +17,7 @@ struct stock {
 	int fd; /* -1: used up */
 	uint32_t generation; /* whose requests these are */
 	unsigned segments, larges;
-	bool is_flooding; /* said once */
+	bool is_flooding, is_repeating; /* said once */
 };
 
 struct spool_keeper {
@@ -129,7 +129,13 @@ static void hand_out(void *ctx)
 	int err = r->is_large ? r->large.err : r->segment.err;
 	if (s->generation == r->asker.generation)
 		(*(r->is_large ? &s->larges : &s->segments))--;
-	if (err) {
+	if (err == ERR_BUSY) {
+		/* That name exists: this says something about who asks, and nothing about the disk.  No other worker has to wait for that. */
+		if (!s->is_repeating)
+			log_event(LOG_LEVEL_ERR, "spool-create-failed", "worker %u asks for a name that exists: refused", r->asker.worker);
+		s->is_repeating = true;
+		refuse(r, err);
+	} else if (err) {
 		/* Its siblings, under way at the same time, need not be told of. */
 		if (loop_now_ms(r->keeper->loop) >= r->keeper->failed_until_ms)
 			log_event(LOG_LEVEL_ERR, "spool-create-failed", "%s for worker %u: %s", r->is_large ? "a large-body file" : "a segment",
@@ -149,7 +155,7 @@ static bool is_too_much(struct stock *s, const struct request *r)
 	if (s->generation != r->asker.generation) {
 		s->generation = r->asker.generation;
 		s->segments = s->larges = 0;
-		s->is_flooding = false;
+		s->is_flooding = s->is_repeating = false;
 	}
 	if (r->is_large ? s->larges < LARGE_MAX : s->segments == 0)
 		return false;
