@@ -1,5 +1,6 @@
 #include "worker_spool.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -91,14 +92,22 @@ static void tell_all(void *ctx)
 	}
 }
 
-/* Room for one more.  posternfwd finds a sealed segment by itself when its lock is gone; that a part of it is void it can't find. */
+static_assert(STANDINGS_MAX > SPOOL_LANES_MAX, "among the standings one is of a sealed segment");
+
+/* How much is lost with it.  posternfwd finds a sealed segment by itself, as its lock is gone; that a part of it is void it can't find.  And how
+ * far a live one may be read it hears from nobody else: that is never forgotten, however long nothing was written to it. */
+static unsigned worth(const struct standing *standing)
+{
+	return !standing->what.is_sealed ? 3 : standing->what.is_void ? 1 + standing->is_untold : 0;
+}
+
+/* Room for one more: the oldest of those that are worth least. */
 static void forget_one(struct worker_spool *s)
 {
 	size_t victim = 0;
-	while (victim < STANDINGS_MAX && s->standings[victim].what.is_void)
-		victim++;
-	if (victim == STANDINGS_MAX)
-		victim = 0;
+	for (size_t i = 1; i < s->standing_count; i++)
+		if (worth(&s->standings[i]) < worth(&s->standings[victim]))
+			victim = i;
 	s->standing_count--;
 	memmove(&s->standings[victim], &s->standings[victim + 1], (s->standing_count - victim) * sizeof s->standings[0]);
 }

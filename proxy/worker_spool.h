@@ -1,5 +1,6 @@
 /* worker_spool.h - a worker's side of the spool: the writer, what it asks the master for, and what it tells posternfwd.
- * Notices to posternfwd are cumulative: with a new connection the standing of every segment that was written to is said again.
+ * Notices to posternfwd are cumulative: with a new connection the standing of every segment that is being written to is said again, and
+ * of the last few that were sealed.
  */
 #ifndef POSTERN_WORKER_SPOOL_H
 #define POSTERN_WORKER_SPOOL_H

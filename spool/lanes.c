@@ -163,6 +163,12 @@ static void settle_item(struct lane *lane, struct spool_txn *txn)
 	txn_finish(txn, 0);
 }
 
+static void rest_in(struct spool_writer *w, uint64_t after_ms)
+{
+	w->is_rest_due = true;
+	loop_timer_start(w->rest, after_ms);
+}
+
 static void batch_work(void *ctx)
 {
 	spool_batch_run(&((struct lane *)ctx)->batch);
@@ -174,6 +180,9 @@ static void batch_done(void *ctx)
 	uint64_t messages = 0;
 	lane->is_running = false;
 	lane->now.offset = lane->batch.end;
+	lane->used_ms = loop_now_ms(lane->writer->loop);
+	if (lane != &lane->writer->lanes[0] && !lane->writer->is_rest_due)
+		rest_in(lane->writer, lane->writer->options.lane_idle_ms);
 	if (lane->batch.is_segment_bad)
 		leave_segment(lane, true);
 	else if (!lane->batch.err)
@@ -225,6 +234,26 @@ static void begin_batch(struct lane *lane)
 }
 
 /* ---- all of them */
+
+/* A segment that its writer keeps is kept by posternfwd, too, delivered as all of it may be. */
+void lanes_rest(void *ctx)
+{
+	struct spool_writer *w = ctx;
+	uint64_t now_ms = loop_now_ms(w->loop), next_ms = UINT64_MAX;
+	w->is_rest_due = false;
+	for (unsigned i = 1; i < SPOOL_LANES_MAX; i++) {
+		struct lane *lane = &w->lanes[i];
+		if (lane->now.fd < 0)
+			continue;
+		uint64_t due_ms = lane->is_running ? now_ms + w->options.lane_idle_ms : lane->used_ms + w->options.lane_idle_ms;
+		if (due_ms <= now_ms)
+			leave_segment(lane, false);
+		else if (due_ms < next_ms)
+			next_ms = due_ms;
+	}
+	if (next_ms != UINT64_MAX)
+		rest_in(w, next_ms - now_ms);
+}
 
 static unsigned lanes_wanted(const struct spool_writer *w)
 {

@@ -9,6 +9,7 @@
 #define SEGMENT_LIMIT_DEFAULT (UINT64_C(64) << 20)
 #define INLINE_LIMIT_DEFAULT (UINT64_C(256) << 10)
 #define WAIT_MS_DEFAULT 10000u
+#define LANE_IDLE_MS_DEFAULT 300000u
 
 void writer_turn_soon(struct spool_writer *w)
 {
@@ -69,6 +70,7 @@ static void close_all(struct spool_writer *w)
 	loop_task_cancel(&w->turn);
 	loop_timer_destroy(&w->watch);
 	loop_timer_destroy(&w->pace);
+	loop_timer_destroy(&w->rest);
 	loop_fn destroyed = w->destroyed;
 	void *ctx = w->destroyed_ctx;
 	free(w);
@@ -135,6 +137,8 @@ int spool_writer_create(struct loop *loop, const struct spool_writer_options *op
 		w->options.lanes = SPOOL_LANES_MAX;
 	if (!w->options.wait_ms)
 		w->options.wait_ms = WAIT_MS_DEFAULT;
+	if (!w->options.lane_idle_ms)
+		w->options.lane_idle_ms = LANE_IDLE_MS_DEFAULT;
 	w->events = *events;
 	lanes_open(w);
 	w->turn.fn = turn;
@@ -142,8 +146,11 @@ int spool_writer_create(struct loop *loop, const struct spool_writer_options *op
 	int err = w->options.inline_limit_bytes <= SPOOL_INLINE_CAP ? loop_timer_create(loop, watch_fired, w, &w->watch) : ERR_INVAL;
 	if (!err)
 		err = loop_timer_create(loop, turn, w, &w->pace);
+	if (!err)
+		err = loop_timer_create(loop, lanes_rest, w, &w->rest);
 	if (err) {
 		loop_timer_destroy(&w->watch);
+		loop_timer_destroy(&w->pace);
 		free(w);
 		return err;
 	}

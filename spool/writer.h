@@ -2,7 +2,7 @@
  * Promise: done(0) means the message survives a power cut.  Any other result: no reader will ever take it for a message, as far as the
  * disk obeys; where it did not, the committed callback says with is_void from where on the segment must be ignored.
  * Group commit: what is committed while a sync runs forms the next batch: one write, one fdatasync.  Where syncs take more than a
- * millisecond, several batches are under way, each in a segment of its own.  So messages may become durable in another order than they came.
+ * millisecond, several batches are under way, each in a segment of its own; what is not used for a while is sealed.  So messages may become durable in another order than they came.
  * Needs no open(): segments and files for large bodies are asked for through callbacks and handed in as descriptors.
  * Owns: descriptors handed in, each txn from open until commit or abort.  Borrows: the span passed to append, for the call; the
  * envelope passed to commit, for the call; `events` and its ctx, until destroy has called back.
@@ -32,6 +32,7 @@ struct spool_writer_options {
 	uint64_t segment_limit_bytes; /* 0 = 64 MiB; the next segment is asked for at three quarters of it */
 	uint64_t inline_limit_bytes;  /* 0 = 256 KiB; longer bodies go into a file of their own */
 	unsigned lanes;               /* 0 = 1; at most SPOOL_LANES_MAX: batches under way at a time where syncs are slow */
+	uint64_t lane_idle_ms;        /* 0 = 5 min; a further segment that nothing was written to for so long is sealed */
 	uint64_t wait_ms;             /* 0 = 10 s; longest wait for a segment or a large file before ERR_NOSPACE */
 };
 

@@ -67,6 +67,7 @@ struct lane {
 	struct segment now, next;
 	bool has_asked_early;     /* for a prepared one, in place of the first */
 	bool is_running;          /* its batch */
+	uint64_t used_ms;         /* the end of its last one */
 	struct txn_list in_batch;
 	struct spool_batch batch;
 };
@@ -80,6 +81,8 @@ struct spool_writer {
 
 	struct lane lanes[SPOOL_LANES_MAX]; /* the first is always in use */
 	struct loop_timer *pace;      /* until the next lane may begin */
+	struct loop_timer *rest;      /* while further lanes have segments: */
+	bool is_rest_due;
 	uint64_t last_begin_us;       /* of a batch */
 	uint64_t sync_avg_us;         /* of late */
 	bool is_asked;                /* for a segment, for asking_lane */
@@ -105,6 +108,7 @@ void writer_watch(struct spool_writer *w);
 void lanes_open(struct spool_writer *w);
 void lanes_turn(struct spool_writer *w); /* begin what can begin */
 bool lanes_are_idle(const struct spool_writer *w);
+void lanes_rest(void *ctx); /* the timer's, of the writer: seal what is not used any more */
 void lanes_close(struct spool_writer *w);
 
 /* txn.c */

@@ -178,6 +178,11 @@ static void run_crowd(struct crowd *crowd, unsigned limit)
 	loop_timer_destroy(&crowd->timer);
 }
 
+static void stop_loop(void *ctx)
+{
+	loop_stop(ctx);
+}
+
 /* Where syncs are slow several batches are under way, each in a segment of its own, and one that fails takes only its own with it. */
 static void slow_syncs(void **state)
 {
@@ -206,6 +211,39 @@ static void slow_syncs(void **state)
 	writer_host_remove(&host);
 	recover(&fixture.dirs, &found);
 	assert_int_equal(found.messages, before + 1);
+	assert_int_equal(found.broken + found.torn, 0);
+}
+
+/* Segments of lanes that mail came too slowly for are given back; the first stays, and more come again when they are wanted. */
+static void unused_lanes_are_sealed(void **state)
+{
+	(void)state;
+	struct recovered found;
+	struct crowd crowd;
+	struct spool_writer_stats stats;
+	struct loop_timer *timer;
+	const struct spool_writer_options options = { .lanes = SPOOL_LANES_MAX, .lane_idle_ms = 60 };
+	writer_host_make(&host, &fixture.dirs, &options);
+	assert_int_equal(loop_timer_create(host.loop, stop_loop, host.loop, &timer), 0);
+	assert_int_equal(spool_fault_arm("journal-sync:delay=8"), 0);
+	uint64_t before = 0;
+	for (unsigned round = 0; round < 2; round++) {
+		run_crowd(&crowd, 200);
+		assert_int_equal(crowd.failed, 0);
+		spool_writer_stats(host.writer, &stats);
+		assert_true(stats.segments >= before + 2);
+		before = stats.segments;
+		for (unsigned tries = 0; tries < 50 && host.sealed < stats.segments - 1; tries++) {
+			loop_timer_start(timer, 100);
+			loop_run(host.loop);
+		}
+		assert_int_equal(host.sealed, stats.segments - 1);
+	}
+	assert_int_equal(spool_fault_arm(NULL), 0);
+	loop_timer_destroy(&timer);
+	writer_host_remove(&host);
+	recover(&fixture.dirs, &found);
+	assert_int_equal(found.messages, stats.messages);
 	assert_int_equal(found.broken + found.torn, 0);
 }
 
@@ -689,7 +727,8 @@ static void late_segment(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(leaves_the_unprepared), spool_test(slow_syncs), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(leaves_the_unprepared), spool_test(slow_syncs),
+					    spool_test(unused_lanes_are_sealed), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
 					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
 					    spool_test(sweep_all_the_time), spool_test(unanswered), spool_test(late_segment) };
