@@ -74,7 +74,7 @@ SLOW_SYNC := $(B)/tests/bench/slow_sync.so
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
-.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload fuzz tidy format install uninstall clean includes
+.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit fuzz tidy format install uninstall clean includes
 all: $(BINS)
 
 define folder_rules
@@ -141,6 +141,8 @@ bench-rules: $(B)/tests/bench/bench_rules
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/rules
 bench-queue: all
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/queue
+bench-tarpit: all
+	POSTERN_BUILD=$(abspath $(B)) tests/bench/tarpit
 bench-reload: all
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/reload
 
