@@ -305,9 +305,9 @@ int cli_queue_files_walk(struct walk *walk, const char *spool)
 	walk->why->text[0] = '\0';
 	int err = spool_dirs_open(spool, &walk->dirs, walk->why);
 	if (!err)
-		err = walk_place(walk, SPOOL_IN_QUEUE);
+		err = walk_place(walk, walk->hold_first ? SPOOL_IN_HOLD : SPOOL_IN_QUEUE);
 	if (!err)
-		err = walk_place(walk, SPOOL_IN_HOLD);
+		err = walk_place(walk, walk->hold_first ? SPOOL_IN_QUEUE : SPOOL_IN_HOLD);
 	if (!err)
 		err = walk_journal(walk);
 	spool_dirs_close(&walk->dirs);

@@ -102,7 +102,7 @@ int cli_queue_files_change(const char *spool, const char *verb, const struct que
 			   struct cli_queue_counts *out, struct reason *why)
 {
 	struct change change = { verb, out };
-	struct walk walk = { .visit = visit, .filter = filter, .why = why, .ctx = &change };
+	struct walk walk = { .visit = visit, .filter = filter, .hold_first = strcmp(verb, "hold") == 0, .why = why, .ctx = &change };
 	int lock_fd;
 	memset(out, 0, sizeof *out);
 	struct spool_id *wanted = filter ? NULL : parse_ids(&id_count, ids);

@@ -22,11 +22,12 @@ struct walk {
 	int64_t now;
 	size_t damaged;
 	bool is_live;                      /* the segment under way */
+	bool hold_first;                   /* visit moves from queue/ to hold/, and must not meet what it has moved */
 	struct reason *why;
 	void *ctx;                         /* of visit */
 };
 
-/* queue/, then hold/, then the journal.  0, FOUND, or an error with its reason. */
+/* queue/, then hold/ (or the other way round), then the journal.  0, FOUND, or an error with its reason. */
 int cli_queue_files_walk(struct walk *walk, const char *spool);
 
 #endif

@@ -152,6 +152,10 @@ def test_changes_while_the_forwarder_is_down(world):
     assert "1 not" in done.stdout and "journal" in done.stderr
     assert "messages to be tried now" in postern(world, "retry", "--all").stdout
     assert "0 messages deleted, 1 not" in postern(world, "delete", mails["old"].id, code=1).stdout
+    # The file that was moved is not met again where it is now.
+    for verb in ("hold", "release"):
+        counts = json.loads(postern(world, verb, mails["far"].id, "--json").stdout)
+        assert counts == {"verb": verb, "matched": 1, "done": 1, "busy": 0, "failed": 0}, counts
     # What was done holds when it starts: all but the one held and the one deleted are tried at once.
     server = world.server("mx", port=port)
     world.start("-f", world.conf("original"))
