@@ -84,7 +84,7 @@ static void listing_alive(void *ctx)
 void queue_answer_list(struct forwarder *f, struct control_client *client, const struct queue_filter *filter, bool is_brief)
 {
 	struct listing *l = calloc(1, sizeof *l);
-	struct queue_walk_events events = { list_message, listing_alive, listing_end, l };
+	struct queue_walk_events events = { .message = list_message, .alive = listing_alive, .end = listing_end, .ctx = l };
 	int err = l ? queue_walk_start(f, filter, !is_brief, &events, &l->walk) : ERR_NOMEM;
 	if (err) {
 		free(l);
@@ -233,6 +233,13 @@ static bool change_message(void *ctx, struct fwd_message *m, const struct attemp
 	return true;
 }
 
+static void change_changed(void *ctx, struct fwd_message *m)
+{
+	struct change *c = ctx;
+	c->matched++;
+	count(c, span_of(m->id.text), ERR_BUSY);
+}
+
 static void change_alive(void *ctx)
 {
 	tell_progress(ctx);
@@ -283,7 +290,7 @@ bool queue_answer_is_change(struct span verb)
 void queue_answer_change_some(struct forwarder *f, struct control_client *client, struct span verb, const struct queue_filter *filter)
 {
 	struct change *c = change_create(f, client, verb);
-	struct queue_walk_events events = { change_message, change_alive, change_walked, c };
+	struct queue_walk_events events = { change_message, change_changed, change_alive, change_walked, c };
 	if (!c)
 		return;
 	c->is_by_filter = true;

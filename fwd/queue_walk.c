@@ -167,6 +167,15 @@ static void finish(struct queue_walk *w, int err)
 	events.end(events.ctx, err);
 }
 
+/* Since its copy was made.  outcomes change in the message before the disk has them. */
+static bool has_changed(const struct fwd_message *m, const struct fwd_message *copy)
+{
+	if (m->attempts != copy->attempts || m->recipients != copy->recipients || m->outcome_count != copy->outcome_count ||
+	    (m->outcomes == NULL) != (copy->outcomes == NULL) || m->segment != copy->segment || m->offset != copy->offset)
+		return true;
+	return m->outcomes && memcmp(m->outcomes, copy->outcomes, m->outcome_count * sizeof *m->outcomes) != 0;
+}
+
 /* False: the receiver has no room. */
 static bool hand_out_chunk(struct queue_walk *w, struct chunk *c)
 {
@@ -174,7 +183,9 @@ static bool hand_out_chunk(struct queue_walk *w, struct chunk *c)
 		if (c->is_out[c->at])
 			continue;
 		struct fwd_message *m = fwd_table_find(&w->f->messages, &c->copies[c->at].id);
-		if (m && !w->events.message(w->events.ctx, m, c->attempts[c->at]))
+		if (m && w->events.changed && has_changed(m, &c->copies[c->at]))
+			w->events.changed(w->events.ctx, m);
+		else if (m && !w->events.message(w->events.ctx, m, c->attempts[c->at]))
 			return false;
 	}
 	chunk_clear(c);
