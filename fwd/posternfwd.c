@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +43,11 @@ static int take_lock(struct start *s, struct reason *why)
 		(void)nanosleep(&pause, NULL);
 		err = daemon_pid_file_take(s->paths[0], &s->lock_fd, why);
 	}
+	/* So that this user can take it when it starts without root one day.  Never a file that has another name elsewhere: whoever owns
+	 * the spool may have made that. */
+	struct stat st;
+	if (!err && s->is_root && fstat(s->lock_fd, &st) == 0 && st.st_nlink == 1)
+		(void)!fchown(s->lock_fd, s->user.uid, s->user.gid);
 	return err;
 }
 

@@ -160,7 +160,8 @@ int spool_dir_prepare(const char *path, uid_t uid, gid_t gid, struct reason *why
 		err = prepare_below(root, path, &cache, why);
 	}
 	if (!err) {
-		struct wanted empty = { SPOOL_EMPTY_DIR, 0555, self, self, getegid() };
+		/* One of root's is as good as our own: nobody else can put anything in. */
+		struct wanted empty = { SPOOL_EMPTY_DIR, 0555, self, 0, getegid() };
 		err = prepare_below(root, path, &empty, why);
 	}
 	if (!err && (spool_dir_sync(root) != 0 || sync_parent(path) != 0))

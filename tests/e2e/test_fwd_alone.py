@@ -656,3 +656,26 @@ def test_not_root(world):
     done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", str(FWD), *map(str, seeds(world, "/bin/true", "-F"))],
                           stderr=subprocess.PIPE, text=True, timeout=20, check=False)
     assert done.returncode == 1 and "start it as root" in done.stderr
+
+
+def test_started_as_its_user_on_a_spool_that_root_made(world):
+    server = world.server("mx")
+    conf = world.conf(f"smtp:127.0.0.1:{server.port}")
+    shutil.rmtree(world.spool.dir)
+    world.start("-f", conf)
+    world.stop()
+    argv = ["setpriv", "--reuid=daemon", "--regid=daemon", "--init-groups", str(FWD), "-f", str(conf)]
+    done = subprocess.run(argv, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert done.returncode == 1 and "permission denied" in done.stderr, "root's directory: posternfwd(8) says to chown it"
+    shutil.chown(world.spool.dir, "daemon", "daemon")
+    world.spool.store([Mail("a@example.net", ["b@example.org"], ANYTHING)])
+    with open(world.log_path, "ab") as log:
+        world.fwd = subprocess.Popen(argv, stderr=log)
+    world.procs.append(world.fwd)
+    wait_until(lambda: world.got("mx") or world.fwd.poll() is not None, "the message")
+    assert world.got("mx"), world.log
+    world.stop()
+    world.spool.store([Mail("c@example.net", ["d@example.org"], ANYTHING)])
+    world.start("-f", conf)
+    wait_until(lambda: len(world.got("mx")) == 2, "the message that root's posternfwd found")
+    world.stop()
