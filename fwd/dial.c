@@ -131,7 +131,12 @@ static void socket_ready(void *ctx, unsigned events)
 	(void)events;
 	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &errnum, &len) != 0)
 		errnum = errno;
-	if (errnum)
+	/* The kernel has given up before our own patience ended, or the way back ended in a router: no answer either. */
+	bool is_silence = errnum == ETIMEDOUT || errnum == EHOSTUNREACH || errnum == ENETUNREACH;
+	bool is_unix = d->route.spec.kind == FORWARD_LMTP_UNIX;
+	if (is_silence && !is_unix && is_spoofed(d, &d->addresses[d->next - 1]))
+		pretence_failed(d, err_from_errno(errnum), strerror(errnum));
+	else if (errnum)
 		address_failed(d, err_from_errno(errnum), strerror(errnum));
 	else
 		connected(d);
