@@ -284,6 +284,10 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 		err = forward_spec_parse(span_of(text), &value.forward, why);
 		if (err)
 			return reason_prefix(why, err, "%s", opt->name);
+		/* Said here, where the line is known. */
+		if (strcmp(opt->name, "bounce-via") == 0 &&
+		    (value.forward.kind == FORWARD_LMTP || value.forward.kind == FORWARD_LMTP_UNIX))
+			return reason_set(why, ERR_INVAL, "bounce-via = '%s': expected original, smtp:HOST:PORT or sendmail:/path/prog", text);
 		break;
 	}
 	bool has_range = opt->kind == KIND_COUNT || opt->kind == KIND_DURATION || opt->kind == KIND_SIZE;
@@ -424,8 +428,6 @@ static int check_whole(struct conf *conf, const char *path, struct reason *why)
 {
 	if (conf->listen_count == 0)
 		return reason_set(why, ERR_INVAL, "%s: no listen section: nothing to do; expected listen \"INTERFACE\" { mode = redirect }", path);
-	if (conf->bounce_via.kind == FORWARD_LMTP || conf->bounce_via.kind == FORWARD_LMTP_UNIX)
-		return reason_set(why, ERR_INVAL, "%s: bounce-via: expected original, smtp:HOST:PORT or sendmail:/path/prog", path);
 	if (conf->bounce_via.kind == FORWARD_ORIGINAL && conf->bounce_tls == TLS_VERIFY)
 		return reason_set(why, ERR_INVAL, "%s: bounce-tls = verify needs a name: it does not go with bounce-via = original", path);
 	if (conf->retry_min_s > conf->retry_max_s)

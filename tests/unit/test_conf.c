@@ -98,7 +98,7 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" {}\nbounce-via = original\nbounce-tls = verify\n", 0, "bounce-via" },
 		{ "listen \"wan\" { bounce = all }\n", 1, "expected one of default, yes, no" },
 		{ "bounce = yes\nlisten \"wan\" {}\n", 1, "expected one of all, trusted, none" },
-		{ "listen \"wan\" {}\nbounce-via = \"lmtp:/x\"\n", 0, "bounce-via" },
+		{ "listen \"wan\" {}\nbounce-via = \"lmtp:/x\"\n", 2, "expected original, smtp:HOST:PORT or sendmail:" },
 		{ "listen \"wan\" { tls = on }\n", 1, "expected one of none, may, encrypt, verify" },
 		{ "listen \"wan\" { tls = verify }\n", 1, "tls-name has to say" },
 		{ "listen \"wan\" { tls = verify tls-name = \"a b\" }\n", 1, "tls-name = 'a b': expected a host name" },
