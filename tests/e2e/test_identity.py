@@ -155,7 +155,7 @@ def test_spoof_without_a_way_back(lab, room):
         post.write_conf()
         post.forwarder.send_signal(1)
         wait_until(lambda: post.log("posternfwd").count("is in force") == 3, "the reload")
-        send(post, lab.CLIENTS4[1], "client10.example.net", 3)
+        send(post, lab.SPAMMER4, "client10.example.net", 3)
         assert f"[{lab.LAN4}]" in received(mta.wait_mails(3), 3)
         lab.exec("fw", "sysctl", "-qw", f"net.ipv4.tcp_syn_retries={retries}")
         # With a way back the fallback is not used.
