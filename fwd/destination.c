@@ -328,11 +328,6 @@ const char *destination_error(const struct destination *d)
 	return d->failures > 0 ? d->error : "";
 }
 
-bool destination_is_held(const struct destination *d)
-{
-	return d->is_held;
-}
-
 uint64_t destination_probe_s(const struct scheduler *s, const struct destination *d)
 {
 	uint64_t now = loop_now_ms(s->f->loop);

@@ -89,9 +89,10 @@ static void choose_original(struct writer *w)
 		w->original = header_of(w->original);
 	/* Who guessed the id could have written a part of ours into his message. */
 	(void)snprintf(w->boundary, sizeof w->boundary, "%s.dsn", r->id.text);
-	while (strlen(w->boundary) < sizeof w->boundary - 1 && w->original.len > 0 &&
-	       memmem(w->original.ptr, w->original.len, w->boundary, strlen(w->boundary)))
-		(void)strcat(w->boundary, "x");
+	for (size_t len = strlen(w->boundary); len + 1 < sizeof w->boundary && w->original.len > 0 &&
+					       memmem(w->original.ptr, w->original.len, w->boundary, len);
+	     len++)
+		memcpy(w->boundary + len, "x", 2);
 }
 
 /* ---- the parts */

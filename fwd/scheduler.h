@@ -50,9 +50,7 @@ void scheduler_figures(const struct scheduler *s, struct scheduler_figures *out)
 /* For listings.  Texts live until the next turn. */
 const char *destination_key(const struct destination *d);
 const char *destination_error(const struct destination *d); /* empty: it is not down */
-/* Down, and only an operator can mend it: the mail program does not work. */
-bool destination_is_held(const struct destination *d);
-/* Every one that is held; few, as there are few programs. */
+/* Every one that only an operator can mend, as its mail program does not work; few, as there are few programs. */
 void scheduler_each_held(const struct scheduler *s, void (*fn)(void *ctx, const struct destination *d), void *ctx);
 /* Seconds until it is tried again; 0: it is not down. */
 uint64_t destination_probe_s(const struct scheduler *s, const struct destination *d);
