@@ -64,10 +64,11 @@ struct cli_facts *cli_facts_open(void)
 
 void cli_facts_fetch(struct cli_facts *c, struct rules_facts *facts)
 {
+	static const struct fact_finder_hooks hooks = { .arrived = arrived };
 	struct fact_finder finder;
 	if (c) {
 		c->facts = facts;
-		fact_finder_open(&finder, c->service, facts, 0, 0, NULL, arrived, NULL, c);
+		fact_finder_open(&finder, c->service, facts, 0, 0, &hooks, c);
 		fact_finder_fetch(&finder);
 		if (!are_settled(facts))
 			loop_run(c->loop);

@@ -33,18 +33,19 @@ static int ask_conntrack(int fd, bool v6, struct endpoint *out, struct reason *w
 int origdst_find(int fd, const struct endpoint *client, enum listen_mode mode, uint16_t listen_port, struct origdst *out, struct reason *why)
 {
 	struct origdst found = { .client = *client };
+	struct endpoint local;
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof sa;
 	if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
 		return fail(why, "getsockname");
-	int err = endpoint_from_sockaddr((struct sockaddr *)&sa, &found.local);
+	int err = endpoint_from_sockaddr((struct sockaddr *)&sa, &local);
 	if (err)
 		return reason_set(why, err, "getsockname: unknown address family");
 	len = sizeof found.mark;
 	if (getsockopt(fd, SOL_SOCKET, SO_MARK, &found.mark, &len) != 0)
 		found.mark = 0;
 	found.mark &= ~CONF_TPROXY_MARK; /* ours, and says nothing about the client */
-	found.original = found.local;
+	found.original = local;
 	if (mode == LISTEN_REDIRECT)
 		err = ask_conntrack(fd, client->addr.family == ADDR_V6, &found.original, why);
 	*out = found;
@@ -52,7 +53,7 @@ int origdst_find(int fd, const struct endpoint *client, enum listen_mode mode, u
 		return err;
 	/* Undiverted, both ways of asking give the listener's own end.  A diverted connection that was meant for port
 	 * listen_port of another host can't be told from a hit on a transparent listener: refused too, on the safe side. */
-	bool hit = mode == LISTEN_REDIRECT ? endpoint_eq(&found.original, &found.local) : found.local.port == listen_port;
+	bool hit = mode == LISTEN_REDIRECT ? endpoint_eq(&found.original, &local) : local.port == listen_port;
 	if (hit)
 		return reason_set(why, ERR_REFUSED, "a direct hit on the listening port, not diverted");
 	return 0;

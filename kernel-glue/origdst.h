@@ -12,8 +12,7 @@
 
 struct origdst {
 	struct endpoint client;
-	struct endpoint local;    /* our end of the socket */
-	struct endpoint original; /* direct mode: the same as local */
+	struct endpoint original; /* direct mode: our end of the socket */
 	uint32_t mark;            /* the SYN's without our own bit, where net.ipv4.tcp_fwmark_accept is 1; 0 otherwise */
 };
 

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-void smtp_line_init(struct smtp_line *state, size_t cap, bool normalize_bare_lf)
+void smtp_line_init(struct smtp_line *state, uint32_t cap, bool normalize_bare_lf)
 {
 	assert(cap > 2);
 	*state = (struct smtp_line){ .cap = cap, .is_normalizing = normalize_bare_lf };
@@ -67,7 +67,8 @@ enum smtp_line_result smtp_line_next(struct smtp_line *state, struct span buffer
 		if (c == '\0')
 			return fail(state, SMTP_LINE_NUL, buffered, i + 1, skipped, drop_out);
 	}
-	state->scanned = buffered.len;
+	/* Each byte but the last had room left in the line. */
+	state->scanned = (uint32_t)buffered.len;
 	*drop_out = skipped;
 	return SMTP_LINE_MORE;
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "smtp_reply_text.h"
 #include "span.h"
@@ -26,14 +27,14 @@ enum smtp_line_result {
 };
 
 struct smtp_line {
-	size_t cap;           /* octets of a line with its CRLF; may be changed between lines */
+	uint32_t cap;         /* octets of a line with its CRLF */
+	uint32_t scanned;     /* bytes of the buffered part that need no second look: fewer than cap */
 	bool is_normalizing;  /* a bare LF ends a line */
 	bool is_discarding;   /* inside the rest of a faulty line */
-	size_t scanned;       /* bytes of the buffered part that need no second look */
 };
 
 /* cap > 2. */
-void smtp_line_init(struct smtp_line *state, size_t cap, bool normalize_bare_lf);
+void smtp_line_init(struct smtp_line *state, uint32_t cap, bool normalize_bare_lf);
 
 /* Look for the next line at the start of buffered.  Whatever the result, the caller then drops *drop_out bytes from the front of
  * its buffer before it calls again; with SMTP_LINE_MORE that may be 0.  *line_out is written for SMTP_LINE_READY only: the line

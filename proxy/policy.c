@@ -42,6 +42,7 @@ static void cancel_ident_socket(void *ctx, uint64_t ticket)
 }
 
 static const struct ident_opener ident_opener = { ask_ident_socket, cancel_ident_socket };
+static const struct fact_finder_hooks finder_hooks = { facts_arrived, log_note, &ident_opener };
 
 void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, int fd, uint32_t listen_index, const struct origdst *where,
 		 loop_fn arrived, void *ctx)
@@ -57,8 +58,8 @@ void policy_open(struct policy *policy, struct session_host *host, uint64_t sid,
 		.arrived = arrived,
 		.ctx = ctx,
 	};
-	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, &ident_opener,
-			 facts_arrived, log_note, policy);
+	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, &finder_hooks,
+			 policy);
 	/* What some rule could need is asked for now, all at once, so that it is there by RCPT. */
 	rules_prefetch(host->rules, &policy->facts);
 	if (policy->is_paranoid)

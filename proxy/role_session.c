@@ -337,6 +337,7 @@ static int build(struct worker *w, struct reason *why)
 	host->next_sid = ((uint64_t)time(NULL) << 32) | ((uint64_t)(w->setup.worker & 63) << 26);
 	/* A quarter of the descriptors stays for large bodies, segments and messages from the master. */
 	host->session_limit = (size_t)(w->file_limit / 4 * 3);
+	session_host_init(host);
 	host->emptied = sessions_gone;
 	host->emptied_ctx = w;
 	spool_id_source_init(&host->ids, w->setup.worker);

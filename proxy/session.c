@@ -69,28 +69,52 @@ static void arm_timer(struct session *s)
 
 /* ---- the end */
 
-static void free_session(void *ctx)
+static void list_add(struct session **head, struct session *s)
 {
-	struct session *s = ctx;
+	s->prev = NULL;
+	s->next = *head;
+	if (s->next)
+		s->next->prev = s;
+	*head = s;
+}
+
+static void list_remove(struct session **head, struct session *s)
+{
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		*head = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+}
+
+static void free_session(struct session *s)
+{
 	struct session_host *host = s->host;
-	loop_task_cancel(&s->free_task);
 	session_txn_reset(s);
 	reply_queue_free(&s->replies);
 	policy_close(&s->policy);
 	buf_free(&s->in);
 	buf_free(&s->out);
 	free(s->helo);
-	if (s->prev)
-		s->prev->next = s->next;
-	else
-		host->sessions = s->next;
-	if (s->next)
-		s->next->prev = s->prev;
+	list_remove(&host->dead, s);
 	host->session_count--;
 	counter_sub(host->counters, COUNTER_SESSIONS, 1);
 	free(s);
+}
+
+static void reap(void *ctx)
+{
+	struct session_host *host = ctx;
+	while (host->dead)
+		free_session(host->dead);
 	if (host->is_draining && host->session_count == 0)
 		host->emptied(host->emptied_ctx);
+}
+
+void session_host_init(struct session_host *host)
+{
+	host->reap = (struct loop_task){ .fn = reap, .ctx = host };
 }
 
 void session_close(struct session *s, const char *why)
@@ -114,7 +138,9 @@ void session_close(struct session *s, const char *why)
 		(void)close(s->fd);
 	s->fd = -1;
 	/* Callers further up the stack still hold s. */
-	loop_task_post(s->host->loop, &s->free_task);
+	list_remove(&s->host->sessions, s);
+	list_add(&s->host->dead, s);
+	loop_task_post(s->host->loop, &s->host->reap);
 }
 
 /* ---- replies */
@@ -437,7 +463,6 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	s->client = client;
 	s->phase_ms = loop_now_ms(host->loop);
 	s->in.cap = INPUT_CAP_BYTES + SESSION_SCRATCH_BYTES;
-	s->free_task = (struct loop_task){ .fn = free_session, .ctx = s };
 	int err = loop_io_create(host->loop, fd, io_ready, s, &s->io);
 	if (!err)
 		err = loop_timer_create(host->loop, timed_out, s, &s->timer);
@@ -446,10 +471,7 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 		free(s);
 		return err;
 	}
-	s->next = host->sessions;
-	if (s->next)
-		s->next->prev = s;
-	host->sessions = s;
+	list_add(&host->sessions, s);
 	host->session_count++;
 	counter_add(host->counters, COUNTER_SESSIONS, 1);
 
@@ -483,6 +505,6 @@ void session_drain_all(struct session_host *host)
 void session_destroy_all(struct session_host *host)
 {
 	/* Freed on the next turn of the loop. */
-	for (struct session *s = host->sessions; s; s = s->next)
-		session_close(s, "the worker ends");
+	while (host->sessions)
+		session_close(host->sessions, "the worker ends");
 }

@@ -10,6 +10,9 @@
 #include "origdst.h"
 #include "session_host.h"
 
+/* To be called on a zeroed host before the first session. */
+void session_host_init(struct session_host *host);
+
 /* Greets the client.  client: its entry in host->clients, or NULL.  On failure the descriptor and the entry stay the caller's. */
 int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, struct client *client);
 

@@ -44,8 +44,10 @@ struct session_host {
 	struct counter_slot *counters;
 	uint64_t next_sid;
 
-	struct session *sessions;   /* list of all */
-	size_t session_count;
+	struct session *sessions;   /* list of all that are open */
+	struct session *dead;       /* closed ones, freed on the next turn of the loop */
+	struct loop_task reap;      /* by this: session_host_init */
+	size_t session_count;       /* of both */
 	size_t session_limit;       /* what the limit of open files leaves room for, with a reserve for large bodies */
 	uint64_t held_bytes;        /* bodies in memory, of all sessions */
 	uint64_t complain_ms;       /* messages that can't be stored: when the operator is told again */

@@ -34,7 +34,7 @@ enum session_state {
 	SESSION_DATA,    /* 354 was sent */
 	SESSION_STORING, /* the final dot was seen, the spool has not answered yet */
 	SESSION_LINGER,  /* the last reply is out: reading and forgetting until the client closes */
-	SESSION_DEAD,    /* closed; freed on the next turn of the loop */
+	SESSION_DEAD,    /* closed; freed by session_reap on the next turn of the loop */
 };
 
 /* A recipient whose verdict hangs on facts that are on their way; then, where the rules let it in, on what the next server says of it. */
@@ -77,12 +77,11 @@ struct session_txn {
 
 /* Ten thousand idle ones are nothing unusual: the order of the fields leaves no holes. */
 struct session {
-	struct session *prev, *next; /* in host->sessions */
+	struct session *prev, *next; /* in host->sessions, or host->dead */
 	struct session_host *host;
 	uint64_t sid;
 	int fd;
 	uint32_t listen_index;
-	enum session_state state;
 	struct origdst where;
 	uint32_t messages;
 	struct client *client;   /* held in host->clients; NULL: no limits apply */
@@ -95,22 +94,22 @@ struct session {
 	struct policy policy;
 	char *helo;      /* heap; NULL before HELO */
 	struct session_txn *txn;
-	enum smtp_helo_kind helo_kind;
-	bool is_esmtp;
-	bool has_eof;            /* the client sends no more */
-	bool is_quitting;        /* QUIT was said: nobody cares any more how the connection ends */
-	bool is_spool_waiting;   /* the spool wants a pause */
-	bool is_held;            /* a command, or held_fault, must wait for the replies before it */
-	bool is_tarpitted;       /* the reply that ends the session is to be stuttered */
-	bool is_greeting;        /* the greeting is held back, and the client must not talk */
-	bool is_accounted;       /* it has named a sender or asked for an address, or its misdeed is in the log */
-	bool has_waited;         /* for us, when we last looked */
-	bool is_running;         /* inside session_go_on: don't enter it again */
-	enum smtp_line_result held_fault; /* MORE: none */
 	uint64_t phase_ms;       /* since when the client has been busy with its present command or its data */
-	uint32_t errors, junk, rcpts; /* of the whole session */
 	struct tarpit pit;
-	struct loop_task free_task;
+	uint32_t errors, junk, rcpts; /* of the whole session */
+	enum session_state state : 8;
+	enum smtp_helo_kind helo_kind : 8;
+	enum smtp_line_result held_fault : 8; /* MORE: none */
+	bool is_esmtp : 1;
+	bool has_eof : 1;            /* the client sends no more */
+	bool is_quitting : 1;        /* QUIT was said: nobody cares any more how the connection ends */
+	bool is_spool_waiting : 1;   /* the spool wants a pause */
+	bool is_held : 1;            /* a command, or held_fault, must wait for the replies before it */
+	bool is_tarpitted : 1;       /* the reply that ends the session is to be stuttered */
+	bool is_greeting : 1;        /* the greeting is held back, and the client must not talk */
+	bool is_accounted : 1;       /* it has named a sender or asked for an address, or its misdeed is in the log */
+	bool has_waited : 1;         /* for us, when we last looked */
+	bool is_running : 1;         /* inside session_go_on: don't enter it again */
 };
 
 /* Use the bytes that wait, send what is ready, set interest and timer.  After anything that may let the session go on. */

@@ -9,7 +9,7 @@ uint64_t tarpit_hold_ms(struct tarpit *pit, const struct tarpit_options *options
 	if (delay_ms > options->max_ms)
 		delay_ms = options->max_ms;
 	uint64_t from_ms = pit->until_ms > now_ms ? pit->until_ms : now_ms;
-	pit->delay_ms = delay_ms;
+	pit->delay_ms = (uint32_t)delay_ms;
 	pit->until_ms = from_ms + delay_ms;
 	return pit->until_ms - now_ms;
 }

@@ -9,13 +9,13 @@
 struct tarpit_options {
 	uint64_t delay_ms;   /* of the first reply */
 	uint64_t multiplier; /* 1: all wait the same */
-	uint64_t max_ms;
+	uint64_t max_ms;     /* at most UINT32_MAX */
 };
 
 /* Zeroed: nobody has sunk in. */
 struct tarpit {
 	uint64_t until_ms; /* when the reply before this one leaves */
-	uint64_t delay_ms; /* what that one waited; 0: none did */
+	uint32_t delay_ms; /* what that one waited; 0: none did */
 };
 
 /* How long from now the next reply waits.  Replies to pipelined commands wait in a row, so that who sends all at once gains nothing. */

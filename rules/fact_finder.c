@@ -148,8 +148,9 @@ void fact_lookup_count_list_error(struct fact_lookup *lookup)
 
 void fact_lookup_note(struct fact_lookup *lookup, enum fact_note note, struct span name)
 {
-	if (lookup->finder->note)
-		lookup->finder->note(lookup->finder->ctx, note, name);
+	const struct fact_finder *finder = lookup->finder;
+	if (finder->hooks->note)
+		finder->hooks->note(finder->ctx, note, name);
 }
 
 static void lookup_start(struct fact_finder *finder, const struct fact *fact)
@@ -194,14 +195,14 @@ static void settled(void *ctx)
 			lookup->kind->wake(lookup);
 	}
 	fact_finder_fetch(finder);
-	finder->arrived(finder->ctx);
+	finder->hooks->arrived(finder->ctx);
 }
 
 void fact_finder_open(struct fact_finder *finder, struct fact_service *service, struct rules_facts *facts, uint16_t client_port,
-		      uint16_t dst_port, const struct ident_opener *opener, loop_fn arrived, fact_note_fn note, void *ctx)
+		      uint16_t dst_port, const struct fact_finder_hooks *hooks, void *ctx)
 {
 	*finder = (struct fact_finder){ .service = service, .facts = facts, .client_port = client_port, .dst_port = dst_port,
-					.opener = opener, .arrived = arrived, .note = note, .ctx = ctx };
+					.hooks = hooks, .ctx = ctx };
 	finder->settled = (struct loop_task){ .fn = settled, .ctx = finder };
 }
 

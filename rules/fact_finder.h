@@ -46,23 +46,27 @@ enum fact_note {
 	FACT_NOTE_SPOOF, /* a reverse name that does not resolve back to the client */
 	FACT_NOTE_ATTACK /* a reverse name that looks like an IP address */
 };
-typedef void (*fact_note_fn)(void *ctx, enum fact_note note, struct span name);
+
+/* What a finder's owner is called for, each with the finder's ctx. */
+struct fact_finder_hooks {
+	loop_fn arrived;
+	void (*note)(void *ctx, enum fact_note note, struct span name); /* or NULL */
+	const struct ident_opener *opener;                              /* or NULL */
+};
 
 struct fact_finder {
 	struct fact_service *service;
 	struct rules_facts *facts;
 	uint16_t client_port, dst_port; /* for ident */
-	const struct ident_opener *opener;
 	struct fact_lookup *lookups;
 	struct loop_task settled;
-	loop_fn arrived;
-	fact_note_fn note;
+	const struct fact_finder_hooks *hooks;
 	void *ctx;
 };
 
-/* Must not be moved in memory while it is open.  opener (asked with ctx, too; borrowed until fact_finder_close) and note may be NULL. */
+/* Must not be moved in memory while it is open.  hooks is borrowed until fact_finder_close. */
 void fact_finder_open(struct fact_finder *finder, struct fact_service *service, struct rules_facts *facts, uint16_t client_port,
-		      uint16_t dst_port, const struct ident_opener *opener, loop_fn arrived, fact_note_fn note, void *ctx);
+		      uint16_t dst_port, const struct fact_finder_hooks *hooks, void *ctx);
 
 /* Start on every fact that nobody has asked for yet. */
 void fact_finder_fetch(struct fact_finder *finder);

@@ -24,7 +24,7 @@ static void start(struct fact_lookup *lookup)
 		.client_port = finder->client_port,
 		.our_port = finder->dst_port,
 		.timeout_ms = fact_lookup_ident_timeout(lookup),
-		.opener = finder->opener,
+		.opener = finder->hooks->opener,
 		.opener_ctx = finder->ctx,
 		.stats = fact_lookup_ident_stats(lookup),
 	};

@@ -151,7 +151,8 @@ static void judge(struct rules *rules, uint64_t world, bool is_random, unsigned 
 	fake = (struct fake){ .loop = t.loop, .world = world, .is_random = is_random, .failure_percent = failure_percent };
 	fake.pump = (struct loop_task){ .fn = answer_one, .ctx = &fake };
 	assert_int_equal(fact_service_create(t.loop, &source, &options, &service), 0);
-	fact_finder_open(&t.finder, service, &facts, 0, 0, NULL, go_on, NULL, &t);
+	static const struct fact_finder_hooks hooks = { .arrived = go_on };
+	fact_finder_open(&t.finder, service, &facts, 0, 0, &hooks, &t);
 	if (is_random && roll(2)) {
 		rules_prefetch(rules, &facts);
 		fact_finder_fetch(&t.finder);
