@@ -36,6 +36,12 @@ static void job_work(void *ctx)
 		(void)!ftruncate(large->fd, 0);
 		return;
 	}
+	if (large->wants_rewind) {
+		txn->item.record.body_crc = 0;
+		txn->item.record.body_len = 0;
+		large->job_err = ftruncate(large->fd, 0) == 0 ? 0 : ERR_IO;
+		return;
+	}
 	large->job_err = write_chunk(txn);
 	if (large->job_err || !large->wants_sync)
 		return;
@@ -60,6 +66,7 @@ static void job_done(void *ctx)
 	struct spool_writer *w = txn->writer;
 	struct large_body *large = &txn->large;
 	large->is_in_job = false;
+	large->wants_rewind = false;
 	w->large_jobs--;
 	buf_clear(&large->flight);
 	if (large->wants_discard)
@@ -150,7 +157,7 @@ void large_body_step(struct spool_txn *txn)
 		txn->stage = TXN_QUEUED;
 		txn_move(txn, &txn->writer->queued);
 		writer_turn_soon(txn->writer);
-	} else if (txn->is_committing || txn->body.len >= LARGE_CHUNK)
+	} else if (txn->is_committing || txn->large.wants_rewind || txn->body.len >= LARGE_CHUNK || (txn->is_settling && txn->body.len))
 		join_line(txn);
 	else
 		tell_drained(txn);

@@ -93,7 +93,7 @@ static int create_for(int dirfd, const char *name, int flags, uid_t uid, gid_t g
 {
 	char hidden[sizeof SPOOL_NEW_PREFIX + SPOOL_SEGMENT_NAME_CAP];
 	(void)snprintf(hidden, sizeof hidden, "%s%s", SPOOL_NEW_PREFIX, name);
-	int fd = openat(dirfd, hidden, flags | O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = openat(dirfd, hidden, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_from_errno(errno);
 	int err = make_ready(fd, uid, gid);
@@ -138,7 +138,7 @@ int spool_segment_create(const struct spool_dirs *dirs, uint64_t number, unsigne
 		return ERR_INVAL;
 	struct spool_segment_name name;
 	(void)snprintf(name.text, sizeof name.text, "%0*" PRIu64 ".w%u.seg", NUMBER_DIGITS, number, worker);
-	int err = create_for(dirs->journal, name.text, 0, uid, gid, fd_out);
+	int err = create_for(dirs->journal, name.text, O_WRONLY, uid, gid, fd_out);
 	if (!err)
 		*name_out = name;
 	return err;
@@ -210,7 +210,8 @@ int spool_segment_recycle(const struct spool_dirs *dirs, const char *name)
 
 int spool_large_create(const struct spool_dirs *dirs, const struct spool_id *id, uid_t uid, gid_t gid, int *fd_out)
 {
-	return create_for(dirs->large, id->text, O_APPEND, uid, gid, fd_out);
+	/* Who checks content reads it again before it is accepted. */
+	return create_for(dirs->large, id->text, O_RDWR | O_APPEND, uid, gid, fd_out);
 }
 
 int spool_large_open(const struct spool_dirs *dirs, const struct spool_id *id, int *fd_out, uint64_t *size_out)

@@ -1,6 +1,7 @@
 /* One transaction: bytes into memory or towards a large body, then into the queue of the next batch. */
 #include "writer_parts.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -104,6 +105,48 @@ enum step spool_txn_append(struct spool_txn *txn, struct span bytes)
 			return STEP_DONE; /* a job has taken it at once */
 	}
 	txn->is_waiting = true;
+	return STEP_WAIT;
+}
+
+enum step spool_txn_settle(struct spool_txn *txn)
+{
+	assert(!txn->is_committing && !txn->is_silent);
+	if (txn->err || txn->stage == TXN_MEMORY)
+		return STEP_DONE;
+	txn->is_settling = true;
+	if (txn->stage == TXN_LARGE && !txn->large.is_in_job && !txn->large.is_in_line && txn->body.len == 0)
+		return STEP_DONE;
+	txn->is_waiting = true;
+	large_body_step(txn);
+	return STEP_WAIT;
+}
+
+int spool_txn_body(const struct spool_txn *txn, struct spool_txn_body *out)
+{
+	if (txn->err)
+		return txn->err;
+	assert(txn->stage == TXN_MEMORY || (txn->stage == TXN_LARGE && txn->body.len == 0));
+	*out = (struct spool_txn_body){
+		.memory = txn->stage == TXN_MEMORY ? buf_span(&txn->body) : SPAN_NONE,
+		.fd = txn->stage == TXN_MEMORY ? -1 : txn->large.fd,
+		.size_bytes = txn->size_bytes,
+	};
+	return 0;
+}
+
+enum step spool_txn_rewind(struct spool_txn *txn)
+{
+	assert(txn->err || txn->stage == TXN_MEMORY || (txn->stage == TXN_LARGE && txn->body.len == 0 && !txn->large.is_in_job));
+	if (txn->err)
+		return STEP_FAIL;
+	txn->is_settling = false;
+	txn->size_bytes = 0;
+	buf_clear(&txn->body);
+	if (txn->stage == TXN_MEMORY)
+		return STEP_DONE;
+	txn->large.wants_rewind = true;
+	txn->is_waiting = true;
+	large_body_step(txn);
 	return STEP_WAIT;
 }
 

@@ -91,6 +91,22 @@ int spool_txn_open(struct spool_writer *writer, const struct spool_id *id, spool
  * later will be: commit reports why (the caller goes on reading to the end of data and throws it away). */
 enum step spool_txn_append(struct spool_txn *txn, struct span bytes);
 
+/* What was appended, before it is committed: for whoever must judge the whole message.  STEP_DONE: spool_txn_body may be asked; STEP_WAIT: after
+ * drained; append nothing more meanwhile. */
+enum step spool_txn_settle(struct spool_txn *txn);
+
+/* After settle, until the next call with this txn: all of it in memory, or (fd not -1, borrowed) in a file, from offset 0; size_bytes in length.
+ * Not 0: what commit would report. */
+struct spool_txn_body {
+	struct span memory;
+	int fd;
+	uint64_t size_bytes;
+};
+int spool_txn_body(const struct spool_txn *txn, struct spool_txn_body *out);
+
+/* After settle: forget what was appended and begin the body anew (it was changed on the way).  STEP_WAIT: append after drained. */
+enum step spool_txn_rewind(struct spool_txn *txn);
+
 /* Make it a message.  done is called exactly once, unless spool_txn_abort comes first; the txn is gone when done runs. */
 void spool_txn_commit(struct spool_txn *txn, const struct spool_envelope *envelope, spool_done_fn done, void *ctx);
 

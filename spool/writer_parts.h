@@ -34,7 +34,8 @@ struct spool_txn {
 	int err;               /* sticky */
 	bool is_committing;    /* commit was called */
 	bool is_silent;        /* aborted: nobody to call */
-	bool is_waiting;       /* append returned STEP_WAIT */
+	bool is_waiting;       /* append, settle or rewind returned STEP_WAIT */
+	bool is_settling;      /* all of the body is to go where it can be read, without waiting for more of it */
 	struct buf body;       /* not yet written */
 	struct buf envelope;
 	uint64_t size_bytes;
@@ -49,6 +50,7 @@ struct spool_txn {
 		bool is_in_job, is_in_line;
 		bool wants_sync, is_synced; /* in the job and from it */
 		bool wants_discard;
+		bool wants_rewind;
 		struct buf flight;
 		int job_err;
 		struct spool_txn *next; /* in line for a job */
