@@ -51,10 +51,11 @@ USES_lib := lib
 USES_kernel-glue := lib kernel-glue
 USES_rules := lib rules
 USES_spool := lib spool
-USES_proxy := lib kernel-glue rules spool proxy
+USES_content := lib rules content
+USES_proxy := lib kernel-glue rules spool content proxy
 USES_fwd := lib kernel-glue spool fwd
 USES_cli := lib rules spool cli
-FOLDERS := lib kernel-glue rules spool proxy fwd cli
+FOLDERS := lib kernel-glue rules spool content proxy fwd cli
 USES_tests/unit := $(FOLDERS) tests/unit
 USES_tests/bench := $(FOLDERS) tests/bench
 USES_tests/fuzz := $(FOLDERS) tests/fuzz
@@ -93,10 +94,10 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call archive_rules,$(f))))
 
 # Dependents first, as a static linker wants it.
-ARCH_posternd := proxy kernel-glue rules spool lib
+ARCH_posternd := proxy content kernel-glue rules spool lib
 ARCH_posternfwd := fwd kernel-glue spool lib
 ARCH_postern := cli rules spool lib
-ALL_ARCH := cli proxy fwd kernel-glue rules spool lib
+ALL_ARCH := cli proxy content fwd kernel-glue rules spool lib
 
 $(B)/bin/posternd: $(B)/proxy/posternd.o $(foreach a,$(ARCH_posternd),$(call archive,$(a)))
 $(B)/bin/posternfwd: $(B)/fwd/posternfwd.o $(foreach a,$(ARCH_posternfwd),$(call archive,$(a)))
@@ -148,14 +149,15 @@ bench-reload: all
 
 # libFuzzer is clang's, so fuzz targets have a build of their own.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_FOLDERS := lib kernel-glue rules spool content fwd
 FUZZ_BINS := $(FUZZ_SRCS:tests/fuzz/%.c=build-fuzz/%)
-FUZZ_LIB := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(MAINS),$(foreach f,lib kernel-glue rules spool fwd,$(wildcard $(f)/*.c))))
+FUZZ_LIB := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(MAINS),$(foreach f,$(FUZZ_FOLDERS),$(wildcard $(f)/*.c))))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -DPOSTERN_VERSION='"fuzz"' -DPOSTERN_SYSCONFDIR='"/etc"' -O1 -g \
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 fuzz: $(FUZZ_BINS)
 build-fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	clang $(FUZZ_FLAGS) $(foreach d,lib kernel-glue rules spool fwd,-I$(d)) -MMD -MP -c -o $@ $<
+	clang $(FUZZ_FLAGS) $(foreach d,$(FUZZ_FOLDERS),-I$(d)) -MMD -MP -c -o $@ $<
 build-fuzz/all.a: $(FUZZ_LIB)
 	@rm -f $@
 	ar rcs $@ $^

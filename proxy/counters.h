@@ -38,6 +38,7 @@
 	X(RCPT_UNKNOWN, "rcpt_unknown", 0) \
 	X(MESSAGES_STORED, "messages_stored", 0) \
 	X(MESSAGES_REFUSED, "messages_refused", 0) \
+	X(MESSAGES_DISCARDED, "messages_discarded", 0) \
 	X(BYTES_STORED, "bytes_stored", 0) \
 	X(SPOOL_FAILURES, "spool_failures", 0) \
 	X(SYNCS, "spool_syncs", 0) \

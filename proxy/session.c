@@ -28,7 +28,7 @@ const struct conf_listen *session_listen(const struct session *s)
 
 static const char *state_name(enum session_state state)
 {
-	static const char *const names[] = { "fresh", "idle", "mail", "data", "storing", "linger", "dead" };
+	static const char *const names[] = { "fresh", "idle", "mail", "data", "checking", "storing", "linger", "dead" };
 	return names[state];
 }
 
@@ -228,7 +228,7 @@ void session_error_const(struct session *s, const struct smtp_reply_text *reply)
 
 static bool can_use_input(const struct session *s)
 {
-	if (s->state >= SESSION_STORING || s->replies.is_closing || s->out.len > OUT_HIGH_BYTES)
+	if (s->state >= SESSION_CHECKING || s->replies.is_closing || s->out.len > OUT_HIGH_BYTES)
 		return false;
 	return s->state == SESSION_DATA ? !s->is_spool_waiting : !s->is_held;
 }

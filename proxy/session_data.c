@@ -1,12 +1,16 @@
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "log.h"
 #include "received.h"
 #include "session_state.h"
+#include "smtp_reply.h"
 
 /* What the spool keeps of one body in memory at the most (writer.h: the inline limit and two chunks). */
 #define BODY_HELD_MAX (768u << 10)
 #define COMPLAIN_EVERY_MS 60000u
+
+static void go_on_checking(struct session *s);
 
 /* ---- into the spool */
 
@@ -14,7 +18,10 @@ static void spool_drained(void *ctx)
 {
 	struct session *s = ctx;
 	s->is_spool_waiting = false;
-	session_go_on(s);
+	if (s->state == SESSION_CHECKING)
+		go_on_checking(s);
+	else
+		session_go_on(s);
 }
 
 /* No more of this message is kept; the rest of its data is read and forgotten. */
@@ -52,6 +59,8 @@ static void on_wire_bytes(void *ctx, struct span wire)
 		txn->is_too_big = true;
 		stop_storing(s);
 	}
+	if (txn->check && txn->spool)
+		content_check_push(txn->check, wire);
 	store(s, wire);
 }
 
@@ -76,6 +85,7 @@ static int store_received(struct session *s)
 	int err = received_append(&facts, &header);
 	if (!err)
 		store(s, buf_span(&header));
+	txn->own_len = header.len;
 	buf_free(&header);
 	return err;
 }
@@ -108,6 +118,8 @@ void session_data(struct session *s, const struct smtp_command *cmd)
 	int err = spool_txn_open(s->host->writer, &txn->id, spool_drained, s, &txn->spool);
 	if (!err)
 		err = store_received(s);
+	if (!err && txn->needs)
+		err = content_check_create(s->host, s->sid, txn->needs, &txn->check);
 	if (err) {
 		session_reply(s, 451, "4.3.0", "Local error (%s), try again later", err_name(err));
 		session_txn_reset(s);
@@ -188,32 +200,44 @@ static void complain(struct session_host *host, int err)
 	host->complain_ms = now_ms + COMPLAIN_EVERY_MS;
 }
 
+/* The last word on a message: its transaction is over. */
+static void answer(struct session *s, struct span lines)
+{
+	struct reply_slot *slot = s->txn->slot;
+	session_txn_reset(s);
+	session_reply_at_once(s, slot, lines);
+	session_go_on(s);
+}
+
+static void not_stored(struct session *s, int err)
+{
+	const struct smtp_reply_text *reply = spool_reply(err);
+	char line[SMTP_REPLY_LINE_CAP];
+	log_end(s, "store-failed", reply->code, err_name(err));
+	counter_add(s->host->counters, COUNTER_SPOOL_FAILURES, 1);
+	complain(s->host, err);
+	(void)snprintf(line, sizeof line, "%u %s %s", reply->code, reply->enhanced, reply->text);
+	answer(s, span_of(line));
+}
+
 static void stored(void *ctx, int err)
 {
 	struct session *s = ctx;
 	struct session_txn *txn = s->txn;
-	struct buf line = { .cap = 512 };
+	char line[SMTP_REPLY_LINE_CAP];
 	txn->spool = NULL; /* ended with this call */
 	if (err) {
-		const struct smtp_reply_text *reply = spool_reply(err);
-		log_end(s, "store-failed", reply->code, err_name(err));
-		counter_add(s->host->counters, COUNTER_SPOOL_FAILURES, 1);
-		complain(s->host, err);
-		(void)buf_printf(&line, "%u %s %s", reply->code, reply->enhanced, reply->text);
-	} else {
-		log_end(s, "stored", 250, NULL);
-		counter_add(s->host->counters, COUNTER_MESSAGES_STORED, 1);
-		counter_add(s->host->counters, COUNTER_BYTES_STORED, txn->data.size_bytes);
-		s->messages++;
-		s->junk = 0;
-		(void)buf_printf(&line, "250 2.0.0 Ok: stored as %s", txn->id.text);
+		not_stored(s, err);
+		return;
 	}
-	struct reply_slot *slot = txn->slot;
-	session_txn_reset(s);
+	log_end(s, "stored", 250, NULL);
+	counter_add(s->host->counters, COUNTER_MESSAGES_STORED, 1);
+	counter_add(s->host->counters, COUNTER_BYTES_STORED, txn->data.size_bytes);
+	s->messages++;
+	s->junk = 0;
+	(void)snprintf(line, sizeof line, "250 2.0.0 Ok: stored as %s", txn->id.text);
 	/* A client that gives up before it has this reply sends the message again (RFC 1047). */
-	session_reply_at_once(s, slot, buf_span(&line));
-	buf_free(&line);
-	session_go_on(s);
+	answer(s, span_of(line));
 }
 
 static void fill_envelope(const struct session *s, struct spool_envelope *e)
@@ -243,6 +267,80 @@ static void fill_envelope(const struct session *s, struct spool_envelope *e)
 	};
 }
 
+/* ---- checks on content, and the way into the journal */
+
+static void commit(struct session *s, const struct spool_envelope *envelope)
+{
+	session_set_state(s, SESSION_STORING);
+	spool_txn_commit(s->txn->spool, envelope, stored, s);
+}
+
+static void rewritten(void *ctx, int err)
+{
+	struct session *s = ctx;
+	if (err)
+		not_stored(s, err);
+	else
+		commit(s, s->txn->checked.envelope);
+}
+
+static void refused_by_check(struct session *s, const struct content_verdict *v)
+{
+	struct buf lines = { .cap = 16384 };
+	log_end(s, "message-refused", v->code, v->why);
+	counter_add(s->host->counters, COUNTER_MESSAGES_REFUSED, 1);
+	/* Without memory the session ends: reply_line finds nothing in it. */
+	(void)smtp_reply_append(&lines, v->code, v->enhanced[0] ? v->enhanced : NULL, span_of(v->text));
+	answer(s, span_sub(buf_span(&lines), 0, lines.len ? lines.len - 2 : 0));
+	buf_free(&lines);
+}
+
+static void checked(void *ctx, const struct content_result *result)
+{
+	struct session *s = ctx;
+	struct session_txn *txn = s->txn;
+	const struct content_verdict *v = result->verdict;
+	txn->checked = *result;
+	switch (v->outcome) {
+	case CONTENT_REFUSE:
+		refused_by_check(s, v);
+		return;
+	case CONTENT_DISCARD:
+		log_end(s, "message-discarded", 250, v->why);
+		counter_add(s->host->counters, COUNTER_MESSAGES_DISCARDED, 1);
+		answer(s, SPAN_LIT("250 2.0.0 Ok"));
+		return;
+	case CONTENT_PASS: break;
+	}
+	if (!result->changed) {
+		commit(s, result->envelope);
+		return;
+	}
+	int err = body_rewrite_start(s->host->loop, txn->spool, result->changed, rewritten, s, &txn->rewrite);
+	if (err)
+		not_stored(s, err);
+}
+
+/* The body has come to rest, or its rewriting may go on. */
+static void go_on_checking(struct session *s)
+{
+	struct session_txn *txn = s->txn;
+	struct spool_txn_body body;
+	struct spool_envelope envelope;
+	if (txn->rewrite) {
+		body_rewrite_drained(txn->rewrite);
+		return;
+	}
+	int err = spool_txn_body(txn->spool, &body);
+	if (err) {
+		not_stored(s, err);
+		return;
+	}
+	const struct content_image image = { body.memory, body.fd, body.size_bytes, txn->own_len };
+	fill_envelope(s, &envelope);
+	content_check_run(txn->check, &image, &envelope, checked, s);
+}
+
 static void end_of_data(struct session *s)
 {
 	struct session_txn *txn = s->txn;
@@ -259,9 +357,14 @@ static void end_of_data(struct session *s)
 		refuse_message(s, spool_reply(ERR_NOMEM));
 		return;
 	}
-	session_set_state(s, SESSION_STORING);
+	if (txn->check) {
+		session_set_state(s, SESSION_CHECKING);
+		if (spool_txn_settle(txn->spool) == STEP_DONE)
+			go_on_checking(s);
+		return;
+	}
 	fill_envelope(s, &envelope);
-	spool_txn_commit(txn->spool, &envelope, stored, s);
+	commit(s, &envelope);
 }
 
 size_t session_data_push(struct session *s, struct span bytes)

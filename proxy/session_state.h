@@ -10,8 +10,10 @@
 #define POSTERN_SESSION_STATE_H
 
 #include "arena.h"
+#include "body_rewrite.h"
 #include "buf.h"
 #include "client_table.h"
+#include "content_check.h"
 #include "origdst.h"
 #include "paranoid.h"
 #include "policy.h"
@@ -32,6 +34,7 @@ enum session_state {
 	SESSION_IDLE,    /* between transactions */
 	SESSION_MAIL,    /* MAIL was accepted; recipients may follow */
 	SESSION_DATA,    /* 354 was sent */
+	SESSION_CHECKING, /* the final dot was seen, the checks on content have not answered yet */
 	SESSION_STORING, /* the final dot was seen, the spool has not answered yet */
 	SESSION_LINGER,  /* the last reply is out: reading and forgetting until the client closes */
 	SESSION_DEAD,    /* closed; freed by session_reap on the next turn of the loop */
@@ -71,6 +74,10 @@ struct session_txn {
 	struct smtp_header header;
 	struct paranoid_header suspicious;
 	bool is_too_big;
+	size_t own_len;              /* of our Received field, at the beginning of what is stored */
+	struct content_check *check; /* NULL: no recipient asked for one */
+	struct content_result checked; /* what it said */
+	struct body_rewrite *rewrite;
 	uint64_t held_bytes; /* of the body, in memory: counted against the worker's budget */
 	struct reply_slot *slot; /* of the final reply */
 };

@@ -29,6 +29,8 @@ void session_txn_reset(struct session *s)
 		waiting_free(w);
 	}
 	sender_domain_cancel(&txn->sender_check);
+	body_rewrite_destroy(&txn->rewrite);
+	content_check_destroy(&txn->check);
 	spool_txn_abort(&txn->spool);
 	free(txn->recipients);
 	arena_free(&txn->arena);
@@ -233,13 +235,10 @@ static void count_verdict(const struct session *s, enum verdict_kind kind)
 	counter_add(s->host->counters, counters[kind], 1);
 }
 
-/* What the configured checks on content need does not exist in this version: such a recipient is put off, not waved through. */
-static const char *missing_need(const struct rules_verdict *v)
+/* A check that the rules ask for and nobody has configured: such a recipient is put off, not waved through. */
+static const char *missing_need(const struct session *s, const struct rules_verdict *v)
 {
-	for (unsigned bit = 1; v->kind == VERDICT_ALLOW && bit <= v->needs; bit <<= 1)
-		if (v->needs & bit)
-			return verdict_need_name((enum verdict_need)bit);
-	return NULL;
+	return v->kind == VERDICT_ALLOW ? content_check_missing(s->host, v->needs) : NULL;
 }
 
 static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span path, const struct smtp_rcpt_params *params,
@@ -248,7 +247,7 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 	static const struct span accepted = SPAN_LIT("250 2.1.5 Ok");
 	static const struct span no_memory = SPAN_LIT("452 4.3.0 Out of memory, try again later");
 	static const struct span no_check = SPAN_LIT("451 4.3.5 A check that the rules ask for is not available");
-	const char *need = missing_need(v);
+	const char *need = missing_need(s, v);
 	if (need) {
 		v->kind = VERDICT_TEMPFAIL;
 		(void)span_to_cstr(no_check, v->reply, sizeof v->reply);
@@ -303,7 +302,7 @@ static void wait_for(struct session *s, struct rcpt_waiting *w)
 static bool ask_server(struct session *s, struct rcpt_waiting *w, const struct rules_verdict *v)
 {
 	const struct conf_listen *listen = session_listen(s);
-	if (!listen->verify_recipients || v->kind != VERDICT_ALLOW || missing_need(v))
+	if (!listen->verify_recipients || v->kind != VERDICT_ALLOW || missing_need(s, v))
 		return false;
 	w->verdict = malloc(sizeof *w->verdict);
 	if (!w->slot)

@@ -1,0 +1,200 @@
+#include "content_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "content_engine.h"
+
+struct content_check {
+	struct session_host *host;
+	uint32_t needs;
+	void *states[CONTENT_ENGINES_MAX]; /* of the engines it needs */
+	size_t engine; /* whose turn it is, or comes next */
+	struct loop_task turn;
+
+	/* the message as it is now */
+	struct arena arena;
+	struct content_image image;
+	struct spool_envelope envelope;
+	int changed_fd; /* -1: nobody has changed it */
+	struct span hold_reason;
+
+	struct content_verdict verdict;
+	content_checked_fn done;
+	void *ctx;
+};
+
+const char *content_check_missing(const struct session_host *host, uint32_t needs)
+{
+	for (size_t i = 0; content_engines[i]; i++)
+		if (content_engines[i]->is_configured(host))
+			needs &= ~(uint32_t)content_engines[i]->need;
+	for (uint32_t bit = 1; bit && bit <= needs; bit <<= 1)
+		if (needs & bit)
+			return verdict_need_name((enum verdict_need)bit);
+	return NULL;
+}
+
+int content_check_create(struct session_host *host, uint64_t sid, uint32_t needs, struct content_check **out)
+{
+	struct content_check *c = calloc(1, sizeof *c);
+	int err = 0;
+	if (!c)
+		return ERR_NOMEM;
+	c->host = host;
+	c->needs = needs;
+	c->changed_fd = -1;
+	for (size_t i = 0; !err && content_engines[i]; i++)
+		if (needs & content_engines[i]->need)
+			err = content_engines[i]->open(c, host, sid, &c->states[i]);
+	if (err)
+		content_check_destroy(&c);
+	else
+		*out = c;
+	return err;
+}
+
+void content_check_push(struct content_check *c, struct span wire)
+{
+	for (size_t i = 0; content_engines[i]; i++)
+		if ((c->needs & content_engines[i]->need) && content_engines[i]->push)
+			content_engines[i]->push(c->states[i], wire);
+}
+
+/* ---- what engines have changed */
+
+static bool is_removed(const struct content_change *change, struct span path)
+{
+	for (size_t i = 0; i < change->removed_count; i++)
+		if (span_eq_nocase(change->removed[i], path))
+			return true;
+	return false;
+}
+
+static int take_recipients(struct content_check *c, const struct content_change *change)
+{
+	struct spool_envelope *e = &c->envelope;
+	struct spool_recipient *list = arena_alloc(&c->arena, (e->recipient_count + change->added_count + 1) * sizeof *list);
+	size_t count = 0;
+	if (!list)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < e->recipient_count; i++)
+		if (!is_removed(change, e->recipients[i].path))
+			list[count++] = e->recipients[i];
+	for (size_t i = 0; i < change->added_count; i++) {
+		list[count] = (struct spool_recipient){ .path = arena_copy(&c->arena, change->added[i]) };
+		if (!list[count++].path.ptr)
+			return ERR_NOMEM;
+	}
+	e->recipients = list;
+	e->recipient_count = count;
+	return 0;
+}
+
+static bool begins_the_same(const struct content_image *before, int fd, uint64_t len)
+{
+	char old[4096], new[4096];
+	size_t n = before->own_len;
+	if (n > sizeof old || n > len)
+		return false;
+	if (before->fd < 0)
+		memcpy(old, before->memory.ptr, n);
+	else if (pread(before->fd, old, n, 0) != (ssize_t)n)
+		return false;
+	return pread(fd, new, n, 0) == (ssize_t)n && memcmp(old, new, n) == 0;
+}
+
+static int take_change(struct content_check *c, const struct content_change *change)
+{
+	if (change->fd >= 0) {
+		size_t own_len = begins_the_same(&c->image, change->fd, change->len) ? c->image.own_len : 0;
+		if (c->changed_fd >= 0)
+			close(c->changed_fd);
+		c->changed_fd = change->fd;
+		c->image = (struct content_image){ .fd = change->fd, .len = change->len, .own_len = own_len };
+	}
+	if (change->has_sender) {
+		c->envelope.from = arena_copy(&c->arena, change->sender);
+		if (!c->envelope.from.ptr)
+			return ERR_NOMEM;
+	}
+	if (change->hold_reason.ptr) {
+		c->hold_reason = arena_copy(&c->arena, change->hold_reason);
+		if (!c->hold_reason.ptr)
+			return ERR_NOMEM;
+	}
+	return change->added_count || change->removed_count ? take_recipients(c, change) : 0;
+}
+
+/* ---- one engine after the other */
+
+static void no_memory(struct content_verdict *v)
+{
+	*v = (struct content_verdict){ CONTENT_REFUSE, 451, "4.3.0", "Local error, try again later", "out of memory" };
+}
+
+static void tell(struct content_check *c)
+{
+	const struct content_result result = {
+		.verdict = &c->verdict,
+		.changed = c->changed_fd >= 0 ? &c->image : NULL,
+		.envelope = &c->envelope,
+		.hold_reason = c->hold_reason,
+	};
+	c->done(c->ctx, &result);
+}
+
+void content_engine_done(struct content_check *c, const struct content_verdict *verdict, const struct content_change *change)
+{
+	c->verdict = *verdict;
+	if (change && take_change(c, change) != 0)
+		no_memory(&c->verdict);
+	/* Nobody is left to whom it could be sent. */
+	if (c->verdict.outcome == CONTENT_PASS && c->envelope.recipient_count == 0)
+		c->verdict.outcome = CONTENT_DISCARD;
+	c->engine++;
+	loop_task_post(c->host->loop, &c->turn);
+}
+
+static void next_engine(void *ctx)
+{
+	struct content_check *c = ctx;
+	const struct content_engine *engine;
+	while (c->verdict.outcome == CONTENT_PASS && (engine = content_engines[c->engine]) != NULL) {
+		if (c->needs & engine->need) {
+			engine->run(c->states[c->engine], &c->image, &c->envelope);
+			return;
+		}
+		c->engine++;
+	}
+	tell(c);
+}
+
+void content_check_run(struct content_check *c, const struct content_image *image, const struct spool_envelope *envelope, content_checked_fn done,
+		       void *ctx)
+{
+	c->image = *image;
+	c->envelope = *envelope;
+	c->done = done;
+	c->ctx = ctx;
+	c->turn = (struct loop_task){ .fn = next_engine, .ctx = c };
+	loop_task_post(c->host->loop, &c->turn);
+}
+
+void content_check_destroy(struct content_check **check)
+{
+	struct content_check *c = *check;
+	if (!c)
+		return;
+	*check = NULL;
+	loop_task_cancel(&c->turn);
+	for (size_t i = 0; content_engines[i]; i++)
+		if (c->states[i])
+			content_engines[i]->close(c->states[i]);
+	if (c->changed_fd >= 0)
+		close(c->changed_fd);
+	arena_free(&c->arena);
+	free(c);
+}

@@ -1,0 +1,3 @@
+#include "content_engine.h"
+
+const struct content_engine *const content_engines[] = { NULL };
