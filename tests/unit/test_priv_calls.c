@@ -134,6 +134,7 @@ static void needed(void)
 	WORKS(fstat(fds[0], &st));
 	WORKS(fcntl(fds[0], F_DUPFD_CLOEXEC, 3));
 	WORKS(getrlimit(RLIMIT_STACK, &limit));
+	WORKS(memfd_create("x", MFD_CLOEXEC));
 	WORKS(-pthread_create(&thread, NULL, other_thread, NULL));
 	WORKS(-pthread_join(thread, NULL));
 	void *mem = mmap(NULL, 65536, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
