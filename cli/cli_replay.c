@@ -10,6 +10,7 @@
 #include "cli_rules_json.h"
 #include "cli_text.h"
 #include "kv.h"
+#include "mark_value.h"
 #include "rules.h"
 
 static const char usage_text[] =
@@ -22,6 +23,7 @@ struct entry {
 	char name[KV_VALUE_CAP + 4], ident[KV_VALUE_CAP + 4];
 	struct addr client, dst;
 	uint64_t rule;
+	uint32_t mark;
 	bool is_trusted, has_from, has_to, has_name, has_ident, is_cut;
 };
 
@@ -91,6 +93,7 @@ static void take_pair(const struct kv_pair *pair, struct entry *e)
 		{ "name", e->name, sizeof e->name, &e->has_name },  { "ident", e->ident, sizeof e->ident, &e->has_ident },
 	};
 	struct span value = { pair->value, pair->value_len };
+	struct mark_value mark;
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (span_eq(pair->key, span_of(texts[i].key))) {
 			take_text(pair, texts[i].text, texts[i].cap, texts[i].has, &e->is_cut);
@@ -102,6 +105,8 @@ static void take_pair(const struct kv_pair *pair, struct entry *e)
 		(void)addr_parse(value, &e->dst);
 	else if (span_eq(pair->key, SPAN_LIT("trust")))
 		e->is_trusted = span_eq(value, SPAN_LIT("trusted"));
+	else if (span_eq(pair->key, SPAN_LIT("mark")))
+		e->mark = mark_value_parse(value, &mark, NULL) ? 0 : mark.bits;
 	else if (span_eq(pair->key, SPAN_LIT("rule")))
 		(void)span_to_u64(value, UINT32_MAX, &e->rule);
 }
@@ -146,7 +151,7 @@ static void settle_unknown(struct rules_facts *facts, enum fact_kind kind)
 
 static void judge(const struct replay *r, const struct entry *e, struct rules_verdict *out)
 {
-	struct rules_facts facts = { .client = { .addr = e->client, .dst = e->dst, .trusted = e->is_trusted, .iface = span_of(e->iface),
+	struct rules_facts facts = { .client = { .addr = e->client, .dst = e->dst, .trusted = e->is_trusted, .iface = span_of(e->iface), .mark = e->mark,
 						 .helo = span_of(e->helo) } };
 	struct rules_eval eval;
 	settle(&facts, FACT_NAME, e->has_name, e->name);

@@ -8,6 +8,7 @@
 #include "cli_facts.h"
 #include "cli_rules_json.h"
 #include "cli_text.h"
+#include "mark_value.h"
 #include "rules_lint.h"
 
 #define EXIT_OK 0
@@ -18,7 +19,7 @@
 static const char usage_text[] =
 	"usage: postern rules check [--json] [FILE]\n"
 	"       postern rules explain [--rules FILE] --ip ADDRESS --from ADDRESS --to ADDRESS [--name HOST] [--ident USER]\n"
-	"                [--trusted|--untrusted] [--iface NAME] [--dst ADDRESS] [--helo NAME] [--no-dns]\n"
+	"                [--trusted|--untrusted] [--iface NAME] [--dst ADDRESS] [--mark VALUE] [--helo NAME] [--no-dns]\n"
 	"                [--no-match noto|allow] [--on-unknown tempfail|skip] [--json]\n"
 	"       postern rules replay --rules FILE [--no-match noto|allow] [--on-unknown tempfail|skip] [--dns] [--json] LOG...\n"
 	"       postern rules stats [-f CONFIGURATION | -d SPOOL] [--json]\n"
@@ -107,7 +108,7 @@ struct question {
 	bool no_dns, json;
 };
 
-enum { OPT_RULES = 256, OPT_IP, OPT_NAME, OPT_IDENT, OPT_TRUSTED, OPT_UNTRUSTED, OPT_IFACE, OPT_DST, OPT_HELO, OPT_FROM, OPT_TO,
+enum { OPT_RULES = 256, OPT_IP, OPT_NAME, OPT_IDENT, OPT_TRUSTED, OPT_UNTRUSTED, OPT_IFACE, OPT_DST, OPT_MARK, OPT_HELO, OPT_FROM, OPT_TO,
        OPT_NO_DNS, OPT_NO_MATCH, OPT_ON_UNKNOWN, OPT_JSON, OPT_HELP };
 
 static const struct option explain_options[] = {
@@ -119,6 +120,7 @@ static const struct option explain_options[] = {
 	{ "untrusted", no_argument, NULL, OPT_UNTRUSTED },
 	{ "iface", required_argument, NULL, OPT_IFACE },
 	{ "dst", required_argument, NULL, OPT_DST },
+	{ "mark", required_argument, NULL, OPT_MARK },
 	{ "helo", required_argument, NULL, OPT_HELO },
 	{ "from", required_argument, NULL, OPT_FROM },
 	{ "to", required_argument, NULL, OPT_TO },
@@ -141,6 +143,16 @@ static int take_address(const char *option, const char *text, struct addr *out)
 	return usage("not an address", text);
 }
 
+static int take_mark(const char *text, uint32_t *out)
+{
+	struct mark_value value;
+	struct reason why;
+	if (span_find(span_of(text), '/', 0) < strlen(text) || mark_value_parse(span_of(text), &value, &why))
+		return usage("--mark: not a mark", text);
+	*out = value.bits;
+	return 0;
+}
+
 static int take_choice(const char *text, const char *first, const char *second, bool *is_second_out)
 {
 	*is_second_out = strcmp(text, second) == 0;
@@ -160,6 +172,7 @@ static int take_option(struct question *q, int option, const char *value)
 	case OPT_TRUSTED: q->client.trusted = true; break;
 	case OPT_UNTRUSTED: q->client.trusted = false; break;
 	case OPT_IFACE: q->client.iface = span_of(value); break;
+	case OPT_MARK: return take_mark(value, &q->client.mark);
 	case OPT_HELO: q->client.helo = span_of(value); break;
 	case OPT_FROM: q->from = value; break;
 	case OPT_TO: q->to = value; break;

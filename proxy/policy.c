@@ -50,7 +50,8 @@ void policy_open(struct policy *policy, struct session_host *host, uint64_t sid,
 	const struct conf_listen *l = &host->conf.conf.listen[listen_index];
 	*policy = (struct policy){
 		.host = host,
-		.facts.client = { .addr = where->client.addr, .dst = where->original.addr, .trusted = l->trusted != 0, .iface = span_of(l->iface) },
+		.facts.client = { .addr = where->client.addr, .dst = where->original.addr, .trusted = l->trusted != 0, .iface = span_of(l->iface),
+				  .mark = where->mark },
 		.sid = sid,
 		.fd = fd,
 		.listen_index = listen_index,

@@ -208,6 +208,8 @@ static void log_verdict(const struct session *s, struct span to, const struct ru
 	kv_addr(&kv, "dst", &s->where.original.addr);
 	kv_text(&kv, "iface", session_listen(s)->iface);
 	kv_text(&kv, "trust", session_listen(s)->trusted ? "trusted" : "untrusted");
+	if (s->where.mark)
+		kv_printf(&kv, "mark", "0x%x", s->where.mark);
 	kv_text(&kv, "helo", s->helo);
 	log_client_fact(s, &kv, "name", FACT_NAME);
 	log_client_fact(s, &kv, "ident", FACT_IDENT);

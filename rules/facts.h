@@ -30,6 +30,8 @@ struct rules_client {
 	bool trusted;      /* the listener is marked trusted */
 	struct span iface; /* ingress interface */
 	struct span helo;  /* argument of HELO or EHLO; empty before it */
+	uint32_t mark;     /* of the SYN, without postern's own bits */
+	bool is_before_helo; /* not even asked yet: HELO= is then unknown (rules_syn.h) */
 };
 
 enum fact_kind {

@@ -43,6 +43,8 @@ bool pattern_covers(const struct pattern *wide, const struct pattern *narrow)
 	case PATTERN_ADDRESS_GLOB:
 	case PATTERN_IFACE:
 	case PATTERN_HELO: return text_covers(&wide->u.text, &narrow->u.text);
+	case PATTERN_MARK:
+		return (wide->u.mark.mask & ~narrow->u.mark.mask) == 0 && mark_value_matches(&wide->u.mark, narrow->u.mark.bits);
 	case PATTERN_MAILBOX:
 		return side_covers(&wide->u.pair->left, &narrow->u.pair->left) && side_covers(&wide->u.pair->right, &narrow->u.pair->right);
 	default: return false;

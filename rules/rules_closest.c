@@ -14,7 +14,7 @@ static size_t common_ends(struct span a, struct span b)
 }
 
 /* The client's name where the pattern is about it and there is one, the text of the list otherwise. */
-static struct span value_for(const struct pattern *p, const struct match *m, enum rules_list which, char addr_text[ADDR_TEXT_CAP])
+static struct span value_for(const struct pattern *p, const struct match *m, enum rules_list which, char text[ADDR_TEXT_CAP])
 {
 	const struct rules_client *client = &m->facts->client;
 	if (which != RULES_LIST_SOURCE)
@@ -23,13 +23,17 @@ static struct span value_for(const struct pattern *p, const struct match *m, enu
 		return client->iface;
 	if (p && p->kind == PATTERN_HELO)
 		return client->helo;
+	if (p && p->kind == PATTERN_MARK) {
+		(void)snprintf(text, ADDR_TEXT_CAP, "0x%x", client->mark);
+		return span_of(text);
+	}
 	if (p && p->kind == PATTERN_DST)
-		return span_of(addr_format(&client->dst, addr_text));
+		return span_of(addr_format(&client->dst, text));
 	if (p && (p->kind == PATTERN_HOST_GLOB || p->kind == PATTERN_HOST_REGEX)) {
 		const struct fact *name = facts_find(m->facts, &(struct fact_key){ .kind = FACT_NAME });
 		return name && name->state == FACT_PRESENT ? name->value.text : SPAN_LIT("no confirmed name");
 	}
-	return span_of(addr_format(&client->addr, addr_text));
+	return span_of(addr_format(&client->addr, text));
 }
 
 static void set_closest(const struct pattern *p, enum rules_list which, const struct match *m, struct rules_closest *out)

@@ -105,7 +105,14 @@ enum tri match_dst(const struct pattern *pattern, struct match *m)
 
 enum tri match_helo(const struct pattern *pattern, struct match *m)
 {
+	if (m->facts->client.is_before_helo)
+		return unknown_because(m, pattern, NULL, SPAN_LIT("the client has not said HELO yet"));
 	return match_text(m, pattern, &pattern->u.text, m->facts->client.helo);
+}
+
+enum tri match_mark(const struct pattern *pattern, struct match *m)
+{
+	return tri_of(mark_value_matches(&pattern->u.mark, m->facts->client.mark));
 }
 
 static enum tri match_one_addr(const struct pattern *pattern, const struct addr *addr)

@@ -17,6 +17,7 @@ enum tri match_file(const struct pattern *pattern, struct match *m);
 enum tri match_iface(const struct pattern *pattern, struct match *m);
 enum tri match_dst(const struct pattern *pattern, struct match *m);
 enum tri match_helo(const struct pattern *pattern, struct match *m);
+enum tri match_mark(const struct pattern *pattern, struct match *m);
 enum tri match_rbl(const struct pattern *pattern, struct match *m);
 enum tri match_rhs(const struct pattern *pattern, struct match *m);
 enum tri match_ns(const struct pattern *pattern, struct match *m);

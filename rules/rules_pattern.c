@@ -24,6 +24,7 @@ struct pattern_def {
 
 static int parse_file(struct parse *p, struct pattern *out);
 static int parse_text(struct parse *p, struct pattern *out);
+static int parse_mark(struct parse *p, struct pattern *out);
 static int parse_ns(struct parse *p, struct pattern *out);
 static int parse_pair(struct parse *p, struct pattern *out);
 static int parse_regex(struct parse *p, struct pattern *out);
@@ -43,6 +44,7 @@ static const struct pattern_def patterns[] = {
 	[PATTERN_IFACE] = { NULL, "IF=", parse_text, WHERE_SOURCE, 0, match_iface },
 	[PATTERN_DST] = { NULL, "DST=", pattern_parse_dst, WHERE_SOURCE, 0, match_dst },
 	[PATTERN_HELO] = { NULL, "HELO=", parse_text, WHERE_SOURCE, 0, match_helo },
+	[PATTERN_MARK] = { NULL, "MARK=", parse_mark, WHERE_SOURCE, 0, match_mark },
 	[PATTERN_RBL] = { NULL, "RBL.", pattern_parse_rbl, WHERE_SOURCE | WHERE_NS, FACT_BIT(FACT_RBL), match_rbl },
 	[PATTERN_RHS] = { NULL, "RHS.", pattern_parse_rbl, WHERE_FROM, FACT_BIT(FACT_RHS), match_rhs },
 	[PATTERN_NS_CLIENT] = { NULL, "NS=", parse_ns, WHERE_SOURCE, FACT_BIT(FACT_NS_CLIENT), match_ns },
@@ -160,6 +162,13 @@ static int parse_text(struct parse *p, struct pattern *out)
 	if (p->arg.len == 0)
 		return FAIL(p, "'%.*s' without a value", WORD(p));
 	return parse_text_pattern(p, p->arg, &out->u.text);
+}
+
+static int parse_mark(struct parse *p, struct pattern *out)
+{
+	struct reason why;
+	int err = mark_value_parse(p->arg, &out->u.mark, &why);
+	return err ? FAIL(p, "MARK=%s", why.text) : 0;
 }
 
 static int parse_regex(struct parse *p, struct pattern *out)

@@ -13,6 +13,7 @@
 #include "addr.h"
 #include "arena.h"
 #include "facts.h"
+#include "mark_value.h"
 #include "regex.h"
 #include "rules.h"
 #include "rules_diag.h"
@@ -31,6 +32,7 @@ enum pattern_kind {
 	PATTERN_IFACE,
 	PATTERN_DST,
 	PATTERN_HELO,
+	PATTERN_MARK,
 	PATTERN_RBL,
 	PATTERN_RHS,
 	PATTERN_NS_CLIENT,
@@ -85,6 +87,7 @@ struct pattern {
 	struct span word;
 	union {
 		struct cidr cidr;
+		struct mark_value mark;
 		struct text_pattern text;
 		const struct pattern_pair *pair;
 		const struct rbl_pattern *rbl;

@@ -155,10 +155,11 @@ def test_explain_on_unknown_skip(rules):
 
 def test_explain_connection(tmp_path):
     path = tmp_path / "rules"
-    path.write_text("allow:TRUSTED:ALL:one@b\nallow:IF=lan*:ALL:two@b\nallow:DST=[2001:db8::]/64:ALL:three@b\nallow:HELO=*.x:ALL:four@b\n")
+    path.write_text("allow:TRUSTED:ALL:one@b\nallow:IF=lan*:ALL:two@b\nallow:DST=[2001:db8::]/64:ALL:three@b\nallow:HELO=*.x:ALL:four@b\n"
+                    "allow:MARK=0x10/0xf0:ALL:five@b\n")
     base = ("--ip", "192.0.2.1", "--from", "<>")
     for to, args in (("one@b", ("--trusted",)), ("two@b", ("--iface", "lan0")), ("three@b", ("--dst", "[2001:db8::1]")),
-                     ("four@b", ("--helo", "h.x"))):
+                     ("four@b", ("--helo", "h.x")), ("five@b", ("--mark", "0x1f"))):
         assert explain(str(path), *base, "--to", to, *args)["verdict"] == "allow"
     assert explain(str(path), *base, "--to", "one@b", "--untrusted")["verdict"] == "noto"
     assert explain(str(path), *base, "--to", "none@b", "--no-match", "allow") | {"trace": None} == {

@@ -28,7 +28,7 @@ static const char *const domains[] = { "foo.com", "bar.org", "oo.com", "sub.foo.
 static const char *const locals[] = { "bob", "eve", "ob", "postmaster", "Bob", ".bob" };
 static const char *const regexes[] = { "/^mail/", "/foo/", "/b[ao]/", "/[.]com$/", "/^[ab][.]/", "/^.ob$/" };
 static const char *const words_source[] = { "ALL", "KNOWN", "UNKNOWN", "TRUSTED", "UNTRUSTED", "IF=eth0", "IF=eth*", "IF=/[01]$/", "DST=10.0.0.0/16",
-					    "DST=[2001:db8::]/32", "DST=10.0.1.1", "HELO=*.foo.com", "HELO=x", "HELO=/mail/", "KNOWN@ALL", "UNKNOWN@ALL" };
+					    "DST=[2001:db8::]/32", "DST=10.0.1.1", "HELO=*.foo.com", "HELO=x", "HELO=/mail/", "MARK=1", "MARK=0x2/0x3", "KNOWN@ALL", "UNKNOWN@ALL" };
 static const char *const words_from[] = { "ALL", "<>", "USER@ALL", "*", "*@*", "USER@*.com", "USER@foo.com" };
 static const char *const globs4[] = { "192.168.*", "10.0.1.*", "10.*", "10.*.1", "*" };
 static const char *const words6[] = { "[2001:db8::]/32", "[2001:db8::1]", "[::]/0", "[2001:*]", "[2001:db8:0:1::]/64", "[2001:DB8::1]/128" };
@@ -336,7 +336,8 @@ void make_case(struct made_case *c)
 		if (roll(4))
 			make_addr(&w->hosts[i].addr);
 	}
-	c->client = (struct rules_client){ .trusted = roll(2), .iface = span_of(roll(2) ? "eth0" : "eth1"), .helo = span_of(PICK(helos)) };
+	c->client = (struct rules_client){ .trusted = roll(2), .iface = span_of(roll(2) ? "eth0" : "eth1"), .helo = span_of(PICK(helos)),
+					   .mark = roll(3) };
 	make_addr(&c->client.addr);
 	if (roll(4))
 		make_addr(&c->client.dst);

@@ -242,6 +242,10 @@ static enum truth source_word(const char *p, const struct ask *q)
 		return hosts_are(p + 3, NULL, q);
 	if (begins(p, "DST="))
 		return c->dst.family ? addr_is(p + 4, &c->dst) : MAYBE;
+	if (strcmp(p, "MARK=1") == 0)
+		return is(c->mark == 1);
+	if (strcmp(p, "MARK=0x2/0x3") == 0)
+		return is((c->mark & 3) == 2);
 	if (begins(p, "IF=") || begins(p, "HELO=")) {
 		struct span value = p[0] == 'I' ? c->iface : c->helo;
 		(void)snprintf(text, sizeof text, "%.*s", SPAN_FMT(value));

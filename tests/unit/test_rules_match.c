@@ -11,6 +11,7 @@
 /* The client of all cases, unless the case says otherwise. */
 struct setting {
 	const char *ip, *name, *ident, *dst, *helo, *from, *to;
+	uint32_t mark;
 	bool trusted;
 	unsigned failed; /* bits of fact kinds */
 };
@@ -81,7 +82,7 @@ static char judge(const char *text, const struct setting *s, uint32_t *asked_out
 	struct rules_verdict verdict;
 	struct rules_eval eval;
 	const struct fact *f;
-	struct rules_facts facts = { .client = { .trusted = s->trusted, .iface = SPAN_LIT("eth0"), .helo = span_of(s->helo) } };
+	struct rules_facts facts = { .client = { .trusted = s->trusted, .iface = SPAN_LIT("eth0"), .helo = span_of(s->helo), .mark = s->mark } };
 	rules_options_defaults(&options);
 	*asked_out = 0;
 	assert_int_equal(addr_parse(span_of(s->ip), &facts.client.addr), 0);
@@ -192,6 +193,11 @@ static const struct pattern_case cases[] = {
 	{ 'y', "DST=203.0.113.0/24", "ALL", "ALL", { 0 } },
 	{ 'n', "DST=203.0.113.6", "ALL", "ALL", { 0 } },
 	{ 'y', "DST=[2001:db8::]/32", "ALL", "ALL", { .dst = "2001:db8::9" } },
+	{ 'y', "MARK=0", "ALL", "ALL", { 0 } },
+	{ 'y', "MARK=16", "ALL", "ALL", { .mark = 0x10 } },
+	{ 'n', "MARK=16", "ALL", "ALL", { .mark = 0x11 } },
+	{ 'y', "MARK=0x10/0xF0", "ALL", "ALL", { .mark = 0x11 } },
+	{ 'n', "ALL EXCEPT MARK=0/1", "ALL", "ALL", { .mark = 0x10 } },
 	{ 'y', "HELO=*.local", "ALL", "ALL", { 0 } },
 	{ 'y', "HELO=/^LAPTOP/", "ALL", "ALL", { 0 } },
 	{ 'n', "HELO=*.net", "ALL", "ALL", { 0 } },
@@ -257,6 +263,7 @@ static struct setting changed(const struct setting *change)
 	for (size_t i = 0; i < 7; i++)
 		if (from[i])
 			to[i] = from[i];
+	s.mark = change->mark;
 	s.trusted = change->trusted;
 	s.failed = change->failed;
 	/* "" means none. */
