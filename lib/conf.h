@@ -71,6 +71,7 @@ struct conf {
 	uint64_t refuse_load_average; /* for every client */
 	uint64_t greet_delay_s;
 	uint64_t vrfy, expn; /* enum vague; for every client */
+	uint64_t need_helo; /* bool; for every client */
 	uint64_t tarpit_after, tarpit_errors; /* recipients, errors of a session */
 	uint64_t tarpit_delay_s, tarpit_multiplier, tarpit_max_s;
 	uint64_t tarpit_sessions, tarpit_per_client, stutter_s; /* of the action tarpit */

@@ -10,7 +10,7 @@
 
 enum {
 	FLAG_OVERLAPS = 1, /* may run while earlier replies wait */
-	FLAG_HELO = 2,     /* needs HELO or EHLO first */
+	FLAG_HELO = 2,     /* with need-helo HELO or EHLO comes first */
 	FLAG_NO_ARGS = 4,
 	FLAG_JUNK = 8,
 };
@@ -170,7 +170,7 @@ bool session_command(struct session *s, struct span line)
 		s->is_accounted = true;
 	if (c->flags & FLAG_JUNK && ++s->junk > JUNK_LIMIT)
 		session_error(s, 503, "5.5.0", "Too many commands without a message");
-	else if (c->flags & FLAG_HELO && s->state == SESSION_FRESH)
+	else if (c->flags & FLAG_HELO && !s->helo && session_conf(s)->need_helo)
 		session_error(s, 503, "5.5.1", "Say HELO or EHLO first");
 	else if (c->flags & FLAG_NO_ARGS && cmd.args.len)
 		session_error(s, 501, "5.5.4", "%s takes no argument", smtp_verb_name(cmd.verb));

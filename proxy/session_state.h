@@ -30,7 +30,7 @@
 #include "tarpit.h"
 
 enum session_state {
-	SESSION_FRESH,   /* greeted, no HELO yet */
+	SESSION_FRESH,   /* greeted, no HELO and no transaction yet */
 	SESSION_IDLE,    /* between transactions */
 	SESSION_MAIL,    /* MAIL was accepted; recipients may follow */
 	SESSION_DATA,    /* 354 was sent */
@@ -99,7 +99,7 @@ struct session {
 	struct smtp_line line;
 	struct reply_queue replies;
 	struct policy policy;
-	char *helo;      /* heap; NULL before HELO */
+	char *helo;      /* heap; NULL before HELO, which may never come without need-helo */
 	struct session_txn *txn;
 	uint64_t phase_ms;       /* since when the client has been busy with its present command or its data */
 	struct tarpit pit;

@@ -1,6 +1,7 @@
 """Limits and delays for clients that misbehave, through the diversion, over IPv4 and IPv6, with raw sockets, swaks and smtp-source."""
 
 import ipaddress
+import json
 import os
 import re
 import signal
@@ -120,6 +121,20 @@ def test_trusted_clients_have_no_limits(posternd, lab):
     post = posternd(listen={"deterrents": "no"}, max_client_connections=1)
     held = post.talk()
     assert held.greeting.code == 220 and post.talk().greeting.code == 220
+
+
+def test_limits_without_any_option(posternd, clients):
+    """Fifty connections, and patience with ten errors; neither where clients are trusted."""
+    post = posternd(max_errors=12)
+    talks = [post.talk(clients[0]) for _ in range(50)]
+    assert talks[-1].greeting.code == 220 and post.talk(clients[0]).greeting.code == 421 and post.talk(clients[1]).greeting.code == 220
+    assert [talks[0].say("WIZ").code for _ in range(9)] == [500] * 9 and counter(post, "tarpitted") == 0
+    assert talks[0].say("WIZ").code == 500 and talks[0].say("NOOP").code == 250 and counter(post, "tarpitted") == 1
+    post.stop(post.daemon)
+    post = posternd(listen={"trust": "trusted"}, max_errors=12)
+    talks = [post.talk(clients[0]) for _ in range(52)]
+    assert [talks[0].say("WIZ").code for _ in range(11)] == [500] * 11 and counter(post, "tarpitted") == 0
+    assert talks[-1].greeting.code == 220 and counter(post, "refused_client_connections") == 0
 
 
 def test_smtp_source_beyond_the_limit(posternd, lab):
@@ -435,7 +450,7 @@ def names(lab):
         lab.dns_remove(owner)
 
 
-PARANOID = {"paranoid": "yes", "resolver": Lab.DNS4, "max_errors": 1000}
+PARANOID = {"paranoid": "yes", "resolver": Lab.DNS4, "max_errors": 1000, "tarpit_errors": 0}
 
 
 def test_paranoid_words(posternd, names, clients, lab):
@@ -519,6 +534,29 @@ def test_too_many_errors(posternd):
         assert [talk.say("WIZ").code for _ in range(3)] == [500] * 3
         assert talk.reply().code == 421 and talk.is_closed()
     assert counter(post, "too_many_errors") == 1 and 'ev=deterred' in post.log()
+
+
+# ---- no HELO
+
+
+def test_mail_without_helo(posternd, clients):
+    rules = "noto:HELO=*.example:ALL:ALL:550 5.7.1 said %F\nallow:ALL:ALL:ALL\n"
+    post = posternd(rules=rules)
+    with post.talk(clients[0]) as talk:
+        assert [talk.say(line).code for line in ("MAIL FROM:<a@b.example>", "RCPT TO:<b@p.example>", "DATA")] == [503] * 3
+    post.stop(post.daemon)
+    post = posternd(rules=rules, need_helo="no")
+    with post.talk(clients[0]) as talk:
+        assert [talk.say(line).code for line in ("RCPT TO:<b@p.example>", "DATA")] == [503] * 2
+        message = journal.find(post.spool, talk.message(BODY))
+        literal = f"[IPv6:{clients[0]}]" if ":" in clients[0] else f"[{clients[0]}]"
+        assert message.wire.startswith(f"Received: from {literal} ({literal})\r\n".encode()) and b" with SMTP id " in message.wire
+        assert "HELO" not in message.fields and message.fields["PROTO"] == "SMTP"
+        assert talk.say("RSET").code == 250 and talk.message(BODY).code == 250, "and again in the same session"
+        assert talk.hello("c.example") and talk.say("MAIL FROM:<a@b.example>").code == 250 and talk.say("RCPT TO:<b@p.example>").code == 550
+    assert re.search(r'ev=rcpt verdict=allow .* helo="" ', post.log())
+    replayed = json.loads(post.run("postern", "rules", "replay", "--rules", post.rules_path, "--json", post.logs["posternd"]).stdout)
+    assert replayed["changed"] == 0 and replayed["decisions"] == 3 and replayed["open"] == 0, replayed
 
 
 # ---- connections that come to nothing

@@ -93,7 +93,7 @@ ORDER = [
 
 
 def test_order_of_commands(posternd, client_address):
-    post = posternd(max_errors=1000)
+    post = posternd(max_errors=1000, tarpit_errors=0)
     with post.talk(client_address) as talk:
         for command, code in ORDER:
             assert talk.say(command).code == code, command
@@ -101,7 +101,7 @@ def test_order_of_commands(posternd, client_address):
 
 
 def test_every_error_has_a_matching_enhanced_code(posternd):
-    post = posternd(max_errors=1000)
+    post = posternd(max_errors=1000, tarpit_errors=0)
     with post.talk() as talk:
         for command, code in ORDER:
             reply = talk.say(command)
@@ -135,7 +135,7 @@ RCPT_ZOO = [
 
 
 def test_syntax_of_mail_and_rcpt(posternd):
-    post = posternd(max_errors=1000)
+    post = posternd(max_errors=1000, tarpit_errors=0)
     with post.talk() as talk:
         talk.hello()
         for args, code in MAIL_ZOO:
@@ -276,7 +276,7 @@ def test_junk_is_bounded(posternd, junk):
 
 
 def test_line_lengths(posternd):
-    post = posternd(max_errors=1000)
+    post = posternd(max_errors=1000, tarpit_errors=0)
     with post.talk() as talk:
         talk.hello()
         assert talk.say("NOOP " + "x" * (512 - 7)).code == 250
@@ -292,7 +292,7 @@ def test_line_lengths(posternd):
 
 def test_rest_of_a_long_line_is_no_command(posternd):
     """A line too long arrives in two parts while a reply is being held back; the command behind it has to wait. Its rest stays thrown away."""
-    post = posternd(rules="noto_delay:ALL:ALL:slow@ALL\nallow:ALL:ALL:ALL\n", noto_delay="1s", max_errors=1000)
+    post = posternd(rules="noto_delay:ALL:ALL:slow@ALL\nallow:ALL:ALL:ALL\n", noto_delay="1s", max_errors=1000, tarpit_errors=0)
     with post.talk() as talk:
         talk.hello()
         talk.say("MAIL FROM:<a@b.example>")
@@ -352,7 +352,7 @@ BAD_LINES = [b"NOOP\n", b"NOOP\rRSET\r\n", b"NOOP\x00\r\n", b"NO\rOP\r\n", b"\rN
 
 
 def test_bare_line_ends_and_nul_in_commands(posternd):
-    post = posternd(max_errors=1000)
+    post = posternd(max_errors=1000, tarpit_errors=0)
     with post.talk() as talk:
         talk.hello()
         for line in BAD_LINES:
@@ -367,7 +367,7 @@ BAD_DATA = {"bare LF": b"one\ntwo\r\n.\r\n", "bare CR": b"one\rtwo\r\n.\r\n", "N
 
 
 def test_bare_line_ends_and_nul_in_data(posternd, client_address):
-    post = posternd(max_errors=1000)
+    post = posternd(max_errors=1000, tarpit_errors=0)
     with post.talk(client_address) as talk:
         talk.hello()
         for what, wire in BAD_DATA.items():
@@ -385,7 +385,7 @@ ENDS = {"LF.LF": b"\n.\n", "LF.CRLF": b"\n.\r\n", "CRLF.LF": b"\r\n.\n", "CR.CR"
 @pytest.mark.parametrize("bare_lf", ["reject", "normalize"])
 def test_no_smuggling(posternd, bare_lf):
     """No mixture of line ends but CRLF.CRLF ends the data: never a second message, and none is stored that another server could split."""
-    post = posternd(bare_lf=bare_lf, max_errors=1000)
+    post = posternd(bare_lf=bare_lf, max_errors=1000, tarpit_errors=0)
     accepted = []
     for what, end in ENDS.items():
         with post.talk() as talk:
