@@ -13,7 +13,7 @@
 #include "addr.h"
 
 /* As much of a packet as the reader ever looks at: what is copied from the kernel. */
-#define PACKET_HEAD_MAX 512u
+#define PACKET_HEAD_MAX 256u
 #define PACKET_HEADERS_MAX 8u
 #define PACKET_OPTIONS_MAX 40u
 

@@ -22,7 +22,7 @@ static const uint8_t v6_head[40] = { 0x60, 0, 0, 0, 0, 40, 6, 64, 0x20, 1, 0xd, 
 				     0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x25 };
 
 struct wire {
-	uint8_t bytes[PACKET_HEAD_MAX];
+	uint8_t bytes[2 * PACKET_HEAD_MAX];
 	size_t len;
 };
 
