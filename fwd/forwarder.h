@@ -55,7 +55,7 @@ struct forwarder {
 	struct spool_id_source ids;
 	struct forwarder_stats stats;
 	struct startup_scan *startup_scan; /* NULL: every message is known */
-	unsigned read_jobs; /* of startup_scan.h and queue_walk.h, under way: the loop must not end before */
+	unsigned read_jobs; /* of startup_scan.h, queue_walk.h and message_answer.h, under way: the loop must not end before */
 	int64_t started_time;
 	bool is_stopping;
 };

@@ -1,21 +1,13 @@
 #include "fwd_control.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "attempt.h"
+#include "message_answer.h"
 #include "queue_answer.h"
-#include "queue_summary.h"
 #include "scheduler.h"
-#include "smtp_dot.h"
-#include "verify.h"
 #include "startup_scan.h"
+#include "verify.h"
 
-#define SHOW_BUDGET 32u    /* recipients a turn of the loop */
-#define CAT_CHUNK 32768u   /* half a packet: text never grows when it is made native */
 #define WORDS_MAX 512u
 
 /* ---- status */
@@ -86,171 +78,6 @@ static void answer_status(struct forwarder *f, struct control_client *client)
 	control_end(client, err, err ? err_name(err) : "");
 }
 
-/* ---- about one message */
-
-static struct attempt *load(struct forwarder *f, struct fwd_message *m, int *err_out)
-{
-	struct attempt *a = NULL;
-	int err = attempt_load(&f->in.dirs, m, &a);
-	*err_out = err == ERR_EOF ? 0 : err;
-	return a;
-}
-
-/* ---- answers that take several turns */
-
-struct answer {
-	struct forwarder *f;
-	struct control_client *client;
-	struct loop_task task;
-	struct spool_id id;
-	size_t at;
-	struct attempt *attempt;
-	uint64_t sent;
-	struct smtp_undot undot;
-	struct buf native;
-};
-
-static void answer_free(struct answer *answer)
-{
-	loop_task_cancel(&answer->task);
-	attempt_destroy(&answer->attempt);
-	buf_free(&answer->native);
-	free(answer);
-}
-
-static void asker_gone(void *ctx)
-{
-	answer_free(ctx);
-}
-
-static void finish(struct answer *answer, int err, const char *text)
-{
-	struct control_client *client = answer->client;
-	control_on_gone(client, NULL, NULL);
-	control_on_room(client, NULL, NULL);
-	answer_free(answer);
-	control_end(client, err, text);
-}
-
-static void go_on(void *ctx)
-{
-	struct answer *answer = ctx;
-	loop_task_post(answer->f->loop, &answer->task);
-}
-
-static struct answer *answer_create(struct forwarder *f, struct control_client *client, loop_fn turn)
-{
-	struct answer *answer = calloc(1, sizeof *answer);
-	if (!answer) {
-		control_end(client, ERR_NOMEM, "no memory");
-		return NULL;
-	}
-	answer->f = f;
-	answer->client = client;
-	answer->task = (struct loop_task){ .fn = turn, .ctx = answer };
-	control_on_gone(client, asker_gone, answer);
-	control_on_room(client, go_on, answer);
-	loop_task_post(f->loop, &answer->task);
-	return answer;
-}
-
-static void put_circumstances(struct kv *kv, const struct attempt *a)
-{
-	const struct spool_envelope *e = &a->envelope;
-	kv_i64(kv, "time", e->time);
-	kv_endpoint(kv, "dst", &e->dst);
-	kv_span(kv, "iface", e->iface);
-	kv_span(kv, "listener", e->listener);
-	kv_span(kv, "client_name", e->client_name);
-	kv_span(kv, "helo", e->helo);
-	kv_span(kv, "proto", e->proto);
-	kv_text(kv, "trust", e->is_trusted ? "trusted" : "untrusted");
-	kv_text(kv, "body", spool_record_is_large(&a->record) ? "large" : "inline");
-}
-
-static bool is_to_do(const struct attempt *a, size_t index)
-{
-	for (size_t i = 0; i < a->todo_count; i++) {
-		if (a->todo[i].index == index)
-			return true;
-	}
-	return false;
-}
-
-/* Line 0 is the message, the others its recipients. */
-static void show_turn(void *ctx)
-{
-	struct answer *answer = ctx;
-	const struct attempt *a = answer->attempt;
-	for (unsigned budget = SHOW_BUDGET; answer->at <= a->envelope.recipient_count; budget--) {
-		struct kv kv;
-		if (budget == 0) {
-			loop_task_post(answer->f->loop, &answer->task);
-			return;
-		}
-		kv_init(&kv);
-		kv_text(&kv, "what", answer->at == 0 ? "message" : "recipient");
-		if (answer->at == 0) {
-			const struct fwd_message *m = fwd_table_find(&answer->f->messages, &answer->id);
-			if (m)
-				queue_summary_put(&kv, answer->f, m, a);
-			put_circumstances(&kv, a);
-		} else {
-			size_t i = answer->at - 1;
-			const struct spool_recipient_state *state = a->states ? &a->states[i] : NULL;
-			queue_summary_put_path(&kv, "rcpt", a->envelope.recipients[i].path);
-			kv_text(&kv, "state", is_to_do(a, i) ? "waiting" : state ? spool_outcome_name(state->outcome) : "settled");
-			kv_span(&kv, "text", state ? state->text : SPAN_NONE);
-		}
-		if (control_line(answer->client, &kv) == ERR_AGAIN)
-			return;
-		answer->at++;
-	}
-	finish(answer, 0, "");
-}
-
-static void cat_turn(void *ctx)
-{
-	struct answer *answer = ctx;
-	const struct spool_body_source *body = &answer->attempt->body;
-	char wire[CAT_CHUNK];
-	if (answer->native.len == 0 && answer->sent < body->len) {
-		uint64_t left = body->len - answer->sent;
-		ssize_t n = pread(body->fd, wire, left < sizeof wire ? (size_t)left : sizeof wire,
-				  (off_t)(body->offset + answer->sent));
-		if (n <= 0 || smtp_undot_push(&answer->undot, (struct span){ wire, (size_t)n }, &answer->native) != 0) {
-			finish(answer, ERR_IO, "its body can't be read");
-			return;
-		}
-		answer->sent += (uint64_t)n;
-	}
-	if (answer->native.len > 0 && control_bytes(answer->client, buf_span(&answer->native)) == ERR_AGAIN)
-		return;
-	buf_clear(&answer->native);
-	if (answer->sent == body->len)
-		finish(answer, 0, "");
-	else
-		loop_task_post(answer->f->loop, &answer->task);
-}
-
-static void answer_message(struct forwarder *f, struct control_client *client, struct fwd_message *m, loop_fn turn)
-{
-	int err;
-	struct attempt *a = load(f, m, &err);
-	struct answer *answer = a ? answer_create(f, client, turn) : NULL;
-	if (!a) {
-		control_end(client, err, "it can't be read at the moment");
-		return;
-	}
-	if (!answer) {
-		attempt_destroy(&a);
-		return;
-	}
-	answer->attempt = a;
-	answer->id = m->id;
-	smtp_undot_init(&answer->undot);
-}
-
 /* ---- questions */
 
 /* "from=... older=...", as it stood behind the verb and "where". */
@@ -275,16 +102,17 @@ static void answer_change_some(struct forwarder *f, struct control_client *clien
 	buf_free(&whole);
 }
 
-static void answer_show(struct forwarder *f, struct control_client *client, struct span word, loop_fn turn)
+static void answer_one(struct forwarder *f, struct control_client *client, struct span word,
+			void (*answer)(struct forwarder *, struct control_client *, const struct fwd_message *))
 {
 	struct spool_id id;
-	struct fwd_message *m;
+	const struct fwd_message *m;
 	if (spool_id_parse(word, &id) != 0)
 		control_end(client, ERR_SYNTAX, "that is no message id");
 	else if ((m = fwd_table_find(&f->messages, &id)) == NULL)
 		control_end(client, ERR_NOTFOUND, "no such message");
 	else
-		answer_message(f, client, m, turn);
+		answer(f, client, m);
 }
 
 static size_t split(struct span rest, struct span *words, size_t max)
@@ -328,9 +156,9 @@ static void answer_queue(struct forwarder *f, struct control_client *client, str
 	} else if (is_change && count > 0 && !has_filter) {
 		queue_answer_change_ids(f, client, verb, words, count);
 	} else if (span_eq(verb, SPAN_LIT("show")) && count == 1) {
-		answer_show(f, client, words[0], show_turn);
+		answer_one(f, client, words[0], message_answer_show);
 	} else if (span_eq(verb, SPAN_LIT("cat")) && count == 1) {
-		answer_show(f, client, words[0], cat_turn);
+		answer_one(f, client, words[0], message_answer_cat);
 	} else {
 		control_end(client, ERR_SYNTAX,
 			    "queue list|brief [where FILTER...], show ID, cat ID, delete|hold|release|retry ID...|all|where FILTER...");

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "message_copy.h"
 #include "scheduler.h"
 
 #define CHUNK 128u       /* messages in one job */
@@ -82,11 +83,8 @@ static void read_work(void *ctx)
 static void chunk_clear(struct chunk *c)
 {
 	for (size_t i = 0; i < c->count; i++) {
-		struct fwd_message *copy = &c->copies[i];
 		attempt_destroy(&c->attempts[i]);
-		free(copy->outcomes);
-		if (copy->segment)
-			journal_unpin(copy->segment);
+		message_copy_clear(&c->copies[i]);
 	}
 	c->count = c->at = 0;
 }
@@ -110,29 +108,16 @@ static void read_done(void *ctx)
 		chunk_free(&c);
 }
 
-static bool copy_message(struct chunk *c, const struct fwd_message *m)
-{
-	struct fwd_message *copy = &c->copies[c->count];
-	*copy = *m;
-	if (m->outcomes) {
-		copy->outcomes = malloc(m->outcome_count * sizeof *m->outcomes);
-		if (!copy->outcomes)
-			return false;
-		memcpy(copy->outcomes, m->outcomes, m->outcome_count * sizeof *m->outcomes);
-	}
-	if (copy->segment)
-		journal_pin(copy->segment);
-	c->attempts[c->count] = NULL;
-	c->is_out[c->count++] = false;
-	return true;
-}
-
 static int fill(struct queue_walk *w, struct chunk *c)
 {
 	while (c->count < CHUNK && w->at < w->count) {
 		const struct fwd_message *m = fwd_table_find(&w->f->messages, &w->ids[w->at++]);
-		if (m && !copy_message(c, m))
+		if (!m)
+			continue;
+		if (message_copy_make(&c->copies[c->count], m) != 0)
 			return ERR_NOMEM;
+		c->attempts[c->count] = NULL;
+		c->is_out[c->count++] = false;
 	}
 	if (c->count == 0)
 		return 0;
