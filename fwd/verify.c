@@ -16,6 +16,7 @@
 #define ENTRIES_MAX 100000u
 #define FILE_CAP (64u << 20)
 #define WRITE_EVERY_MS 300000u
+#define WRITE_TURN_ENTRIES 1000u /* a fraction of a millisecond */
 #define UNDER_WAY_MAX 2048u
 #define SMTP_PORT 25u
 
@@ -47,7 +48,9 @@ struct verify {
 	unsigned count;
 	struct verify_figures figures;
 	struct loop_timer *write_timer;
-	bool is_dirty, is_writing;
+	struct loop_task write_turn;
+	struct write_job *writing; /* its text is being put together, or a job writes it */
+	bool is_dirty;
 };
 
 /* ---- the file */
@@ -74,7 +77,7 @@ static int write_file(int root, struct span text)
 }
 
 struct write_job {
-	struct verify *verify; /* NULL: gone meanwhile */
+	struct verify *verify;
 	int root;
 	struct buf text;
 	int err;
@@ -89,7 +92,7 @@ static void write_work(void *ctx)
 static void note_change(struct verify *v)
 {
 	v->is_dirty = true;
-	if (!v->is_writing)
+	if (!v->writing)
 		loop_timer_start(v->write_timer, WRITE_EVERY_MS);
 }
 
@@ -99,29 +102,38 @@ static void write_done(void *ctx)
 	struct verify *v = job->verify;
 	if (job->err)
 		log_event(LOG_LEVEL_WARN, "verify-cache", "%s can't be written: %s", FILE_NAME, err_name(job->err));
-	v->is_writing = false;
+	v->writing = NULL;
 	if (v->is_dirty || job->err)
 		note_change(v);
 	buf_free(&job->text);
 	free(job);
 }
 
+static void write_turn(void *ctx)
+{
+	struct verify *v = ctx;
+	struct write_job *job = v->writing;
+	enum step step = verify_cache_write_some(v->cache, loop_wall_time(), WRITE_TURN_ENTRIES, &job->text);
+	if (step == STEP_WAIT) {
+		loop_task_post(v->f->loop, &v->write_turn);
+	} else if (step == STEP_FAIL || loop_job_start(v->f->loop, write_work, write_done, job) != 0) {
+		job->err = ERR_NOMEM;
+		write_done(job);
+	}
+}
+
 static void write_due(void *ctx)
 {
 	struct verify *v = ctx;
-	struct write_job *job = calloc(1, sizeof *job);
-	if (job) {
-		*job = (struct write_job){ .verify = v, .root = v->f->in.dirs.root, .text = { .cap = FILE_CAP } };
-		if (verify_cache_write(v->cache, loop_wall_time(), &job->text) == 0 &&
-		    loop_job_start(v->f->loop, write_work, write_done, job) == 0) {
-			v->is_writing = true;
-			v->is_dirty = false;
-			return;
-		}
-		buf_free(&job->text);
-		free(job);
+	v->writing = calloc(1, sizeof *v->writing);
+	if (!v->writing) {
+		note_change(v);
+		return;
 	}
-	note_change(v);
+	*v->writing = (struct write_job){ .verify = v, .root = v->f->in.dirs.root, .text = { .cap = FILE_CAP } };
+	v->is_dirty = false;
+	verify_cache_write_begin(v->cache);
+	write_turn(v);
 }
 
 static int read_all(int fd, struct buf *out)
@@ -358,7 +370,7 @@ size_t verify_flush(struct verify *v, struct span path)
 
 bool verify_is_quiet(const struct verify *v)
 {
-	return !v->is_writing;
+	return !v->writing;
 }
 
 int verify_create(struct forwarder *f, verify_answered_fn answered, struct verify **out)
@@ -368,6 +380,7 @@ int verify_create(struct forwarder *f, verify_answered_fn answered, struct verif
 		return ERR_NOMEM;
 	v->f = f;
 	v->answered = answered;
+	v->write_turn = (struct loop_task){ .fn = write_turn, .ctx = v };
 	int err = verify_cache_create(ENTRIES_MAX, &v->cache);
 	if (!err)
 		err = verify_probes_create(f, &v->probes);
@@ -390,7 +403,8 @@ void verify_destroy(struct verify **verify)
 	struct buf text = { .cap = FILE_CAP };
 	if (!v)
 		return;
-	if (v->is_dirty && verify_cache_write(v->cache, loop_wall_time(), &text) == 0)
+	verify_cache_write_begin(v->cache);
+	if (v->is_dirty && verify_cache_write_some(v->cache, loop_wall_time(), ENTRIES_MAX, &text) == STEP_DONE)
 		(void)write_file(v->f->in.dirs.root, buf_span(&text));
 	buf_free(&text);
 	verify_probes_destroy(&v->probes);

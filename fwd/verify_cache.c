@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "err.h"
 #include "kv.h"
 
 #define ROOM_MIN 256u
@@ -23,6 +22,8 @@ struct verify_cache {
 	struct item **slots;
 	size_t room, count, max;
 	struct item *oldest, *newest;
+	struct item *cursor;   /* of the writing: the next entry */
+	bool has_begun;        /* the first line is out */
 };
 
 static struct span item_server(const struct item *i)
@@ -68,6 +69,8 @@ static void drop(struct verify_cache *c, struct item **link)
 {
 	struct item *i = *link;
 	*link = i->hash_next;
+	if (c->cursor == i)
+		c->cursor = i->next;
 	*(i->prev ? &i->prev->next : &c->oldest) = i->next;
 	*(i->next ? &i->next->prev : &c->newest) = i->prev;
 	c->count--;
@@ -186,35 +189,42 @@ size_t verify_cache_count(const struct verify_cache *cache)
 	return cache->count;
 }
 
-void verify_cache_each(const struct verify_cache *cache, bool (*fn)(void *ctx, const struct verify_entry *entry), void *ctx)
-{
-	for (const struct item *i = cache->oldest; i; i = i->next) {
-		struct verify_entry entry = entry_of(i);
-		if (!fn(ctx, &entry))
-			return;
-	}
-}
-
 /* ---- the file: a line that says what it is, one line of pairs an entry, and a last line, so that a file cut short shows */
 
-int verify_cache_write(const struct verify_cache *cache, int64_t now, struct buf *out)
+void verify_cache_write_begin(struct verify_cache *cache)
 {
-	int err = buf_append_span(out, head_line);
-	for (const struct item *i = cache->oldest; i && !err; i = i->next) {
-		struct kv kv;
+	cache->cursor = cache->oldest;
+	cache->has_begun = false;
+}
+
+static int write_entry(const struct item *i, struct buf *out)
+{
+	struct kv kv;
+	kv_init(&kv);
+	kv_i64(&kv, "until", i->until);
+	kv_span(&kv, "server", item_server(i));
+	kv_span(&kv, "to", item_path(i));
+	kv_span(&kv, "line", item_line(i));
+	int err = buf_append(out, kv.text, kv.len);
+	return err ? err : buf_append(out, "\n", 1);
+}
+
+enum step verify_cache_write_some(struct verify_cache *cache, int64_t now, size_t entries_max, struct buf *out)
+{
+	if (!cache->has_begun && buf_append_span(out, head_line) != 0)
+		return STEP_FAIL;
+	cache->has_begun = true;
+	for (; cache->cursor && entries_max > 0; entries_max--) {
+		const struct item *i = cache->cursor;
 		/* What kv would cut is not written. */
-		if (i->until <= now || i->server_len >= KV_VALUE_CAP || i->path_len >= KV_VALUE_CAP || i->line_len >= KV_VALUE_CAP)
-			continue;
-		kv_init(&kv);
-		kv_i64(&kv, "until", i->until);
-		kv_span(&kv, "server", item_server(i));
-		kv_span(&kv, "to", item_path(i));
-		kv_span(&kv, "line", item_line(i));
-		err = buf_append(out, kv.text, kv.len);
-		if (!err)
-			err = buf_append(out, "\n", 1);
+		bool fits = i->server_len < KV_VALUE_CAP && i->path_len < KV_VALUE_CAP && i->line_len < KV_VALUE_CAP;
+		if (i->until > now && fits && write_entry(i, out) != 0)
+			return STEP_FAIL;
+		cache->cursor = i->next;
 	}
-	return err ? err : buf_append_span(out, tail_line);
+	if (cache->cursor)
+		return STEP_WAIT;
+	return buf_append_span(out, tail_line) == 0 ? STEP_DONE : STEP_FAIL;
 }
 
 static bool take_pair(struct span *rest, const char *key, struct kv_pair *out)

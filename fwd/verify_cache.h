@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "err.h"
 #include "span.h"
 
 struct verify_cache;
@@ -37,11 +38,10 @@ size_t verify_cache_forget(struct verify_cache *cache, struct span path);
 size_t verify_cache_count(const struct verify_cache *cache);
 void verify_cache_clear(struct verify_cache *cache);
 
-/* Every entry, oldest first, until fn returns false. */
-void verify_cache_each(const struct verify_cache *cache, bool (*fn)(void *ctx, const struct verify_entry *entry), void *ctx);
-
-/* Append the file. */
-int verify_cache_write(const struct verify_cache *cache, int64_t now, struct buf *out);
+/* The file, in pieces, so that a full cache holds nobody up: begin, then some until it is STEP_DONE.  Each appends at most entries_max entries.  What
+ * changes in between is in the file or is not.  STEP_FAIL: as buf does; begin again.  One at a time. */
+void verify_cache_write_begin(struct verify_cache *cache);
+enum step verify_cache_write_some(struct verify_cache *cache, int64_t now, size_t entries_max, struct buf *out);
 /* Into an empty cache.  ERR_CORRUPT: it is no such file, or a line of it is broken; the cache is empty then. */
 int verify_cache_read(struct verify_cache *cache, struct span text, int64_t now);
 

@@ -136,6 +136,46 @@ static void memory(void **state)
 	assert_null(c);
 }
 
+/* Between two pieces anything may come and go, also the entry that is next. */
+static void cache_file_in_pieces(void **state)
+{
+	(void)state;
+	struct verify_cache *c, *back;
+	struct verify_entry e;
+	struct buf text = { 0 };
+	char path[32];
+	assert_int_equal(verify_cache_create(100, &c), 0);
+	assert_int_equal(verify_cache_create(100, &back), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		(void)snprintf(path, sizeof path, "u%u@example.org", i);
+		put(c, "x", path, 100, "");
+	}
+	verify_cache_write_begin(c);
+	assert_int_equal(verify_cache_write_some(c, 50, 3, &text), STEP_WAIT);
+	(void)verify_cache_forget(c, SPAN_LIT("u3@example.org"));
+	(void)verify_cache_forget(c, SPAN_LIT("u1@example.org")); /* is written already */
+	put(c, "x", "u4@example.org", 200, ""); /* now the youngest */
+	assert_int_equal(verify_cache_write_some(c, 50, 3, &text), STEP_WAIT);
+	assert_int_equal(verify_cache_write_some(c, 50, 3, &text), STEP_DONE);
+	assert_int_equal(verify_cache_read(back, buf_span(&text), 50), 0);
+	assert_int_equal(verify_cache_count(back), 9);
+	assert_true(!knows(back, "x", "u3@example.org", 99, &e));
+	assert_true(knows(back, "x", "u4@example.org", 99, &e) && e.until == 200);
+
+	/* Nothing is left of what was to come. */
+	buf_clear(&text);
+	verify_cache_clear(back);
+	verify_cache_write_begin(c);
+	assert_int_equal(verify_cache_write_some(c, 50, 3, &text), STEP_WAIT);
+	verify_cache_clear(c);
+	assert_int_equal(verify_cache_write_some(c, 50, 3, &text), STEP_DONE);
+	assert_int_equal(verify_cache_read(back, buf_span(&text), 50), 0);
+	assert_int_equal(verify_cache_count(back), 3);
+	buf_free(&text);
+	verify_cache_destroy(&c);
+	verify_cache_destroy(&back);
+}
+
 static void file(void **state)
 {
 	(void)state;
@@ -151,7 +191,8 @@ static void file(void **state)
 	memset(huge, 'h', sizeof huge - 1);
 	huge[sizeof huge - 1] = '\0';
 	put(c, huge, "u@example.org", 100, ""); /* would not come back as it is: not written */
-	assert_int_equal(verify_cache_write(c, 50, &text), 0);
+	verify_cache_write_begin(c);
+	assert_int_equal(verify_cache_write_some(c, 50, 10, &text), STEP_DONE);
 	assert_int_equal(verify_cache_read(back, buf_span(&text), 50), 0);
 	assert_int_equal(verify_cache_count(back), 2);
 	assert_true(knows(back, "smtp:mx:25 tls=verify", "a b\"\\\n@example.org", 99, &e) && e.until == 100 && e.line.len == 0);
@@ -180,7 +221,7 @@ int main(void)
 		cmocka_unit_test(questions),
 		cmocka_unit_test(answers),
 		cmocka_unit_test(memory),
-		cmocka_unit_test(file),
+		cmocka_unit_test(file), cmocka_unit_test(cache_file_in_pieces),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
