@@ -37,8 +37,9 @@ static int parse_host_port(struct span text, struct forward_spec *spec, struct r
 	bool good = host.len > 0 && host.len < sizeof spec->host;
 	if (bracketed)
 		good = good && end < text.len && addr_parse(host, &parsed) == 0 && parsed.family == ADDR_V6;
+	/* No label is empty; a dot at the end is the root's. */
 	for (size_t i = 0; good && !bracketed && i < host.len; i++)
-		good = is_host_byte(host.ptr[i]);
+		good = is_host_byte(host.ptr[i]) && (host.ptr[i] != '.' || (i > 0 && host.ptr[i - 1] != '.'));
 	if (!good || span_to_cstr(host, spec->host, sizeof spec->host))
 		return reason_set(why, ERR_SYNTAX, "'%.*s' is no host name or address; " EXPECTED, SPAN_FMT(text));
 	spec->port = (uint16_t)port;
@@ -63,8 +64,9 @@ int forward_spec_parse(struct span text, struct forward_spec *out, struct reason
 		spec.kind = is_lmtp ? FORWARD_LMTP_UNIX : FORWARD_SENDMAIL;
 		/* Known now, and not at the first message: the kernel takes no longer name for a socket. */
 		size_t cap = is_lmtp ? sizeof ((struct sockaddr_un *)0)->sun_path : sizeof spec.path;
-		if (!rest.len || rest.ptr[0] != '/' || span_to_cstr(rest, spec.path, cap))
-			err = reason_set(why, ERR_SYNTAX, "'%.*s': the path must begin with / and be shorter than %zu bytes", SPAN_FMT(text), cap);
+		if (!rest.len || rest.ptr[0] != '/' || rest.ptr[rest.len - 1] == '/' || span_to_cstr(rest, spec.path, cap))
+			err = reason_set(why, ERR_SYNTAX, "'%.*s': the path must begin with /, name a file and be shorter than %zu bytes",
+					 SPAN_FMT(text), cap);
 	} else {
 		err = reason_set(why, ERR_SYNTAX, "'%.*s' is unknown; " EXPECTED, SPAN_FMT(text));
 	}

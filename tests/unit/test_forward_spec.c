@@ -50,7 +50,8 @@ static void refuses_with_a_reason(void **state)
 	static const char *const cases[] = { "",	     "smtp",	   "smtp:",	     "smtp::25",       "smtp:host:",	    "smtp:host:0",
 					     "smtp:host:65536", "smtp:host:x", "smtp:2001:db8::1", "smtp:[192.0.2.1]", "smtp:[2001:db8::1", "smtp:[]",
 					     "smtp:a b",     "smtp:a/b",   "lmtp:",	     "lmtp:smtp:host", "sendmail:",	    "sendmail:prog",
-					     "original:",    "carrier:x",  "http://x/",	     " original",      "smtp:host:25 ",	    "sendmail:smtp:host" };
+					     "original:",    "carrier:x",  "http://x/",	     " original",      "smtp:host:25 ",	    "sendmail:smtp:host",
+					     "smtp:no..dots", "smtp:.host", "smtp:.", "lmtp:/", "sendmail:/usr/" };
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct forward_spec spec = { .port = 77 };
