@@ -1,0 +1,492 @@
+#include "milter_chain.h"
+
+#include <stdlib.h>
+
+#define OPEN_AGAIN_MS 200u
+
+enum peer_state {
+	PEER_NEW,     /* not connected */
+	PEER_OPENING, /* its first step is under way */
+	PEER_OPEN,
+	PEER_OVER,    /* it wants no more, has failed, or was refused by */
+};
+
+struct chain_peer {
+	struct milter_chain *chain;
+	size_t index;
+	enum peer_state state;
+	struct milter_dialogue *dialogue;
+	struct milter_answer last;
+	struct milter_edits edits;
+	uint64_t asked_ms, took_ms; /* took: so far */
+	char described[MILTER_EDITS_TEXT_CAP];
+	struct span hold_reason;
+	bool has_judged; /* the message */
+	bool is_reported;
+};
+
+struct rcpt_item {
+	struct rcpt_item *next;
+	struct milter_rcpt rcpt;
+	milter_rcpt_fn done;
+	void *ctx;
+};
+
+struct milter_chain {
+	struct loop *loop;
+	const struct milter_peer *conf;
+	const struct milter_facts *facts;
+	const struct milter_hooks *hooks;
+	void *ctx;
+	uint64_t deadline_ms;
+
+	struct chain_peer *peers;
+	size_t count;
+	size_t turn;            /* whose it is, in what is under way */
+	bool is_asked;          /* and it will answer */
+	bool is_opening;        /* hooks->open was called */
+	struct loop_timer *open_timer, *deadline;
+	uint64_t open_until_ms; /* the connection must begin before */
+
+	/* What was said of the whole message at an earlier step; a connection that is refused refuses all recipients. */
+	enum milter_outcome outcome;
+	struct milter_refusal refusal;
+	size_t by;              /* who said so */
+
+	struct arena arena;
+	struct rcpt_item *head, **tail; /* the first is under way, if is_busy */
+	bool is_busy;
+	size_t accepted;        /* recipients */
+	struct loop_task go_on;
+
+	struct milter_message *message;
+	uint64_t body_max;
+	bool is_loaded;
+	milter_judged_fn judged;
+	void *judged_ctx;
+};
+
+/* ---- reports */
+
+static void report(struct chain_peer *p, bool is_abandoned, struct span rcpt)
+{
+	const struct milter_report r = {
+		.peer = p->index,
+		.answer = &p->last,
+		.edits = p->described,
+		.hold_reason = p->hold_reason,
+		.rcpt = rcpt,
+		.is_abandoned = is_abandoned,
+		.took_ms = p->took_ms,
+	};
+	p->is_reported = p->is_reported || !rcpt.len;
+	p->chain->hooks->report(p->chain->ctx, &r);
+}
+
+static void peer_over(struct chain_peer *p)
+{
+	p->state = PEER_OVER;
+	if (!p->is_reported)
+		report(p, p->last.outcome == MILTER_PASS && !p->has_judged, SPAN_NONE);
+	milter_edits_free(&p->edits);
+	milter_dialogue_destroy(&p->dialogue);
+}
+
+/* ---- what counts for the whole message */
+
+static void decide(struct milter_chain *c, size_t by, enum milter_outcome outcome, const struct milter_refusal *refusal)
+{
+	c->outcome = outcome;
+	c->by = by;
+	if (refusal)
+		c->refusal = *refusal;
+}
+
+static void peer_failed(struct chain_peer *p)
+{
+	static const struct smtp_reply_text later = { 451, "4.7.1", "A content filter is not available, try again later" };
+	static const struct smtp_reply_text never = { 550, "5.7.1", "A content filter is not available" };
+	struct milter_chain *c = p->chain;
+	enum milter_fail fail = c->conf[p->index].fail;
+	struct milter_refusal refusal;
+	peer_over(p);
+	if (fail == MILTER_FAIL_ACCEPT)
+		return;
+	milter_refusal_set(&refusal, fail == MILTER_FAIL_REJECT ? &never : &later);
+	decide(c, p->index, MILTER_REFUSE, &refusal);
+}
+
+/* What follows from an answer for the whole message; a refused recipient is its asker's affair. */
+static void weigh(struct chain_peer *p)
+{
+	switch (p->last.outcome) {
+	case MILTER_PASS: break;
+	case MILTER_ACCEPTED: peer_over(p); break;
+	case MILTER_DROP:
+		peer_over(p);
+		decide(p->chain, p->index, MILTER_DROP, NULL);
+		break;
+	case MILTER_REFUSE:
+		peer_over(p);
+		decide(p->chain, p->index, MILTER_REFUSE, &p->last.refusal);
+		break;
+	case MILTER_BROKEN: peer_failed(p); break;
+	}
+}
+
+/* ---- connections */
+
+static void open_failed(struct chain_peer *p, int err)
+{
+	struct milter_chain *c = p->chain;
+	p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "connection", .err = err };
+	p->took_ms += loop_now_ms(c->loop) - p->asked_ms;
+	loop_timer_stop(c->open_timer);
+	c->is_asked = false;
+	weigh(p);
+	loop_task_post(c->loop, &c->go_on);
+}
+
+static void ask_open(struct milter_chain *c);
+
+static void take_connection(struct milter_chain *c, int err, int fd)
+{
+	struct chain_peer *p = &c->peers[c->turn];
+	c->is_opening = false;
+	loop_timer_stop(c->open_timer);
+	if (!err)
+		milter_dialogue_open(p->dialogue, fd);
+	else if (err == ERR_AGAIN && loop_now_ms(c->loop) + OPEN_AGAIN_MS < c->open_until_ms)
+		/* Too many at once, for the filter's queue or for ours. */
+		loop_timer_start(c->open_timer, OPEN_AGAIN_MS);
+	else
+		open_failed(p, err);
+}
+
+static void ask_open(struct milter_chain *c)
+{
+	uint64_t now_ms = loop_now_ms(c->loop);
+	int err = c->hooks->open(c->ctx, c->turn);
+	c->is_opening = !err;
+	if (err)
+		take_connection(c, err, -1);
+	else
+		/* Whoever is asked may never answer. */
+		loop_timer_start(c->open_timer, c->open_until_ms > now_ms ? c->open_until_ms - now_ms : 0);
+}
+
+static void open_time(void *ctx)
+{
+	struct milter_chain *c = ctx;
+	if (!c->is_opening) {
+		ask_open(c);
+		return;
+	}
+	c->hooks->cancel_open(c->ctx);
+	c->is_opening = false;
+	open_failed(&c->peers[c->turn], ERR_TIMEOUT);
+}
+
+void milter_chain_opened(struct milter_chain *c, int err, int fd)
+{
+	take_connection(c, err, fd);
+}
+
+static void answered(void *ctx, const struct milter_answer *answer);
+
+static void open_peer(struct milter_chain *c, struct chain_peer *p)
+{
+	const struct milter_peer *conf = &c->conf[p->index];
+	p->state = PEER_OPENING;
+	p->asked_ms = loop_now_ms(c->loop);
+	c->open_until_ms = p->asked_ms + conf->times.connect_ms;
+	int err = milter_dialogue_create(c->loop, c->facts, &conf->times, answered, p, &p->dialogue);
+	if (err)
+		open_failed(p, err);
+	else
+		ask_open(c);
+}
+
+/* ---- recipients */
+
+static void rcpt_over(struct milter_chain *c, const struct milter_refusal *refusal, size_t by)
+{
+	struct rcpt_item *item = c->head;
+	c->head = item->next;
+	if (!c->head)
+		c->tail = &c->head;
+	c->is_busy = false;
+	c->accepted += !refusal && !item->rcpt.refusal.len;
+	loop_task_post(c->loop, &c->go_on);
+	if (item->done)
+		item->done(item->ctx, refusal, refusal ? c->conf[by].name : "");
+}
+
+/* ---- the message */
+
+static void judge(struct milter_chain *c, const struct content_change *change)
+{
+	milter_judged_fn judged = c->judged;
+	c->judged = NULL;
+	loop_timer_stop(c->deadline);
+	for (size_t i = 0; i < c->count; i++)
+		if (c->peers[i].state == PEER_OPEN)
+			peer_over(&c->peers[i]);
+	judged(c->judged_ctx, c->outcome, c->outcome == MILTER_REFUSE ? &c->refusal : NULL,
+		  c->outcome == MILTER_PASS ? "" : c->conf[c->by].name, change);
+}
+
+/* Ours, not a filter's. */
+static void message_failed(struct milter_chain *c, int err)
+{
+	static const struct smtp_reply_text too_long = { 552, "5.3.4", "The header is larger than a content filter can be shown" };
+	static const struct smtp_reply_text trouble = { 451, "4.3.0", "Local error, try again later" };
+	milter_refusal_set(&c->refusal, err == ERR_TOOLONG ? &too_long : &trouble);
+	c->outcome = MILTER_REFUSE;
+	judge(c, NULL);
+}
+
+static void message_written(void *ctx, int err)
+{
+	struct milter_chain *c = ctx;
+	struct content_change change;
+	if (err) {
+		message_failed(c, err);
+		return;
+	}
+	milter_message_change(c->message, &change);
+	judge(c, &change);
+}
+
+static void step(struct milter_chain *c);
+
+static void message_loaded(void *ctx, int err)
+{
+	struct milter_chain *c = ctx;
+	c->is_loaded = true;
+	if (err)
+		message_failed(c, err);
+	else
+		step(c);
+}
+
+static void round_over(struct milter_chain *c);
+
+/* Whoever has not judged by now has failed. */
+static void deadline_passed(void *ctx)
+{
+	struct milter_chain *c = ctx;
+	if (!c->is_loaded || c->turn == c->count) {
+		message_failed(c, ERR_TIMEOUT);
+		return;
+	}
+	if (c->is_opening)
+		c->hooks->cancel_open(c->ctx);
+	c->is_opening = c->is_asked = c->is_busy = false;
+	loop_timer_stop(c->open_timer);
+	loop_task_cancel(&c->go_on);
+	for (; c->turn < c->count && c->outcome == MILTER_PASS; c->turn++) {
+		struct chain_peer *p = &c->peers[c->turn];
+		if (p->state == PEER_OVER)
+			continue;
+		p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "deadline", .err = ERR_TIMEOUT };
+		weigh(p);
+	}
+	round_over(c);
+}
+
+static int take_edits(struct chain_peer *p)
+{
+	struct milter_chain *c = p->chain;
+	(void)milter_edits_describe(&p->edits, p->described);
+	for (size_t i = 0; i < p->edits.count; i++)
+		if (p->edits.list[i].kind == MILTER_QUARANTINE)
+			p->hold_reason = arena_copy(&c->arena, p->edits.list[i].first);
+	int err = milter_message_apply(c->message, &p->edits);
+	p->has_judged = !err;
+	if (err)
+		p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "changes", .err = err };
+	return err;
+}
+
+/* ---- one filter after the other */
+
+static void ask_peer(struct milter_chain *c, struct chain_peer *p)
+{
+	if (p->state == PEER_NEW) {
+		open_peer(c, p);
+		return;
+	}
+	p->asked_ms = loop_now_ms(c->loop);
+	if (c->is_busy) {
+		milter_dialogue_rcpt(p->dialogue, &c->head->rcpt, c->accepted);
+		return;
+	}
+	milter_edits_init(&p->edits, milter_dialogue_has_space(p->dialogue), c->body_max);
+	milter_dialogue_message(p->dialogue, c->message, c->accepted, &p->edits);
+}
+
+/* All have been asked, or one has decided. */
+static void round_over(struct milter_chain *c)
+{
+	if (c->is_busy) {
+		rcpt_over(c, c->outcome == MILTER_REFUSE ? &c->refusal : NULL, c->by);
+	} else if (c->outcome != MILTER_PASS) {
+		judge(c, NULL);
+	} else {
+		c->is_asked = true;
+		milter_message_write(c->message, message_written, c);
+	}
+}
+
+/* The next filter's turn; or the next recipient's, or the message's. */
+static void step(struct milter_chain *c)
+{
+	bool has_message = c->judged && c->is_loaded && !c->head;
+	if (c->is_asked)
+		return;
+	if (!c->is_busy && !has_message) {
+		c->is_busy = c->head != NULL;
+		c->turn = 0;
+		if (!c->is_busy)
+			return;
+	}
+	for (; c->turn < c->count && c->outcome == MILTER_PASS; c->turn++) {
+		c->is_asked = c->peers[c->turn].state != PEER_OVER;
+		if (c->is_asked) {
+			ask_peer(c, &c->peers[c->turn]);
+			return;
+		}
+	}
+	round_over(c);
+}
+
+static void go_on(void *ctx)
+{
+	step(ctx);
+}
+
+static void rcpt_refused(struct chain_peer *p)
+{
+	struct milter_chain *c = p->chain;
+	if (c->head->done) {
+		report(p, false, c->head->rcpt.path);
+		rcpt_over(c, &p->last.refusal, p->index);
+		return;
+	}
+	/* Nobody asked it about this one. */
+	c->turn++;
+	step(c);
+}
+
+static void answered(void *ctx, const struct milter_answer *answer)
+{
+	struct chain_peer *p = ctx;
+	struct milter_chain *c = p->chain;
+	bool was_opening = p->state == PEER_OPENING, has_passed = answer->outcome == MILTER_PASS || answer->outcome == MILTER_ACCEPTED;
+	p->last = *answer;
+	p->took_ms += loop_now_ms(c->loop) - p->asked_ms;
+	c->is_asked = false;
+	if (was_opening && answer->outcome == MILTER_PASS) {
+		/* Now what it was opened for. */
+		p->state = PEER_OPEN;
+		step(c);
+		return;
+	}
+	if (c->is_busy && !was_opening && answer->outcome == MILTER_REFUSE) {
+		rcpt_refused(p);
+		return;
+	}
+	if (!c->is_busy && !was_opening && has_passed && take_edits(p) != 0) {
+		/* A message that is half changed goes nowhere. */
+		peer_over(p);
+		message_failed(c, ERR_INVAL);
+		return;
+	}
+	weigh(p);
+	c->turn++;
+	step(c);
+}
+
+/* ---- */
+
+int milter_chain_create(struct loop *loop, const struct milter_peer *peers, size_t count, const struct milter_facts *facts,
+			const struct milter_hooks *hooks, void *ctx, uint64_t deadline_ms, struct milter_chain **out)
+{
+	struct milter_chain *c = calloc(1, sizeof *c);
+	if (!c)
+		return ERR_NOMEM;
+	*c = (struct milter_chain){
+		.loop = loop, .conf = peers, .count = count, .facts = facts, .hooks = hooks, .ctx = ctx, .deadline_ms = deadline_ms,
+	};
+	c->tail = &c->head;
+	c->go_on = (struct loop_task){ .fn = go_on, .ctx = c };
+	c->peers = calloc(count, sizeof *c->peers);
+	int err = c->peers ? loop_timer_create(loop, open_time, c, &c->open_timer) : ERR_NOMEM;
+	if (!err)
+		err = loop_timer_create(loop, deadline_passed, c, &c->deadline);
+	for (size_t i = 0; !err && i < count; i++) {
+		c->peers[i].chain = c;
+		c->peers[i].index = i;
+		milter_edits_init(&c->peers[i].edits, false, 0);
+	}
+	if (err)
+		milter_chain_destroy(&c);
+	else
+		*out = c;
+	return err;
+}
+
+int milter_chain_rcpt(struct milter_chain *c, const struct milter_rcpt *rcpt, milter_rcpt_fn done, void *ctx)
+{
+	struct rcpt_item *item = arena_alloc(&c->arena, sizeof *item);
+	if (!item)
+		return ERR_NOMEM;
+	item->rcpt = (struct milter_rcpt){ arena_copy(&c->arena, rcpt->path), arena_copy(&c->arena, rcpt->args), arena_copy(&c->arena, rcpt->refusal) };
+	if (!item->rcpt.path.ptr || !item->rcpt.args.ptr || !item->rcpt.refusal.ptr)
+		return ERR_NOMEM;
+	item->done = done;
+	item->ctx = ctx;
+	*c->tail = item;
+	c->tail = &item->next;
+	if (!c->is_busy)
+		loop_task_post(c->loop, &c->go_on);
+	return 0;
+}
+
+void milter_chain_message(struct milter_chain *c, const struct content_image *image, uint64_t body_max, milter_judged_fn done, void *ctx)
+{
+	c->body_max = body_max;
+	c->judged = done;
+	c->judged_ctx = ctx;
+	c->turn = 0;
+	loop_timer_start(c->deadline, c->deadline_ms);
+	int err = milter_message_load(c->loop, image, message_loaded, c, &c->message);
+	/* Without a message nobody is asked: the deadline's end is at once. */
+	if (err)
+		loop_timer_start(c->deadline, 0);
+}
+
+void milter_chain_destroy(struct milter_chain **chain)
+{
+	struct milter_chain *c = *chain;
+	if (!c)
+		return;
+	*chain = NULL;
+	if (c->is_opening)
+		c->hooks->cancel_open(c->ctx);
+	for (size_t i = 0; c->peers && i < c->count; i++) {
+		struct chain_peer *p = &c->peers[i];
+		if (!p->is_reported && p->state != PEER_NEW)
+			report(p, true, SPAN_NONE);
+		milter_dialogue_destroy(&p->dialogue);
+		milter_edits_free(&p->edits);
+	}
+	loop_task_cancel(&c->go_on);
+	loop_timer_destroy(&c->open_timer);
+	loop_timer_destroy(&c->deadline);
+	milter_message_destroy(&c->message);
+	arena_free(&c->arena);
+	free(c->peers);
+	free(c);
+}
