@@ -5,15 +5,36 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-/* Enough for any sane expression on a line of mail; a hostile pair of expression and text ends after about a millisecond. */
+#include "bre.h"
+
+/* Enough for any sane expression on a name or an address; a hostile pair of expression and text ends after about a millisecond. */
 #define MATCH_LIMIT 50000u
 #define DEPTH_LIMIT 5000u
 #define HEAP_LIMIT_KIB 1024u
+
+/* For a line of mail of tens of kilobytes. */
+#define LONG_MATCH_LIMIT 1000000u
+#define LONG_DEPTH_LIMIT 20000u
+#define LONG_HEAP_LIMIT_KIB 8192u
+#define STACK_MIN (32u << 10)
+#define STACK_MAX (2u << 20)
+
+/* With `.` as any byte, and `$` at the very end only. */
+#define BASIC_OPTIONS (PCRE2_CASELESS | PCRE2_DOLLAR_ENDONLY | PCRE2_DOTALL)
+#define PCRE_TEXT_CAP (1u << 20)
 
 struct regex {
 	pcre2_code *code;
 	pcre2_match_data *match;
 	pcre2_match_context *limits;
+	struct regex_scratch *scratch; /* whose match and limits are used then */
+	bool is_jit_tried;
+};
+
+struct regex_scratch {
+	pcre2_match_data *match;
+	pcre2_match_context *limits;
+	pcre2_jit_stack *stack;
 };
 
 static int explain(struct reason *why, int code, PCRE2_SIZE offset)
@@ -26,42 +47,88 @@ static int explain(struct reason *why, int code, PCRE2_SIZE offset)
 	return reason_set(why, ERR_SYNTAX, "at offset %zu: %s", (size_t)offset, (const char *)text);
 }
 
-static pcre2_match_context *make_limits(void)
+static pcre2_match_context *make_limits(uint32_t matches, uint32_t depth, uint32_t heap_kib)
 {
 	pcre2_match_context *limits = pcre2_match_context_create(NULL);
 	if (limits) {
-		pcre2_set_match_limit(limits, MATCH_LIMIT);
-		pcre2_set_depth_limit(limits, DEPTH_LIMIT);
-		pcre2_set_heap_limit(limits, HEAP_LIMIT_KIB);
+		pcre2_set_match_limit(limits, matches);
+		pcre2_set_depth_limit(limits, depth);
+		pcre2_set_heap_limit(limits, heap_kib);
 	}
 	return limits;
 }
 
-int regex_compile(struct span text, enum regex_syntax syntax, struct regex **out, struct reason *why)
+static int compile_extended(struct span text, struct regex *regex, struct reason *why)
 {
-	uint32_t convert = syntax == REGEX_BASIC ? PCRE2_CONVERT_POSIX_BASIC : PCRE2_CONVERT_POSIX_EXTENDED;
 	PCRE2_UCHAR *converted = NULL;
-	PCRE2_SIZE converted_len = 0;
-	PCRE2_SIZE offset = 0;
-	int code;
-	if (text.len == 0)
-		return reason_set(why, ERR_SYNTAX, "an empty expression matches everything");
-	code = pcre2_pattern_convert((PCRE2_SPTR)text.ptr, text.len, convert, &converted, &converted_len, NULL);
+	PCRE2_SIZE converted_len = 0, offset = 0;
+	int code = pcre2_pattern_convert((PCRE2_SPTR)text.ptr, text.len, PCRE2_CONVERT_POSIX_EXTENDED, &converted, &converted_len, NULL);
 	if (code)
 		return explain(why, code, converted_len);
-	struct regex *regex = calloc(1, sizeof *regex);
-	if (!regex) {
-		pcre2_converted_pattern_free(converted);
-		return reason_set(why, ERR_NOMEM, "no memory");
-	}
 	regex->code = pcre2_compile(converted, converted_len, PCRE2_CASELESS | PCRE2_DOLLAR_ENDONLY, &code, &offset, NULL);
 	pcre2_converted_pattern_free(converted);
-	if (!regex->code) {
+	return regex->code ? 0 : explain(why, code, offset);
+}
+
+/* How much of text gives so much of PCRE2's text? */
+static size_t offset_in_text(struct span text, size_t converted_offset)
+{
+	size_t at = 0, unused;
+	for (; at < text.len; at++) {
+		struct buf head = { .cap = PCRE_TEXT_CAP };
+		/* A cut in the middle of something is no error here: what comes in front of it was written. */
+		(void)bre_to_pcre(span_sub(text, 0, at + 1), &head, &unused, NULL);
+		bool is_there = head.len >= converted_offset;
+		buf_free(&head);
+		if (is_there)
+			break;
+	}
+	return at;
+}
+
+static int compile_basic(const struct span *texts, size_t count, unsigned flags, struct regex *regex, size_t *at_out, struct reason *why)
+{
+	struct buf converted = { .cap = PCRE_TEXT_CAP };
+	PCRE2_UCHAR message[128] = "";
+	PCRE2_SIZE offset = 0;
+	int code = 0, err = 0;
+	*at_out = 0;
+	for (size_t i = 0; !err && i < count; i++) {
+		if (count > 1)
+			err = buf_printf(&converted, "%s(?:", i ? "|" : "");
+		if (!err)
+			err = bre_to_pcre(texts[i], &converted, at_out, why);
+		if (!err && count > 1)
+			err = buf_append(&converted, ")", 1);
+	}
+	if (!err) {
+		uint32_t utf = flags & REGEX_UTF ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF : 0;
+		regex->code = pcre2_compile((PCRE2_SPTR)converted.data, converted.len, BASIC_OPTIONS | utf, &code, &offset, NULL);
+		if (!regex->code) {
+			(void)pcre2_get_error_message(code, message, sizeof message);
+			*at_out = offset_in_text(texts[0], offset);
+			err = reason_set(why, code == PCRE2_ERROR_NOMEMORY ? ERR_NOMEM : ERR_SYNTAX, "%s", (const char *)message);
+		}
+	}
+	buf_free(&converted);
+	return err;
+}
+
+int regex_compile(struct span text, enum regex_syntax syntax, struct regex **out, struct reason *why)
+{
+	size_t at;
+	if (text.len == 0)
+		return reason_set(why, ERR_SYNTAX, "an empty expression matches everything");
+	struct regex *regex = calloc(1, sizeof *regex);
+	if (!regex)
+		return reason_set(why, ERR_NOMEM, "no memory");
+	int err = syntax == REGEX_BASIC ? compile_basic(&text, 1, 0, regex, &at, why) : compile_extended(text, regex, why);
+	if (err) {
 		regex_destroy(&regex);
-		return explain(why, code, offset);
+		return err == ERR_SYNTAX && syntax == REGEX_BASIC ? reason_prefix(why, err, "at offset %zu", at) : err;
 	}
 	regex->match = pcre2_match_data_create(1, NULL);
-	regex->limits = make_limits();
+	regex->limits = make_limits(MATCH_LIMIT, DEPTH_LIMIT, HEAP_LIMIT_KIB);
 	if (!regex->match || !regex->limits) {
 		regex_destroy(&regex);
 		return reason_set(why, ERR_NOMEM, "no memory");
@@ -72,14 +139,81 @@ int regex_compile(struct span text, enum regex_syntax syntax, struct regex **out
 	return 0;
 }
 
+int regex_scratch_create(struct regex_scratch **out)
+{
+	struct regex_scratch *s = calloc(1, sizeof *s);
+	if (!s)
+		return ERR_NOMEM;
+	s->match = pcre2_match_data_create(1, NULL);
+	s->limits = make_limits(LONG_MATCH_LIMIT, LONG_DEPTH_LIMIT, LONG_HEAP_LIMIT_KIB);
+	if (!s->match || !s->limits) {
+		regex_scratch_destroy(&s);
+		return ERR_NOMEM;
+	}
+	/* Without it the machine's own 32 KiB have to do. */
+	s->stack = pcre2_jit_stack_create(STACK_MIN, STACK_MAX, NULL);
+	if (s->stack)
+		pcre2_jit_stack_assign(s->limits, NULL, s->stack);
+	*out = s;
+	return 0;
+}
+
+void regex_scratch_destroy(struct regex_scratch **scratch)
+{
+	struct regex_scratch *s = *scratch;
+	*scratch = NULL;
+	if (!s)
+		return;
+	pcre2_jit_stack_free(s->stack);
+	pcre2_match_context_free(s->limits);
+	pcre2_match_data_free(s->match);
+	free(s);
+}
+
+int regex_compile_basic(struct regex_scratch *scratch, const struct span *texts, size_t count, unsigned flags, struct regex **out,
+			size_t *at_out, struct reason *why)
+{
+	struct regex *regex = calloc(1, sizeof *regex);
+	*at_out = 0;
+	if (!regex)
+		return reason_set(why, ERR_NOMEM, "no memory");
+	int err = compile_basic(texts, count, flags, regex, at_out, why);
+	regex->scratch = scratch;
+	if (err)
+		regex_destroy(&regex);
+	else
+		*out = regex;
+	return err;
+}
+
+bool regex_has_backref(const struct regex *regex)
+{
+	uint32_t max = 0;
+	return pcre2_pattern_info(regex->code, PCRE2_INFO_BACKREFMAX, &max) != 0 || max > 0;
+}
+
+static enum tri result_of(int code)
+{
+	if (code >= 0)
+		return TRI_TRUE;
+	return code == PCRE2_ERROR_NOMATCH ? TRI_FALSE : TRI_UNKNOWN;
+}
+
 enum tri regex_match(struct regex *regex, struct span text)
 {
 	/* PCRE2 wants a pointer even for no bytes. */
 	PCRE2_SPTR bytes = (PCRE2_SPTR)(text.ptr ? text.ptr : "");
-	int code = pcre2_match(regex->code, bytes, text.len, 0, 0, regex->match, regex->limits);
-	if (code >= 0)
-		return TRI_TRUE;
-	return code == PCRE2_ERROR_NOMATCH ? TRI_FALSE : TRI_UNKNOWN;
+	return result_of(pcre2_match(regex->code, bytes, text.len, 0, 0, regex->match, regex->limits));
+}
+
+enum tri regex_match_piece(struct regex *regex, const struct regex_piece *piece)
+{
+	PCRE2_SPTR bytes = (PCRE2_SPTR)(piece->text.ptr ? piece->text.ptr : "");
+	uint32_t options = (piece->is_line_begin ? 0 : PCRE2_NOTBOL) | (piece->is_line_end ? 0 : PCRE2_NOTEOL);
+	if (!regex->is_jit_tried)
+		(void)pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE);
+	regex->is_jit_tried = true;
+	return result_of(pcre2_match(regex->code, bytes, piece->text.len, piece->from, options, regex->scratch->match, regex->scratch->limits));
 }
 
 void regex_destroy(struct regex **regex)
@@ -87,8 +221,10 @@ void regex_destroy(struct regex **regex)
 	struct regex *r = *regex;
 	if (!r)
 		return;
-	pcre2_match_context_free(r->limits);
-	pcre2_match_data_free(r->match);
+	if (!r->scratch) {
+		pcre2_match_context_free(r->limits);
+		pcre2_match_data_free(r->match);
+	}
 	pcre2_code_free(r->code);
 	free(r);
 	*regex = NULL;
