@@ -1,0 +1,365 @@
+#include "filter_matcher.h"
+
+#include <stdlib.h>
+
+#include "filter_index.h"
+
+/* How many of the patterns that demand nothing are compared with a line at a time: a larger one gets slower than two. */
+#define GROUP_MAX 32u
+
+struct pattern {
+	struct regex *regex;
+	uint32_t line; /* of the rule */
+	bool is_loose;
+};
+
+struct group {
+	struct regex *regex;     /* any of them */
+	const uint32_t *members; /* numbers of patterns, ascending */
+	uint32_t count;          /* 1: no regex of its own */
+};
+
+struct filter_matcher {
+	struct regex_scratch *scratch;
+	struct pattern *patterns; /* in the order of the file */
+	size_t count;
+	struct filter_index *index;
+	uint32_t *loose;
+	size_t loose_count;
+	struct group *groups;
+	size_t group_count;
+
+	/* of one run */
+	uint32_t *found; /* patterns whose text is on the line */
+	size_t found_count;
+	uint32_t *seen;  /* for each pattern: the number of the line on which it was found last */
+	uint32_t line_number;
+};
+
+/* ---- compiling */
+
+struct texts {
+	struct filter_index_text *items;
+	size_t count, room;
+};
+
+static int add_texts(struct texts *texts, const struct filter_literals *found, uint32_t id)
+{
+	if (texts->count + found->count > texts->room) {
+		size_t room = texts->room * 2 + FILTER_LITERALS_MAX;
+		struct filter_index_text *items = realloc(texts->items, room * sizeof *items);
+		if (!items)
+			return ERR_NOMEM;
+		texts->items = items;
+		texts->room = room;
+	}
+	for (unsigned i = 0; i < found->count; i++)
+		texts->items[texts->count++] = (struct filter_index_text){ found->items[i], id };
+	return 0;
+}
+
+/* What is hardly meant. */
+static void warn(struct span file, const struct filter_rule *rule, enum filter_kind kind, struct regex *regex, struct rules_diags *diags)
+{
+	static const struct regex_piece nothing = { .text = { "", 0 }, .is_line_begin = true, .is_line_end = true };
+	const struct rules_place place = { file, rule->line, rule->column };
+	if (regex_match_piece(regex, &nothing) != TRI_TRUE)
+		return;
+	if (kind == FILTER_ATTACHMENT)
+		rules_diag_add(diags, RULES_WARNING, &place, "the pattern matches every name");
+	else
+		rules_diag_add(diags, RULES_WARNING, &place, "the pattern matches an empty line, which is in every message");
+}
+
+static int compile_one(struct filter_matcher *m, struct span file, const struct filter_rule *rule, enum filter_kind kind, struct texts *texts,
+		       struct rules_diags *diags)
+{
+	unsigned flags = kind == FILTER_LINE ? 0 : REGEX_UTF;
+	struct pattern *p = &m->patterns[m->count];
+	struct filter_literals demanded;
+	struct reason why = { "" };
+	size_t at = 0;
+	*p = (struct pattern){ .line = rule->line };
+	int err = regex_compile_basic(m->scratch, &rule->pattern, 1, flags, &p->regex, &at, &why);
+	if (err == ERR_SYNTAX || err == ERR_TOOLONG) {
+		const struct rules_place place = { file, rule->line, rule->column + (uint32_t)at };
+		rules_diag_add(diags, RULES_ERROR, &place, "%s", why.text);
+		return 0;
+	}
+	if (err)
+		return err;
+	warn(file, rule, kind, p->regex, diags);
+	if (filter_literals_find(rule->pattern, flags != 0, &demanded))
+		err = add_texts(texts, &demanded, (uint32_t)m->count);
+	else
+		p->is_loose = true;
+	m->count++;
+	return err;
+}
+
+/* Which of the rules it is: those that did not compile are none. */
+static struct span pattern_text(const struct filter_matcher *m, const struct filter_rule *rules, uint32_t number)
+{
+	while (rules->line != m->patterns[number].line)
+		rules++;
+	return rules->pattern;
+}
+
+static int make_group(struct filter_matcher *m, const struct filter_rule *rules, unsigned flags, struct group *g, uint32_t count)
+{
+	struct span texts[GROUP_MAX];
+	size_t at;
+	*g = (struct group){ .members = g->members, .count = count };
+	if (count == 1)
+		return 0;
+	for (uint32_t i = 0; i < count; i++) {
+		/* Numbers of back-references would change. */
+		if (regex_has_backref(m->patterns[g->members[i]].regex))
+			return ERR_UNSUPPORTED;
+		texts[i] = pattern_text(m, rules, g->members[i]);
+	}
+	return regex_compile_basic(m->scratch, texts, count, flags, &g->regex, &at, NULL);
+}
+
+/* Groups of GROUP_MAX; where that is not possible (too big, back-references), each pattern is one of its own. */
+static int make_groups(struct filter_matcher *m, const struct filter_rule *rules, enum filter_kind kind)
+{
+	unsigned flags = kind == FILTER_LINE ? 0 : REGEX_UTF;
+	for (uint32_t i = 0; i < m->count; i++)
+		if (m->patterns[i].is_loose)
+			m->loose[m->loose_count++] = i;
+	m->groups = calloc(m->loose_count + 1, sizeof *m->groups);
+	if (!m->groups)
+		return ERR_NOMEM;
+	for (size_t at = 0; at < m->loose_count;) {
+		size_t left = m->loose_count - at;
+		uint32_t count = left < GROUP_MAX ? (uint32_t)left : GROUP_MAX;
+		struct group *g = &m->groups[m->group_count];
+		g->members = m->loose + at;
+		int err = make_group(m, rules, flags, g, count);
+		if (err && count > 1)
+			err = make_group(m, rules, flags, g, 1);
+		if (err)
+			return err;
+		m->group_count++;
+		at += g->count;
+	}
+	return 0;
+}
+
+static int allocate(struct filter_matcher *m, size_t count)
+{
+	m->patterns = calloc(count + 1, sizeof *m->patterns);
+	m->loose = calloc(count + 1, sizeof *m->loose);
+	m->found = calloc(count + 1, sizeof *m->found);
+	m->seen = calloc(count + 1, sizeof *m->seen);
+	return m->patterns && m->loose && m->found && m->seen ? regex_scratch_create(&m->scratch) : ERR_NOMEM;
+}
+
+int filter_matcher_create(struct span file, const struct filter_rule *rules, size_t count, enum filter_kind kind, struct rules_diags *diags,
+			  struct filter_matcher **out)
+{
+	struct filter_matcher *m = calloc(1, sizeof *m);
+	struct texts texts = { NULL, 0, 0 };
+	size_t wanted = 0;
+	if (!m)
+		return ERR_NOMEM;
+	int err = allocate(m, count);
+	for (size_t i = 0; !err && i < count; i++)
+		if (rules[i].kind == kind) {
+			wanted++;
+			err = compile_one(m, file, &rules[i], kind, &texts, diags);
+		}
+	if (!err && m->count < wanted)
+		err = ERR_SYNTAX;
+	if (!err)
+		err = make_groups(m, rules, kind);
+	if (!err)
+		err = filter_index_create(texts.items, texts.count, &m->index);
+	free(texts.items);
+	if (err)
+		filter_matcher_destroy(&m);
+	else
+		*out = m;
+	return err;
+}
+
+/* ---- matching */
+
+/* One line of a block. */
+struct line {
+	size_t begin, end; /* in the block; the end is behind its LF */
+	struct regex_piece piece;
+};
+
+static struct line line_at(const struct filter_block *block, size_t begin)
+{
+	size_t end = span_find(block->bytes, '\n', begin);
+	bool is_ended = end < block->bytes.len;
+	struct line line = { .begin = begin, .end = is_ended ? end + 1 : end };
+	struct span text = span_sub(block->bytes, begin, end);
+	line.piece.is_line_begin = begin > 0 || block->is_line_begin;
+	line.piece.is_line_end = is_ended || block->is_line_end;
+	if (line.piece.is_line_end && text.len && text.ptr[text.len - 1] == '\r')
+		text.len--;
+	if (block->is_wire && line.piece.is_line_begin && text.len && text.ptr[0] == '.')
+		text = span_sub(text, 1, text.len);
+	line.piece.from = line.piece.is_line_begin || block->from > text.len ? 0 : block->from;
+	line.piece.text = text;
+	return line;
+}
+
+/* What a run has found so far. */
+struct outcome {
+	bool is_found;
+	uint32_t number;  /* of the pattern */
+	struct line line;
+};
+
+static bool compare(struct filter_matcher *m, uint32_t number, const struct line *line, struct filter_work *work)
+{
+	const struct pattern *p = &m->patterns[number];
+	if (!filter_work_goes_on(work) || filter_work_has_dropped(work, p->line))
+		return false;
+	enum tri result = regex_match_piece(p->regex, &line->piece);
+	if (result == TRI_UNKNOWN)
+		filter_work_drop(work, p->line);
+	return result == TRI_TRUE;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* The patterns whose texts were found on the line. */
+static bool compare_found(struct filter_matcher *m, const struct line *line, struct filter_work *work, struct outcome *out)
+{
+	if (m->found_count > 1)
+		qsort(m->found, m->found_count, sizeof *m->found, by_number);
+	for (size_t i = 0; i < m->found_count; i++)
+		if (compare(m, m->found[i], line, work)) {
+			*out = (struct outcome){ true, m->found[i], *line };
+			return true;
+		}
+	return false;
+}
+
+static void next_line_number(struct filter_matcher *m)
+{
+	m->found_count = 0;
+	if (++m->line_number != 0)
+		return;
+	memset(m->seen, 0, m->count * sizeof *m->seen);
+	m->line_number = 1;
+}
+
+static void add_found(struct filter_matcher *m, uint32_t number)
+{
+	if (m->seen[number] == m->line_number)
+		return;
+	m->seen[number] = m->line_number;
+	m->found[m->found_count++] = number;
+}
+
+static size_t begin_of_line(struct span bytes, size_t at, size_t not_before)
+{
+	const char *lf = memrchr(bytes.ptr + not_before, '\n', at - not_before);
+	return lf ? (size_t)(lf + 1 - bytes.ptr) : not_before;
+}
+
+/* All patterns that demand a text. */
+static void run_demanding(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct outcome *out)
+{
+	struct filter_index_pass pass;
+	struct filter_find find;
+	struct line line = { .end = 0 };
+	next_line_number(m);
+	filter_index_start(m->index, &pass, block->bytes);
+	while (!work->is_over && filter_index_next(m->index, &pass, &find)) {
+		if (find.at >= line.end) {
+			if (compare_found(m, &line, work, out))
+				return;
+			next_line_number(m);
+			line = line_at(block, begin_of_line(block->bytes, find.at, line.end));
+		}
+		add_found(m, find.id);
+	}
+	(void)compare_found(m, &line, work, out);
+}
+
+/* The first pattern of a group that matches, if it stands in front of `below`. */
+static bool compare_group(struct filter_matcher *m, const struct group *g, uint32_t below, const struct line *line, struct filter_work *work,
+			  struct outcome *out)
+{
+	if (g->members[0] >= below || !filter_work_goes_on(work))
+		return false;
+	if (g->count > 1 && regex_match_piece(g->regex, &line->piece) == TRI_FALSE)
+		return false;
+	for (uint32_t i = 0; i < g->count && g->members[i] < below; i++)
+		if (compare(m, g->members[i], line, work)) {
+			*out = (struct outcome){ true, g->members[i], *line };
+			return true;
+		}
+	return false;
+}
+
+/* All others, up to the line that was found already, where only an earlier pattern counts. */
+static void run_loose(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct outcome *out)
+{
+	size_t last = out->is_found ? out->line.begin : SIZE_MAX;
+	bool is_done = false;
+	for (size_t at = 0; at < block->bytes.len && at <= last && !work->is_over && !is_done;) {
+		struct line line = line_at(block, at);
+		uint32_t below = at == last ? out->number : UINT32_MAX;
+		/* The groups are in the order of their first members, not of all. */
+		for (size_t i = 0; i < m->group_count; i++)
+			if (compare_group(m, &m->groups[i], below, &line, work, out)) {
+				below = out->number;
+				is_done = true;
+			}
+		at = line.end;
+	}
+}
+
+bool filter_matcher_run(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct filter_match *out)
+{
+	struct outcome outcome = { .is_found = false };
+	if (m->count == 0 || work->is_over || block->bytes.len == 0)
+		return false;
+	filter_work_begin(work, block->bytes.len);
+	if (m->loose_count < m->count)
+		run_demanding(m, block, work, &outcome);
+	if (m->group_count)
+		run_loose(m, block, work, &outcome);
+	filter_work_end(work);
+	if (outcome.is_found)
+		*out = (struct filter_match){ m->patterns[outcome.number].line, outcome.line.piece.text };
+	return outcome.is_found;
+}
+
+struct filter_matcher_size filter_matcher_measure(const struct filter_matcher *m)
+{
+	return (struct filter_matcher_size){ m->count, m->loose_count, filter_index_bytes(m->index) };
+}
+
+void filter_matcher_destroy(struct filter_matcher **matcher)
+{
+	struct filter_matcher *m = *matcher;
+	*matcher = NULL;
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->group_count; i++)
+		regex_destroy(&m->groups[i].regex);
+	for (size_t i = 0; m->patterns && i < m->count; i++)
+		regex_destroy(&m->patterns[i].regex);
+	filter_index_destroy(&m->index);
+	regex_scratch_destroy(&m->scratch);
+	free(m->groups);
+	free(m->loose);
+	free(m->patterns);
+	free(m->found);
+	free(m->seen);
+	free(m);
+}
