@@ -2,6 +2,8 @@
 # Both may be run twice.  Configuration that is there is never touched; uninstall removes it only where it still is the sample.
 
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+# The parts of postern-divert.
+PARTSDIR ?= $(PREFIX)/lib/postern/postern-divert.d
 
 INSTALL_MAN := $(sort $(wildcard man/*.5 man/*.8))
 # Other names of the same page.
@@ -16,8 +18,11 @@ D := $(DESTDIR)
 
 install: all
 	install -d $(D)$(SBINDIR) $(D)$(BINDIR) $(D)$(MANDIR)/man5 $(D)$(MANDIR)/man8 $(D)$(DOCDIR) $(D)$(UNITDIR) $(D)$(SYSUSERSDIR) \
-		$(D)$(SYSCONFDIR)/postern
-	install -m 755 $(B)/bin/posternd $(B)/bin/posternfwd scripts/postern-divert $(D)$(SBINDIR)
+		$(D)$(SYSCONFDIR)/postern $(D)$(PARTSDIR)
+	install -m 755 $(B)/bin/posternd $(B)/bin/posternfwd $(D)$(SBINDIR)
+	sed 's|^PARTS=.*|PARTS=$(PARTSDIR)|' scripts/postern-divert >$(D)$(SBINDIR)/postern-divert
+	chmod 755 $(D)$(SBINDIR)/postern-divert
+	install -m 644 scripts/postern-divert.d/*.sh $(D)$(PARTSDIR)
 	install -m 755 $(B)/bin/postern $(D)$(BINDIR)
 	ln -sf postern $(D)$(BINDIR)/smtpd-mailq
 	install -m 644 $(filter %.5,$(INSTALL_MAN)) $(D)$(MANDIR)/man5
@@ -38,4 +43,5 @@ uninstall:
 	rm -f $(addprefix $(D)$(MANDIR)/man8/,$(notdir $(filter %.8,$(INSTALL_MAN))) smtpd-mailq.8)
 	rm -f $(addprefix $(D)$(DOCDIR)/,$(notdir $(INSTALL_DOCS)) $(INSTALL_SAMPLES))
 	rm -f $(addprefix $(D)$(UNITDIR)/,$(INSTALL_UNITS)) $(D)$(SYSUSERSDIR)/postern.conf
-	for d in $(DOCDIR) $(SYSCONFDIR)/postern; do [ ! -d $(D)$$d ] || rmdir --ignore-fail-on-non-empty $(D)$$d; done
+	rm -f $(addprefix $(D)$(PARTSDIR)/,$(notdir $(wildcard scripts/postern-divert.d/*.sh)))
+	for d in $(DOCDIR) $(SYSCONFDIR)/postern $(PARTSDIR) $(dir $(PARTSDIR)); do [ ! -d $(D)$$d ] || rmdir --ignore-fail-on-non-empty $(D)$$d; done

@@ -46,6 +46,7 @@ ADMIN_IPTABLES = (
     "-t mangle -N POSTERNLIKE",
     "-t mangle -A PREROUTING -i lan -j POSTERNLIKE",
     "-A FORWARD -p tcp --dport 8030 -j DROP",
+    "-t raw -A PREROUTING -p tcp --dport 8031 -j ACCEPT",
 )
 ADMIN_ROUTING = (
     "rule add fwmark 0x8/0x8 lookup 77",
@@ -566,9 +567,9 @@ def test_status_says_when_the_routing_rule_is_gone(lab):
 
 def test_table_with_somebody_elses_set_stays(lab):
     up(lab, "redirect", "nft")
-    lab.exec("fw", "nft", "add", "set", "inet", "postern", "alive", "{ type inet_service; }")
+    lab.exec("fw", "nft", "add", "set", "inet", "postern", "theirs", "{ type inet_service; }")
     lab.divert("down", "--iface", "wan")
-    assert "set alive" in lab.exec("fw", "nft", "list", "table", "inet", "postern").stdout
+    assert "set theirs" in lab.exec("fw", "nft", "list", "table", "inet", "postern").stdout
     lab.exec("fw", "nft", "delete", "table", "inet", "postern")
 
 

@@ -9,6 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", ROOT / "build"))
 CONF = "etc/postern/postern.conf"
+PARTS = "usr/local/lib/postern/postern-divert.d"
 
 EXPECTED = {
     "usr/local/sbin/posternd", "usr/local/sbin/posternfwd", "usr/local/sbin/postern-divert",
@@ -20,6 +21,7 @@ EXPECTED = {
     *(f"usr/local/share/man/man5/{page}.5" for page in ("postern.conf", "postern-rules")),
     *(f"usr/local/share/doc/postern/{name}" for name in ("README.md", "LICENSE", "architecture.md", "spool-format.md", "performance.md",
                                                          "postern.conf.sample", "rules.sample")),
+    *(f"{PARTS}/{part.name}" for part in (ROOT / "scripts/postern-divert.d").glob("*.sh")),
     CONF, "etc/postern/rules",
 }
 
@@ -45,6 +47,11 @@ def test_what_is_installed(installed):
     assert os.readlink(installed / "usr/local/bin/smtpd-mailq") == "postern"
     for program in ("sbin/posternd", "sbin/posternfwd", "sbin/postern-divert", "bin/postern"):
         assert os.access(installed / "usr/local" / program, os.X_OK), program
+
+
+def test_postern_divert_finds_its_parts(installed):
+    text = (installed / "usr/local/sbin/postern-divert").read_text()
+    assert f"\nPARTS=/{PARTS}\n" in text and (installed / PARTS).is_dir()
 
 
 def test_each_manual_page_is_its_own(installed):
