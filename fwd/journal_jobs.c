@@ -31,6 +31,7 @@ int segment_open_now(struct segment *segment, uint64_t *size_out, bool *is_seale
 		return err;
 	}
 	spool_reader_init(&segment->reader, segment->fd, 0, 0, segment->is_orphan ? SPOOL_READ_CHECK_BODY | SPOOL_READ_OPEN_END : 0);
+	spool_reader_expect(&segment->reader, segment->name.text);
 	return 0;
 }
 

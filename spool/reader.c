@@ -188,6 +188,16 @@ void spool_reader_init(struct spool_reader *reader, int fd, uint64_t offset, uin
 	*reader = (struct spool_reader){ .fd = fd, .flags = flags, .offset = offset, .limit = limit };
 }
 
+void spool_reader_expect(struct spool_reader *reader, const char *segment_name)
+{
+	reader->has_worker = spool_segment_name_parse(span_of(segment_name), NULL, NULL, &reader->worker) == 0;
+}
+
+static int check_worker(const struct spool_reader *reader, const struct spool_record *record)
+{
+	return !reader->has_worker || spool_id_worker(&record->id) == reader->worker ? 0 : ERR_CORRUPT;
+}
+
 void spool_reader_free(struct spool_reader *reader)
 {
 	buf_free(&reader->envelope);
@@ -213,6 +223,8 @@ enum spool_read spool_reader_next(struct spool_reader *reader, struct spool_entr
 	if (entry.length > reader->limit - entry.offset)
 		return broken_span(reader, &entry, out);
 	err = read_envelope(reader, &entry, ahead + SPOOL_RECORD_HEADER_LEN, ahead_len - SPOOL_RECORD_HEADER_LEN);
+	if (!err)
+		err = check_worker(reader, &entry.record);
 	if (!err)
 		err = check_inline_body(reader, &entry.record);
 	if (err == ERR_EOF)

@@ -24,6 +24,8 @@ struct spool_reader {
 	unsigned flags;
 	uint64_t offset; /* of the next record */
 	uint64_t limit;  /* never read at or behind it */
+	bool has_worker; /* of a segment: */
+	unsigned worker; /* the only one whose ids its records may have */
 	struct buf envelope;
 };
 
@@ -47,6 +49,10 @@ struct spool_entry {
 
 void spool_reader_init(struct spool_reader *reader, int fd, uint64_t offset, uint64_t limit, unsigned flags);
 void spool_reader_free(struct spool_reader *reader);
+
+/* From here on a record whose id is not of the worker that the segment is for is SPOOL_READ_CORRUPT: it would stand in the way of another worker's
+ * message, or lay claim to its large body. */
+void spool_reader_expect(struct spool_reader *reader, const char *segment_name);
 
 /* The next one; moves behind it, also behind broken spans. */
 enum spool_read spool_reader_next(struct spool_reader *reader, struct spool_entry *out);

@@ -90,6 +90,7 @@ static int scan_records(struct scan *scan, uint64_t from, uint64_t limit, unsign
 {
 	struct spool_reader reader;
 	spool_reader_init(&reader, scan->fd, from, cut_void(scan, limit), flags);
+	spool_reader_expect(&reader, scan->name);
 	int err = 0;
 	for (bool is_more = true; is_more && !err;) {
 		struct spool_entry entry;

@@ -139,6 +139,10 @@ def _read_segment(spool, path, strict, check_body):
         _need(version == 1 and zero == 0 and own_offset == offset and flags in (0, BODY_IS_A_FILE), f"{path.name}: header at {offset}")
         message_id = raw_id[:14].decode("ascii")
         _need(raw_id[14:] == b"\0\0" and all(c in ID_ALPHABET for c in message_id), f"{path.name}: id {raw_id!r}")
+        number = 0
+        for c in message_id:
+            number = number << 5 | ID_ALPHABET.index(c)
+        _need(number >> 16 & 1023 == int(path.name.split(".w")[1].split(".")[0]), f"{path.name}: {message_id} is another worker's")
         begin = offset + HEADER.size
         envelope = data[begin:begin + env_len]
         begin += env_len

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#define WORKER 3
+
 void spool_fixture_make(struct spool_fixture *fixture)
 {
 	struct reason why = { "" };
@@ -50,7 +52,7 @@ static void need_segment(void *ctx)
 		return;
 	}
 	assert_int_equal(spool_segment_next_number(host->dirs, &number), 0);
-	int err = spool_segment_create(host->dirs, number, 0, geteuid(), getegid(), &name, &fd);
+	int err = spool_segment_create(host->dirs, number, WORKER, geteuid(), getegid(), &name, &fd);
 	if (!err && host->prepare_bytes)
 		assert_int_equal(spool_segment_prepare(fd, host->prepare_bytes, 0), 0);
 	if (!err && host->zero_bytes)
@@ -87,7 +89,7 @@ void writer_host_make(struct writer_host *host, struct spool_dirs *dirs, const s
 	static const struct spool_writer_options defaults;
 	memset(host, 0, sizeof *host);
 	host->dirs = dirs;
-	spool_id_source_init(&host->ids, 3);
+	spool_id_source_init(&host->ids, WORKER);
 	assert_int_equal(loop_create(&host->loop), 0);
 	struct spool_writer_events events = { need_segment, need_large, committed, host };
 	assert_int_equal(spool_writer_create(host->loop, options ? options : &defaults, &events, &host->writer), 0);

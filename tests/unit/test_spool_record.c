@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -170,6 +171,31 @@ static void copied_record(void **state)
 	close(fd);
 }
 
+/* A worker that is taken over writes what it likes into its segment, but no record under another worker's id. */
+static void foreign_id(void **state)
+{
+	(void)state;
+	uint64_t ends[COUNT];
+	char name[64];
+	int fd = make_file(ends);
+	struct spool_id id;
+	assert_int_equal(spool_id_parse(SPAN_LIT("0123456789abcd"), &id), 0);
+	for (unsigned other = 0; other < 2; other++) {
+		struct spool_reader reader;
+		struct spool_entry entry;
+		(void)snprintf(name, sizeof name, "0000000000000001.w%u.seg", spool_id_worker(&id) + other);
+		spool_reader_init(&reader, fd, 0, ends[COUNT - 1], 0);
+		spool_reader_expect(&reader, name);
+		for (unsigned i = 0; i < COUNT; i++) {
+			assert_int_equal(spool_reader_next(&reader, &entry), other ? SPOOL_READ_CORRUPT : SPOOL_READ_RECORD);
+			assert_int_equal(entry.offset + entry.length, ends[i]);
+		}
+		assert_int_equal(spool_reader_next(&reader, &entry), SPOOL_READ_END);
+		spool_reader_free(&reader);
+	}
+	close(fd);
+}
+
 /* A file of COUNT records and then zeros; more may be written behind. */
 static int make_prepared(uint64_t ends[COUNT], uint64_t size)
 {
@@ -246,7 +272,7 @@ static void record_behind_zeros(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(header), cmocka_unit_test(whole), cmocka_unit_test(cut_everywhere),
-					    cmocka_unit_test(change_every_byte), cmocka_unit_test(copied_record), cmocka_unit_test(prepared_tail),
+					    cmocka_unit_test(change_every_byte), cmocka_unit_test(copied_record), cmocka_unit_test(foreign_id), cmocka_unit_test(prepared_tail),
 					    cmocka_unit_test(record_behind_zeros) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
