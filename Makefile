@@ -43,6 +43,8 @@ LIBS := $(call pkg_libs,libuv libpcre2-8 libconfuse libseccomp libcares) -lpthre
 CLI_LIBS := $(call pkg_libs,jansson)
 # Only posternd speaks to netfilter.
 NET_LIBS := $(call pkg_libs,libmnl)
+# The home of ICU is content/.
+CONTENT_LIBS := $(call pkg_libs,icu-uc)
 # Only posternfwd speaks TLS: the others are not even linked with it.
 FWD_LIBS := $(call pkg_libs,libssl libcrypto)
 
@@ -65,7 +67,7 @@ USES_tests/fuzz := $(FOLDERS) tests/fuzz
 # Programs: the file with main() in it; everything else of a folder goes into the folder's archive.
 MAINS := proxy/posternd.c fwd/posternfwd.c cli/postern.c
 LIBS_postern := $(CLI_LIBS)
-LIBS_posternd := $(NET_LIBS)
+LIBS_posternd := $(NET_LIBS) $(CONTENT_LIBS)
 LIBS_posternfwd := $(FWD_LIBS)
 BINS := $(B)/bin/posternd $(B)/bin/posternfwd $(B)/bin/postern
 
@@ -110,13 +112,13 @@ $(BINS):
 	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(LIBS_$(@F))
 
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(UNIT_HELPERS:%.c=$(B)/%.o) $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS) $(NET_LIBS) -lcmocka
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS) $(NET_LIBS) $(CONTENT_LIBS) -lcmocka
 # Loaded into a peer whose syncs are to take longer.
 $(SLOW_SYNC): tests/bench/slow_sync.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS) $(NET_LIBS)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS) $(FWD_LIBS) $(NET_LIBS) $(CONTENT_LIBS)
 
 # "../" in an include would go round the -I rule.
 includes:
@@ -125,7 +127,7 @@ includes:
 # Fuzz targets without libFuzzer: their seeds and a few thousand inputs each, every day.
 SMOKE_BINS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/smoke.o $(foreach a,$(ALL_ARCH),$(call archive,$(a)))
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(FWD_LIBS) $(CLI_LIBS) $(NET_LIBS)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(LIBS) $(FWD_LIBS) $(CLI_LIBS) $(NET_LIBS) $(CONTENT_LIBS)
 
 unit: $(UNIT_BINS) $(SMOKE_BINS)
 
@@ -165,7 +167,7 @@ build-fuzz/all.a: $(FUZZ_LIB)
 	@rm -f $@
 	ar rcs $@ $^
 build-fuzz/fuzz_%: build-fuzz/tests/fuzz/fuzz_%.o build-fuzz/all.a
-	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS) $(FWD_LIBS) $(NET_LIBS)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS) $(FWD_LIBS) $(NET_LIBS) $(CONTENT_LIBS)
 .SECONDARY: $(FUZZ_SRCS:%.c=build-fuzz/%.o)
 -include $(FUZZ_LIB:.o=.d) $(FUZZ_SRCS:%.c=build-fuzz/%.d)
 

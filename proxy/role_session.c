@@ -14,6 +14,7 @@
 #include "fault.h"
 #include "ipc.h"
 #include "log.h"
+#include "mime_walk.h"
 #include "priv.h"
 #include "role_messages.h"
 #include "rules.h"
@@ -409,6 +410,7 @@ int role_session_run(void)
 		err = receive_prepriv(&w, &failed.why);
 	if (!err && (err = resolver_create_prepriv(&w.host.resolver)) != 0)
 		reason_set(&failed.why, err, "the resolver cannot be set up (%s)", err_name(err));
+	mime_walk_init_prepriv();
 	if (!err)
 		err = drop(&w, &failed.why);
 	if (!err)

@@ -1,0 +1,34 @@
+/* mime_decode.h - base64 and quoted-printable (RFC 2045 section 6), piece by piece, forgiving as mail programs are.
+ * Base64: what is not of its alphabet is passed over; padding ends a group of four and decoding goes on behind it.
+ * Quoted-printable: an "=" that begins nothing is kept; white space between "=" and the end of the line is forgiven.
+ * The result does not depend on the cuts.  Line ends come in as LF.  Fails: as buf does.
+ */
+#ifndef POSTERN_MIME_DECODE_H
+#define POSTERN_MIME_DECODE_H
+
+#include <stdint.h>
+
+#include "buf.h"
+#include "span.h"
+
+enum mime_encoding { MIME_IDENTITY, MIME_BASE64, MIME_QUOTED };
+
+/* Zeroed but for the encoding: at the beginning. */
+struct mime_decode {
+	enum mime_encoding encoding;
+	uint32_t bits;  /* private, as all below */
+	unsigned count; /* base64: digits of the group; quoted: where in "=XY" */
+	char held;
+	uint32_t spaces;
+};
+
+/* Append what the bytes decode to, at most as many bytes and those that were held back. */
+int mime_decode_push(struct mime_decode *decode, struct span bytes, struct buf *out);
+
+/* The input is over: what was held back. */
+int mime_decode_finish(struct mime_decode *decode, struct buf *out);
+
+/* The value of a hexadecimal digit, or -1. */
+int mime_hex(char c);
+
+#endif
