@@ -4,7 +4,8 @@
  *   session_commands.c  the command table and the commands without an envelope
  *   session_txn.c       MAIL, RCPT and the transaction between MAIL and the end of data
  *   session_deterrents.c  greeting, limits, what is logged of clients that misbehave
- *   session_data.c      DATA, the way into the spool, the final reply
+ *   session_data.c      DATA, and the way of the body into the spool
+ *   session_store.c     the end of data: faults, checks on content, the commit, the final reply
  */
 #ifndef POSTERN_SESSION_STATE_H
 #define POSTERN_SESSION_STATE_H
@@ -14,6 +15,7 @@
 #include "buf.h"
 #include "client_table.h"
 #include "content_check.h"
+#include "kv.h"
 #include "origdst.h"
 #include "paranoid.h"
 #include "policy.h"
@@ -203,5 +205,15 @@ void session_data(struct session *s, const struct smtp_command *cmd);
 
 /* Returns how many bytes were used. */
 size_t session_data_push(struct session *s, struct span bytes);
+
+/* ---- the end of data */
+
+void session_end_of_data(struct session *s);
+
+/* The spool has drained while checks are under way. */
+void session_go_on_checking(struct session *s);
+
+/* One line for a message that is not taken, counted. */
+void session_log_refused(struct session *s, unsigned code, const char *why);
 
 #endif
