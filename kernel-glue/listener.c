@@ -83,12 +83,16 @@ static int check_port_is_free(const struct listener_spec *spec, struct reason *w
 	return err;
 }
 
-/* hash(source address) mod members.  Multiplicative hashing (Knuth): neighbours spread over all workers. */
-static int steer_by_source(int fd, bool v6, size_t members)
+/* hash(source address) mod members.  Multiplicative hashing (Knuth): neighbours spread over all workers.  with_port: the port behind a
+ * header of the usual length counts, too; options in the header only make another number of it. */
+static int steer_by_source(int fd, bool v6, bool with_port, size_t members)
 {
 	const uint32_t net = (uint32_t)SKF_NET_OFF;
 	struct sock_filter v4_code[] = {
+		BPF_STMT(BPF_LD | (with_port ? BPF_H | BPF_ABS : BPF_IMM), with_port ? net + 20 : 0),
+		BPF_STMT(BPF_MISC | BPF_TAX, 0),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, net + 12),
+		BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0),
 		BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1u),
 		BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 16),
 		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, (uint32_t)members),
@@ -98,6 +102,9 @@ static int steer_by_source(int fd, bool v6, size_t members)
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, net + 8),
 		BPF_STMT(BPF_MISC | BPF_TAX, 0),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, net + 12),
+		BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0),
+		BPF_STMT(BPF_MISC | BPF_TAX, 0),
+		BPF_STMT(BPF_LD | (with_port ? BPF_H | BPF_ABS : BPF_IMM), with_port ? net + 40 : 0),
 		BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0),
 		BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1u),
 		BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 16),
@@ -126,7 +133,7 @@ int listener_open_group(const struct listener_spec *spec, size_t members, int fd
 		if (listen(fds[opened++], spec->backlog) != 0)
 			err = fail(why, spec, "listen");
 	}
-	if (!err && members > 1 && steer_by_source(fds[0], spec->local.addr.family == ADDR_V6, members) != 0)
+	if (!err && members > 1 && steer_by_source(fds[0], spec->local.addr.family == ADDR_V6, spec->is_behind_balancer, members) != 0)
 		err = fail(why, spec, "SO_ATTACH_REUSEPORT_CBPF");
 	if (err) {
 		while (opened > 0)

@@ -1,6 +1,7 @@
 /* listener.h - listening sockets for diverted (and direct) port 25 traffic.
  * One group a (interface, family): `members` sockets with SO_REUSEPORT, one for each session worker.  A classic BPF program
- * picks the member by the client's address (IPv6: by its /64), so all connections of one client meet the same worker.
+ * picks the member by the client's address (IPv6: by its /64), so all connections of one client meet the same worker.  Behind a balancer
+ * nothing in a packet tells the client: there they are spread over all members, and what a worker knows of a client is a part of it.
  * Owns: nothing; the caller closes the descriptors.  Needs: root (SO_BINDTODEVICE, IP_TRANSPARENT).
  */
 #ifndef POSTERN_LISTENER_H
@@ -17,6 +18,7 @@ struct listener_spec {
 	const char *iface;      /* NULL: every interface */
 	struct endpoint local;  /* address (any: 0.0.0.0 or ::) and port; its family is the group's */
 	bool is_transparent;    /* TPROXY: the socket takes connections for foreign addresses */
+	bool is_behind_balancer; /* many clients come from few addresses: their ports count, too, when the member is picked */
 	int backlog;
 };
 

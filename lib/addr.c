@@ -17,6 +17,14 @@ static void unmap(struct addr *a)
 	memset(a->bytes + 4, 0, 12);
 }
 
+struct addr addr_from_bytes(enum addr_family family, const uint8_t *bytes)
+{
+	struct addr a = { .family = (uint8_t)family };
+	memcpy(a.bytes, bytes, family == ADDR_V4 ? 4 : 16);
+	unmap(&a);
+	return a;
+}
+
 int addr_parse(struct span text, struct addr *out)
 {
 	char cstr[ADDR_TEXT_CAP];

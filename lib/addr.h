@@ -40,6 +40,9 @@ const char *endpoint_format(const struct endpoint *e, char text[ENDPOINT_TEXT_CA
 /* "192.0.2.1:25" or "[2001:db8::1]:25". */
 int endpoint_parse(struct span text, struct endpoint *out);
 
+/* From 4 or 16 bytes in network order. */
+struct addr addr_from_bytes(enum addr_family family, const uint8_t *bytes);
+
 bool addr_eq(const struct addr *a, const struct addr *b);
 bool endpoint_eq(const struct endpoint *a, const struct endpoint *b);
 bool addr_is_loopback(const struct addr *a);

@@ -19,7 +19,7 @@
 /* What we put behind the file: libconfuse takes a section that is never closed for a whole one, but in there it knows no such option. */
 #define END_OPTION "end-of-configuration"
 
-enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS };
+enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS, KIND_NETS };
 
 struct choice {
 	const char *name;
@@ -153,6 +153,7 @@ static const struct option listen_options[] = {
 	{ "mode", KIND_CHOICE, FIELD(struct conf_listen, mode), "redirect", 0, 0, mode_names },
 	{ "port", KIND_COUNT, FIELD(struct conf_listen, port), "0", 0, 65535, NULL },
 	{ "address", KIND_TEXT, FIELD(struct conf_listen, address), "", 0, 0, NULL },
+	{ "proxy-protocol", KIND_NETS, FIELD(struct conf_listen, balancers), "", 0, 0, NULL },
 	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
 	{ "deterrents", KIND_CHOICE, FIELD(struct conf_listen, deterrents), "default", 0, 0, deterrents_names },
 	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
@@ -231,6 +232,17 @@ static int set_choice(const struct option *opt, const char *text, uint64_t *out,
 	return reason_set(why, ERR_INVAL, "%s = '%s': expected one of %s", opt->name, text, names);
 }
 
+static int set_nets(const struct option *opt, const char *text, struct cidr_list *out, struct reason *why)
+{
+	int err = cidr_list_parse(span_of(text), out, why);
+	if (err)
+		return reason_prefix(why, err, "%s", opt->name);
+	for (size_t i = 0; i < out->count; i++)
+		if (out->nets[i].bits == 0)
+			return reason_set(why, ERR_INVAL, "%s = '%s': a network of all addresses would let everybody claim to be anybody", opt->name, text);
+	return 0;
+}
+
 bool conf_is_hostname(struct span name)
 {
 	struct addr literal;
@@ -243,6 +255,7 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 	union {
 		uint64_t number;
 		struct forward_spec forward;
+		struct cidr_list nets;
 	} value = { 0 };
 	struct name_servers servers;
 	size_t len = strlen(text);
@@ -281,6 +294,11 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 		if (err)
 			return err;
 		break;
+	case KIND_NETS:
+		err = set_nets(opt, text, &value.nets, why);
+		if (err)
+			return err;
+		break;
 	case KIND_FORWARD:
 		err = forward_spec_parse(span_of(text), &value.forward, why);
 		if (err)
@@ -295,7 +313,10 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 	if (err || (has_range && (value.number < opt->min || value.number > opt->max)))
 		return expect_range(opt, text, why);
 	if (base)
-		memcpy((char *)base + opt->offset, &value, opt->kind == KIND_FORWARD ? sizeof value.forward : sizeof value.number);
+		memcpy((char *)base + opt->offset, &value,
+		       opt->kind == KIND_FORWARD ? sizeof value.forward :
+		       opt->kind == KIND_NETS	 ? sizeof value.nets :
+						   sizeof value.number);
 	return 0;
 }
 
@@ -355,6 +376,9 @@ static int check_listen(struct conf *conf, struct conf_listen *l, struct reason 
 		return reason_set(why, ERR_INVAL, "listen \"%s\": address = '%s': expected an IPv4 or IPv6 address", l->iface, l->address);
 	if (l->address[0] && l->mode != LISTEN_DIRECT)
 		return reason_set(why, ERR_INVAL, "listen \"%s\": address works with mode = direct only", l->iface);
+	if (l->balancers.count && l->mode != LISTEN_DIRECT)
+		return reason_set(why, ERR_INVAL, "listen \"%s\": proxy-protocol works with mode = direct only: a balancer connects to this host itself",
+				  l->iface);
 	if (l->mode == LISTEN_DIRECT && l->forward.kind == FORWARD_ORIGINAL)
 		return reason_set(why, ERR_INVAL,
 				  "listen \"%s\": forward = original needs a diverted connection; with mode = direct say smtp:HOST:PORT, "

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "cidr_list.h"
 #include "err.h"
 #include "forward_spec.h"
 #include "tls.h"
@@ -40,6 +41,7 @@ struct conf_listen {
 	uint64_t port;     /* 0 in the file: 2525 redirect, 2526 tproxy, 25 direct */
 	char address[ADDR_TEXT_CAP]; /* direct mode: bind to this address only; empty = any */
 	uint64_t trusted;  /* bool */
+	struct cidr_list balancers; /* direct mode: who begins with a PROXY header */
 	uint64_t deterrents; /* enum listen_deterrents; default: not where trusted */
 	struct forward_spec forward;
 	uint64_t identity; /* enum forward_identity */

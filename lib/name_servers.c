@@ -7,24 +7,6 @@
 #define DNS_PORT 53
 #define FILE_BYTES 16384
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == ',';
-}
-
-/* The next word of *rest; empty at its end. */
-static struct span next_word(struct span *rest)
-{
-	size_t from = 0, to;
-	while (from < rest->len && is_blank(rest->ptr[from]))
-		from++;
-	for (to = from; to < rest->len && !is_blank(rest->ptr[to]); to++)
-		continue;
-	struct span word = span_sub(*rest, from, to);
-	*rest = span_sub(*rest, to, rest->len);
-	return word;
-}
-
 /* An address with or without a port; IPv6 with a port in brackets. */
 static int parse_server(struct span word, struct endpoint *out)
 {
@@ -46,7 +28,7 @@ int name_servers_parse(struct span text, struct name_servers *out, struct reason
 		*out = found;
 		return 0;
 	}
-	while ((word = next_word(&text)).len) {
+	while ((word = span_next_word(&text)).len) {
 		if (found.count == NAME_SERVERS_MAX)
 			return reason_set(why, ERR_TOOLONG, "more than %d name servers", NAME_SERVERS_MAX);
 		if (parse_server(word, &found.list[found.count]))
@@ -65,10 +47,10 @@ void name_servers_from_resolv_conf(struct span text, struct name_servers *out)
 	memset(out, 0, sizeof *out);
 	while (out->count < NAME_SERVERS_MAX && span_cut(&text, '\n', &line)) {
 		struct span rest = span_trim(line);
-		struct span key = next_word(&rest);
+		struct span key = span_next_word(&rest);
 		struct endpoint *server = &out->list[out->count];
 		/* A zone ("fe80::1%eth0") is not understood: such a server is left out. */
-		if (span_eq(key, SPAN_LIT("nameserver")) && parse_server(next_word(&rest), server) == 0)
+		if (span_eq(key, SPAN_LIT("nameserver")) && parse_server(span_next_word(&rest), server) == 0)
 			out->count++;
 	}
 	if (out->count == 0) {

@@ -67,6 +67,23 @@ bool span_cut(struct span *rest, char sep, struct span *part_out)
 	return true;
 }
 
+static bool is_separator(char c)
+{
+	return c == ' ' || c == '\t' || c == ',';
+}
+
+struct span span_next_word(struct span *rest)
+{
+	size_t from = 0, to;
+	while (from < rest->len && is_separator(rest->ptr[from]))
+		from++;
+	for (to = from; to < rest->len && !is_separator(rest->ptr[to]); to++)
+		continue;
+	struct span word = span_sub(*rest, from, to);
+	*rest = span_sub(*rest, to, rest->len);
+	return word;
+}
+
 int span_to_u64(struct span s, uint64_t max, uint64_t *out)
 {
 	uint64_t value = 0;

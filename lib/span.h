@@ -57,6 +57,9 @@ size_t span_rfind(struct span s, char c);
  * from the start (ptr NULL); the last part is returned once, then ptr is NULL. */
 bool span_cut(struct span *rest, char sep, struct span *part_out);
 
+/* Cut the next word of a list off the front of *rest; spaces, tabs and commas separate.  Empty: there is no other. */
+struct span span_next_word(struct span *rest);
+
 /* Decimal digits only, the whole span, within [0, max].  ERR_SYNTAX or ERR_TOOLONG otherwise. */
 int span_to_u64(struct span s, uint64_t max, uint64_t *out);
 

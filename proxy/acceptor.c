@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "arrivals.h"
 #include "load_average.h"
 #include "local_addrs.h"
 #include "log.h"
@@ -27,6 +28,7 @@ struct acceptor {
 	uint32_t listen_index;
 	struct loop_io *io;
 	struct loop_timer *pause;
+	struct arrivals *arrivals;
 };
 
 static void refuse(struct acceptor *a, int fd, const struct origdst *where, enum counter counter, const char *enhanced,
@@ -85,19 +87,50 @@ static bool is_too_busy(struct acceptor *a, int fd, const struct origdst *where,
 	return answer != CLIENT_WELCOME;
 }
 
-static void begin(struct acceptor *a, int fd, const struct origdst *where)
+/* balancer: through whom; NULL: the client itself.  What a balancer says for itself has no limits: it is we who asked for its checks. */
+static void begin(struct acceptor *a, int fd, const struct origdst *where, const struct endpoint *balancer)
 {
 	struct session_host *host = a->host;
 	const struct client_limits limits = session_client_limits(host);
-	struct client *client;
+	struct client *client = NULL;
 	const int on = 1;
-	if (is_too_busy(a, fd, where, &client))
+	bool is_own = balancer && endpoint_eq(balancer, &where->client);
+	if (!is_own && is_too_busy(a, fd, where, &client))
 		return;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	if (session_create(host, fd, a->listen_index, where, client) == 0)
+	if (session_create(host, fd, a->listen_index, where, balancer, client) == 0)
 		return;
 	client_table_leave(host->clients, &limits, loop_now_ms(host->loop), &client);
 	refuse(a, fd, where, COUNTER_REFUSED_FULL, "4.3.2", "out of memory, try again later", "no memory");
+}
+
+static void arrived(void *ctx, int fd, enum arrival what, const struct origdst *where, const struct endpoint *balancer, const char *why)
+{
+	struct acceptor *a = ctx;
+	switch (what) {
+	case ARRIVAL_RELAYED:
+	case ARRIVAL_OWN: begin(a, fd, where, balancer); break;
+	case ARRIVAL_BAD: refuse(a, fd, where, COUNTER_REFUSED_PROXY_HEADER, "4.3.2", "a PROXY header is expected from your address", why); break;
+	case ARRIVAL_NOTHING:
+		counter_add(a->host->counters, COUNTER_BALANCER_CHECKS, 1);
+		(void)close(fd);
+		break;
+	}
+}
+
+/* Who the client is will be said in its first bytes. */
+static void await_header(struct acceptor *a, int fd, const struct origdst *where)
+{
+	if (arrivals_add(a->arrivals, fd, where) != 0)
+		refuse(a, fd, where, COUNTER_REFUSED_FULL, "4.3.2", "out of memory, try again later", "no memory");
+}
+
+static bool is_full(const struct acceptor *a)
+{
+	const struct session_host *host = a->host;
+	size_t coming = arrivals_count(a->arrivals);
+	return host->session_count + coming >= host->conf.conf.max_sessions ||
+	       host->session_count + coming + stutter_count(host->stutterers) >= host->session_limit;
 }
 
 static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
@@ -124,13 +157,14 @@ static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 	} else if (is_loop(host, l, &where.original)) {
 		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "4.3.2", "this connection leads back to itself",
 		       "a loop: the original destination is ourselves");
-	} else if (host->session_count >= host->conf.conf.max_sessions || 
-		   host->session_count + stutter_count(host->stutterers) >= host->session_limit) {
+	} else if (is_full(a)) {
 		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "4.3.2", "too many connections, try again later", "max-sessions is reached");
 	} else if (is_overloaded(host)) {
 		refuse(a, fd, &where, COUNTER_REFUSED_LOAD, "4.3.2", "too busy, try again later", "refuse-load-average is reached");
+	} else if (cidr_list_has(&l->balancers, &client.addr)) {
+		await_header(a, fd, &where);
 	} else {
-		begin(a, fd, &where);
+		begin(a, fd, &where, NULL);
 	}
 }
 
@@ -174,6 +208,8 @@ int acceptor_create(struct session_host *host, int fd, uint32_t listen_index, st
 	if (!err)
 		err = loop_timer_create(host->loop, pause_over, a, &a->pause);
 	if (!err)
+		err = arrivals_create(host->loop, arrived, a, &a->arrivals);
+	if (!err)
 		err = loop_io_want(a->io, LOOP_READ);
 	if (err)
 		acceptor_destroy(&a);
@@ -189,6 +225,7 @@ void acceptor_destroy(struct acceptor **acceptor)
 		return;
 	loop_io_destroy(&a->io);
 	loop_timer_destroy(&a->pause);
+	arrivals_destroy(&a->arrivals);
 	(void)close(a->fd);
 	free(a);
 	*acceptor = NULL;

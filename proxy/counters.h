@@ -19,6 +19,8 @@
 	X(REFUSED_LOOP, "refused_loop", 0) \
 	X(REFUSED_FULL, "refused_full", 0) \
 	X(REFUSED_ORIGDST, "refused_no_destination", 0) \
+	X(REFUSED_PROXY_HEADER, "refused_no_proxy_header", 0) \
+	X(BALANCER_CHECKS, "balancer_checks", 0) \
 	X(REFUSED_CLIENT_MANY, "refused_client_connections", 0) \
 	X(REFUSED_CLIENT_FAST, "refused_client_rate", 0) \
 	X(REFUSED_LOAD, "refused_load", 0) \

@@ -15,6 +15,7 @@ static int open_group(const struct conf_listen *l, enum addr_family family, size
 		.iface = strcmp(l->iface, "*") == 0 ? NULL : l->iface,
 		.local = { .addr = { .family = (uint8_t)family }, .port = (uint16_t)l->port },
 		.is_transparent = l->mode == LISTEN_TPROXY,
+		.is_behind_balancer = l->balancers.count > 0,
 		.backlog = BACKLOG,
 	};
 	if (l->address[0])

@@ -48,7 +48,7 @@ static void answer_listeners(const struct master_status_sources *from, struct co
 	for (size_t g = 0; g < from->listeners->group_count; g++) {
 		const struct listener_group *group = &from->listeners->groups[g];
 		const struct conf_listen *l = &from->conf->listen[group->listen_index];
-		char forward[FORWARD_SPEC_TEXT_CAP];
+		char forward[FORWARD_SPEC_TEXT_CAP], balancers[CIDR_LIST_TEXT_CAP];
 		struct kv kv;
 		begin(&kv, "listener");
 		kv_text(&kv, "interface", l->iface);
@@ -56,6 +56,7 @@ static void answer_listeners(const struct master_status_sources *from, struct co
 		kv_text(&kv, "mode", conf_listen_mode_name(l->mode));
 		kv_u64(&kv, "port", l->port);
 		kv_text(&kv, "trust", l->trusted ? "trusted" : "untrusted");
+		kv_text(&kv, "balancers", cidr_list_format(&l->balancers, balancers));
 		kv_text(&kv, "forward", forward_spec_format(&l->forward, forward));
 		kv_text(&kv, "identity", conf_identity_name(l->identity));
 		(void)control_line(client, &kv);

@@ -59,8 +59,8 @@ void policy_open(struct policy *policy, struct session_host *host, uint64_t sid,
 		.arrived = arrived,
 		.ctx = ctx,
 	};
-	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, where->client.port, where->original.port, &finder_hooks,
-			 policy);
+	fact_finder_open(&policy->finder, host->fact_service, &policy->facts, fd >= 0 ? where->client.port : 0, where->original.port,
+			 &finder_hooks, policy);
 	/* What some rule could need is asked for now, all at once, so that it is there by RCPT. */
 	rules_prefetch(host->rules, &policy->facts);
 	if (policy->is_paranoid)

@@ -26,7 +26,8 @@ struct policy {
 	void *ctx;
 };
 
-/* sid: for the log.  fd: the client's connection, borrowed until the policy is closed.  The policy must not be moved in memory while it is open. */
+/* sid: for the log.  fd: the client's connection, borrowed until the policy is closed; -1: a balancer's, so that ident would ask the wrong host,
+ * and the client gave no ident answer.  The policy must not be moved in memory while it is open. */
 void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, int fd, uint32_t listen_index, const struct origdst *where,
 		 loop_fn arrived, void *ctx);
 

@@ -25,6 +25,9 @@ static const char *unchangeable(const struct conf *old, const struct conf *new)
 		const struct conf_listen *a = &old->listen[i], *b = &new->listen[i];
 		if (strcmp(a->iface, b->iface) != 0 || strcmp(a->address, b->address) != 0 || a->mode != b->mode || a->port != b->port)
 			return "listen (interface, mode, port or address)";
+		/* How connections are spread over the workers was decided when the sockets were opened. */
+		if ((a->balancers.count == 0) != (b->balancers.count == 0))
+			return "proxy-protocol from none to some, or back,";
 	}
 	return NULL;
 }

@@ -450,7 +450,8 @@ static void replies_ready(void *ctx)
 
 /* ---- the beginning */
 
-int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, struct client *client)
+int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, const struct endpoint *balancer,
+		   struct client *client)
 {
 	struct session *s = calloc(1, sizeof *s);
 	if (!s)
@@ -461,6 +462,9 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	s->listen_index = listen_index;
 	s->where = *where;
 	s->client = client;
+	s->is_relayed = balancer != NULL;
+	/* It looks after us again and again. */
+	s->is_accounted = balancer && endpoint_eq(balancer, &where->client);
 	s->phase_ms = loop_now_ms(host->loop);
 	s->in.cap = INPUT_CAP_BYTES + SESSION_SCRATCH_BYTES;
 	int err = loop_io_create(host->loop, fd, io_ready, s, &s->io);
@@ -478,12 +482,14 @@ int session_create(struct session_host *host, int fd, uint32_t listen_index, con
 	const struct conf_listen *l = session_listen(s);
 	smtp_line_init(&s->line, SMTP_LINE_EXTENDED_CAP, session_conf(s)->bare_lf == BARE_LF_NORMALIZE);
 	reply_queue_init(&s->replies, host->loop, &s->out, replies_ready, s);
-	policy_open(&s->policy, host, s->sid, fd, listen_index, where, session_facts_arrived, s);
+	policy_open(&s->policy, host, s->sid, balancer ? -1 : fd, listen_index, where, session_facts_arrived, s);
 
 	struct kv kv;
 	session_log_begin(s, &kv, "connect");
 	kv_endpoint(&kv, "client", &where->client);
 	kv_endpoint(&kv, "dst", &where->original);
+	if (balancer)
+		kv_endpoint(&kv, "balancer", balancer);
 	kv_text(&kv, "iface", l->iface);
 	kv_text(&kv, "trust", l->trusted ? "trusted" : "untrusted");
 	if (where->mark)

@@ -13,8 +13,10 @@
 /* To be called on a zeroed host before the first session. */
 void session_host_init(struct session_host *host);
 
-/* Greets the client.  client: its entry in host->clients, or NULL.  On failure the descriptor and the entry stay the caller's. */
-int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, struct client *client);
+/* Greets the client.  balancer: who is at the other end of the connection in the place of the client, or NULL.  client: its entry in
+ * host->clients, or NULL.  On failure the descriptor and the entry stay the caller's. */
+int session_create(struct session_host *host, int fd, uint32_t listen_index, const struct origdst *where, const struct endpoint *balancer,
+		   struct client *client);
 
 /* What the configuration in force allows each client. */
 struct client_limits session_client_limits(const struct session_host *host);

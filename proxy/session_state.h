@@ -118,6 +118,7 @@ struct session {
 	bool is_greeting : 1;        /* the greeting is held back, and the client must not talk */
 	bool is_accounted : 1;       /* it has named a sender or asked for an address, or its misdeed is in the log */
 	bool has_waited : 1;         /* for us, when we last looked */
+	bool is_relayed : 1;         /* a balancer is at the other end: the kernel here never sees the client's address */
 	bool is_running : 1;         /* inside session_go_on: don't enter it again */
 };
 

@@ -28,10 +28,10 @@ struct rules_client {
 	struct addr addr;
 	struct addr dst;   /* original destination; ADDR_NONE when not known: DST= is then unknown */
 	bool trusted;      /* the listener is marked trusted */
+	bool is_before_helo; /* not even asked yet: HELO= is then unknown (rules_syn.h) */
+	uint32_t mark;     /* of the SYN, without postern's own bits */
 	struct span iface; /* ingress interface */
 	struct span helo;  /* argument of HELO or EHLO; empty before it */
-	uint32_t mark;     /* of the SYN, without postern's own bits */
-	bool is_before_helo; /* not even asked yet: HELO= is then unknown (rules_syn.h) */
 };
 
 enum fact_kind {
