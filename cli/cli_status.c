@@ -17,7 +17,7 @@ struct group {
 
 static const struct group groups[] = {
 	{ "daemon", "daemon", false }, { "worker", "workers", true }, { "listener", "listeners", true },
-	{ "counters", "counters", false }, { "spool", "spool", false },
+	{ "gate", "gate", false }, { "counters", "counters", false }, { "spool", "spool", false },
 };
 
 static void daemon_line(void *ctx, struct span line)
@@ -83,7 +83,8 @@ static void print_daemon(const json_t *status)
 	static const struct cli_column workers[] = { { "worker", "WORKER" },	 { "pid", "PID" },	     { "state", "STATE" },
 						     { "sessions", "SESSIONS" }, { "restarts", "RESTARTS" }, { "rules", "RULES" }, { "forwarder", "FORWARDER" } };
 	static const struct cli_column listeners[] = { { "interface", "INTERFACE" }, { "family", "FAMILY" },   { "mode", "MODE" },
-						       { "port", "PORT" },	      { "trust", "TRUST" },     { "forward", "FORWARD" },
+						       { "port", "PORT" },	      { "trust", "TRUST" },     { "when_dead", "WHEN DEAD" },
+						       { "switch", "SWITCH" },        { "forward", "FORWARD" },
 						       { "identity", "IDENTITY" } };
 	(void)puts("posternd");
 	cli_pairs_print(json_object_get(status, "daemon"));
@@ -91,6 +92,8 @@ static void print_daemon(const json_t *status)
 	cli_table_print(json_object_get(status, "workers"), workers, sizeof workers / sizeof workers[0]);
 	print_heading("listeners");
 	cli_table_print(json_object_get(status, "listeners"), listeners, sizeof listeners / sizeof listeners[0]);
+	print_heading("gate");
+	cli_pairs_print(json_object_get(status, "gate"));
 	print_heading("counters");
 	cli_pairs_print(json_object_get(status, "counters"));
 	print_spool(json_object_get(status, "spool"));
@@ -160,7 +163,7 @@ enum cli_exit cli_status(int argc, char **argv, struct cli_options *options)
 	if (code != CLI_OK)
 		return code;
 
-	json_t *status = json_pack("{s:n, s:[], s:[], s:{}, s:{}}", "daemon", "workers", "listeners", "counters", "spool");
+	json_t *status = json_pack("{s:n, s:[], s:[], s:{}, s:{}, s:{}}", "daemon", "workers", "listeners", "gate", "counters", "spool");
 	json_t *forwarder = json_object();
 	const struct control_answer daemon_answer = { .line = daemon_line, .ctx = status };
 	const struct control_answer forwarder_answer = { .line = forwarder_line, .ctx = forwarder };

@@ -47,6 +47,9 @@ static const struct choice listen_bounce_names[] = {
 static const struct choice deterrents_names[] = {
 	{ "default", DETERRENTS_DEFAULT }, { "yes", DETERRENTS_YES }, { "no", DETERRENTS_NO }, { NULL, 0 }
 };
+static const struct choice fail_names[] = {
+	{ "default", FAIL_DEFAULT }, { "open", FAIL_OPEN }, { "closed", FAIL_CLOSED }, { NULL, 0 }
+};
 static const struct choice vague_names[] = { { "off", VAGUE_OFF }, { "vague", VAGUE_YES }, { NULL, 0 } };
 static const struct choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
 static const struct choice mode_names[] = {
@@ -81,6 +84,7 @@ static const struct option options[] = {
 	{ "session-group", KIND_TEXT, FIELD(struct conf, session_group), "", 0, 0, NULL },
 	{ "forward-user", KIND_TEXT, FIELD(struct conf, forward_user), "postern-fwd", 0, 0, NULL },
 	{ "forward-group", KIND_TEXT, FIELD(struct conf, forward_group), "", 0, 0, NULL },
+	{ "gate-user", KIND_TEXT, FIELD(struct conf, gate_user), "", 0, 0, NULL },
 	{ "log-level", KIND_CHOICE, FIELD(struct conf, log_level), "info", 0, 0, log_levels },
 	{ "workers", KIND_COUNT, FIELD(struct conf, workers), "0", 0, 64, NULL },
 
@@ -117,6 +121,9 @@ static const struct option options[] = {
 	{ "on-unknown", KIND_CHOICE, FIELD(struct conf, on_unknown), "tempfail", 0, 0, on_unknown_names },
 	{ "deny-delay", KIND_DURATION, FIELD(struct conf, deny_delay_s), "60s", 0, HOUR, NULL },
 	{ "noto-delay", KIND_DURATION, FIELD(struct conf, noto_delay_s), "60s", 0, HOUR, NULL },
+
+	{ "gate", KIND_CHOICE, FIELD(struct conf, gate), "yes", 0, 0, yes_no_names },
+	{ "dead-after", KIND_DURATION, FIELD(struct conf, dead_after_s), "5s", 2, MINUTE, NULL },
 
 	{ "resolver", KIND_SERVERS, FIELD(struct conf, resolver), "", 0, 0, NULL },
 	{ "dns-deadline", KIND_DURATION, FIELD(struct conf, dns_deadline_s), "15s", 1, 5 * MINUTE, NULL },
@@ -156,6 +163,7 @@ static const struct option listen_options[] = {
 	{ "proxy-protocol", KIND_NETS, FIELD(struct conf_listen, balancers), "", 0, 0, NULL },
 	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
 	{ "deterrents", KIND_CHOICE, FIELD(struct conf_listen, deterrents), "default", 0, 0, deterrents_names },
+	{ "fail", KIND_CHOICE, FIELD(struct conf_listen, fail), "default", 0, 0, fail_names },
 	{ "forward", KIND_FORWARD, FIELD(struct conf_listen, forward), "original", 0, 0, NULL },
 	{ "identity", KIND_CHOICE, FIELD(struct conf_listen, identity), "none", 0, 0, identity_names },
 	{ "bounce", KIND_CHOICE, FIELD(struct conf_listen, bounce), "default", 0, 0, listen_bounce_names },
@@ -387,6 +395,9 @@ static int check_listen(struct conf *conf, struct conf_listen *l, struct reason 
 	for (uint64_t i = 0; i + 1 < conf->listen_count; i++)
 		if (conf->listen[i].port == l->port && strcmp(conf->listen[i].iface, l->iface) == 0)
 			return reason_set(why, ERR_INVAL, "listen \"%s\": port %u is listened on twice", l->iface, (unsigned)l->port);
+	if (l->mode == LISTEN_DIRECT && l->fail == FAIL_OPEN)
+		return reason_set(why, ERR_INVAL, "listen \"%s\": fail = open: with mode = direct there is nobody else to let connections through to",
+				  l->iface);
 	int err = check_listen_verify(l, why);
 	return err ? err : check_listen_tls(l, why);
 }
@@ -593,6 +604,11 @@ static const char *choice_name(const struct choice *choices, uint64_t value)
 const char *conf_listen_mode_name(uint64_t mode)
 {
 	return choice_name(mode_names, mode);
+}
+
+const char *conf_listen_fail_name(uint64_t fail)
+{
+	return choice_name(fail_names, fail);
 }
 
 const char *conf_identity_name(uint64_t identity)

@@ -32,6 +32,7 @@ enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
 enum bounce { BOUNCE_ALL, BOUNCE_TRUSTED, BOUNCE_NONE };
 enum listen_deterrents { DETERRENTS_DEFAULT, DETERRENTS_YES, DETERRENTS_NO };
 enum vague { VAGUE_OFF, VAGUE_YES };
+enum listen_fail { FAIL_DEFAULT, FAIL_OPEN, FAIL_CLOSED };
 enum listen_bounce { LISTEN_BOUNCE_DEFAULT, LISTEN_BOUNCE_YES, LISTEN_BOUNCE_NO };
 
 /* One `listen "IFACE" { ... }` section. */
@@ -43,6 +44,7 @@ struct conf_listen {
 	uint64_t trusted;  /* bool */
 	struct cidr_list balancers; /* direct mode: who begins with a PROXY header */
 	uint64_t deterrents; /* enum listen_deterrents; default: not where trusted */
+	uint64_t fail;     /* enum listen_fail; default: as postern-divert was told */
 	struct forward_spec forward;
 	uint64_t identity; /* enum forward_identity */
 	uint64_t bounce;   /* enum listen_bounce; default: what conf.bounce says */
@@ -60,6 +62,7 @@ struct conf {
 	char forward_pid_file[CONF_PATH_CAP];
 	char session_user[CONF_USER_CAP], session_group[CONF_USER_CAP];
 	char forward_user[CONF_USER_CAP], forward_group[CONF_USER_CAP];
+	char gate_user[CONF_USER_CAP]; /* empty: postern-gate if there is such a user, else session_user */
 	uint64_t log_level; /* enum log_level */
 	uint64_t workers;   /* 0 = one per processor */
 
@@ -83,6 +86,10 @@ struct conf {
 	uint64_t no_match;   /* enum no_match */
 	uint64_t on_unknown; /* enum on_unknown */
 	uint64_t deny_delay_s, noto_delay_s;
+
+	/* the gate */
+	uint64_t gate;         /* bool: is there one? */
+	uint64_t dead_after_s; /* without a heartbeat */
 
 	/* facts */
 	char resolver[CONF_PATH_CAP]; /* name_servers.h; empty: those of resolv.conf; "none": nobody is asked */
@@ -130,6 +137,7 @@ const struct conf_listen *conf_find_listen(const struct conf *conf, const char *
 
 const char *conf_listen_mode_name(uint64_t mode);
 const char *conf_identity_name(uint64_t identity);
+const char *conf_listen_fail_name(uint64_t fail);
 
 /* A domain or an address literal: fit for a greeting and a Received field. */
 bool conf_is_hostname(struct span name);

@@ -43,6 +43,9 @@ int priv_drop(const struct priv_plan *plan, struct reason *why);
 enum { PRIV_MAY_CONNECT = 1 };
 int priv_restrict_calls(unsigned flags, struct reason *why);
 
+/* The same for the gate, which does nothing but speak over sockets it has, to the kernel and to the master: less is in its list. */
+int priv_restrict_gate(struct reason *why);
+
 /* SIGPIPE ignored, SIGHUP too until somebody handles it, umask 077, time zone read (a chroot has none), descriptors 0-2 open. */
 void priv_start_process(void);
 

@@ -76,6 +76,25 @@ static const struct allowed allowed[] = {
 	CALL_WITH(PRIV_MAY_CONNECT, connect),
 };
 
+static const struct allowed gate_allowed[] = {
+	/* netlink sockets and the channel to the master */
+	CALL(read), CALL(write), CALL(writev), CALL(close), CALL(recvfrom), CALL(recvmsg), CALL(recvmmsg), CALL(sendto), CALL(sendmsg), CALL(sendmmsg),
+	CALL_IF(fcntl, INT(1, F_GETFD)), CALL_IF(fcntl, INT(1, F_SETFD)), CALL_IF(fcntl, INT(1, F_GETFL)), CALL_IF(fcntl, INT(1, F_SETFL)),
+	CALL_IF(fcntl, INT(1, F_DUPFD_CLOEXEC)), CALL_IF(fcntl, INT(1, F_GET_SEALS)), CALL_IF(ioctl, INT(1, FIONBIO)),
+	/* texts from and for the master */
+	CALL(fstat), CALL_IF(newfstatat, BITS(3, AT_EMPTY_PATH)), CALL(lseek), CALL(pread64), CALL_IF(memfd_create, INT(1, MFD_CLOEXEC)),
+	/* the loop, and its threads */
+	CALL(epoll_create1), CALL(epoll_ctl), CALL(epoll_wait), CALL(epoll_pwait), CALL(eventfd2), CALL(pipe2), CALL(poll), CALL(ppoll),
+	CALL_IF(clone, BITS(0, CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)), CALL(futex), CALL(set_robust_list), CALL(rseq), CALL(sched_yield),
+	CALL(sched_getaffinity), CALL_IF(prctl, INT(0, PR_SET_NAME)), CALL_IF2(prlimit64, INT(0, 0), NULL_POINTER(2)),
+	/* memory, and code compiled for patterns */
+	CALL(brk), CALL(mmap), CALL(munmap), CALL(mremap), CALL(mprotect), CALL(madvise),
+	/* time, chance, itself, signals, the end */
+	CALL(clock_gettime), CALL(clock_getres), CALL(gettimeofday), CALL(time), CALL(nanosleep), CALL(clock_nanosleep), CALL(getrandom),
+	CALL(getpid), CALL(gettid), CALL(uname), CALL(sysinfo), CALL(getcpu),
+	CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(sigaltstack), CALL(restart_syscall), CALL(exit), CALL(exit_group),
+};
+
 static int allow(scmp_filter_ctx filter, const struct allowed *a)
 {
 	const struct condition *const conditions[] = { &a->first, &a->second };
@@ -87,7 +106,7 @@ static int allow(scmp_filter_ctx filter, const struct allowed *a)
 	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, a->call, count, args);
 }
 
-static int fill(scmp_filter_ctx filter, unsigned flags)
+static int fill(scmp_filter_ctx filter, const struct allowed *list, size_t count, unsigned flags)
 {
 	/* abort() and raise() */
 	const struct allowed own_signals = CALL_IF(tgkill, INT(0, getpid()));
@@ -95,20 +114,30 @@ static int fill(scmp_filter_ctx filter, unsigned flags)
 	/* Its flags are in memory, where no filter sees them.  ENOSYS: the C library then takes clone. */
 	if (failed == 0)
 		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-	for (size_t i = 0; failed == 0 && i < sizeof allowed / sizeof allowed[0]; i++)
-		if ((allowed[i].flag & flags) == allowed[i].flag)
-			failed = allow(filter, &allowed[i]);
+	for (size_t i = 0; failed == 0 && i < count; i++)
+		if ((list[i].flag & flags) == list[i].flag)
+			failed = allow(filter, &list[i]);
 	return failed ? failed : seccomp_load(filter);
 }
 
-int priv_restrict_calls(unsigned flags, struct reason *why)
+static int restrict_to(const struct allowed *list, size_t count, unsigned flags, struct reason *why)
 {
 	if (IS_SANITIZED)
 		return 0;
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!filter)
 		return reason_set(why, ERR_NOMEM, "system call filter: no memory");
-	int failed = fill(filter, flags);
+	int failed = fill(filter, list, count, flags);
 	seccomp_release(filter);
 	return failed ? reason_set(why, err_from_errno(-failed), "system call filter: %s", strerror(-failed)) : 0;
+}
+
+int priv_restrict_calls(unsigned flags, struct reason *why)
+{
+	return restrict_to(allowed, sizeof allowed / sizeof allowed[0], flags, why);
+}
+
+int priv_restrict_gate(struct reason *why)
+{
+	return restrict_to(gate_allowed, sizeof gate_allowed / sizeof gate_allowed[0], 0, why);
 }

@@ -12,6 +12,7 @@
 #include "daemon.h"
 #include "fault.h"
 #include "forwarder_links.h"
+#include "gate_process.h"
 #include "ident_broker.h"
 #include "listeners_watch.h"
 #include "log.h"
@@ -34,6 +35,7 @@ struct master {
 	struct worker_crew crew;
 	struct forwarder_links *links;
 	struct reloader *reloader;
+	struct gate_process *gate; /* NULL: none is wanted */
 	struct control_server *control;
 	struct loop_signal *signals[5];
 	struct loop_timer *drain_timer, *logger_timer, *watch_timer;
@@ -190,7 +192,6 @@ static void worker_ready(void *ctx, struct worker_process *worker)
 		kv_u64(&kv, "listeners", m->assets.listeners.group_count);
 		kv_text(&kv, "spool", m->options.conf.spool);
 		kv_text(&kv, "rules", m->options.conf.rules);
-		kv_text(&kv, "when_dead", "closed"); /* without the gate's dead-man switch diverted connections are refused */
 		log_kv(LOG_LEVEL_INFO, &kv);
 		if (terminal_fd >= 0)
 			(void)close(terminal_fd);
@@ -218,6 +219,15 @@ static void worker_ended(void *ctx, struct worker_process *worker)
 	if (!worker_crew_all_in(&m->crew, WORKER_ENDED))
 		return;
 	log_event(LOG_LEVEL_INFO, "stopped", "every session has ended");
+	if (m->gate)
+		gate_process_end(m->gate);
+	else
+		finish(m, m->exit_status);
+}
+
+static void gate_ended(void *ctx)
+{
+	struct master *m = ctx;
 	finish(m, m->exit_status);
 }
 
@@ -240,6 +250,8 @@ static void drain(struct master *m)
 	forwarder_links_stop(m->links);
 	reloader_stop(m->reloader);
 	listeners_close(&m->assets.listeners);
+	if (m->gate)
+		gate_process_close(m->gate);
 	loop_timer_start(m->drain_timer, (m->options.conf.drain_timeout_s + DRAIN_GRACE_S) * 1000);
 	worker_crew_drain(&m->crew);
 }
@@ -279,7 +291,7 @@ static void reap(struct master *m)
 	int wait_status;
 	pid_t pid;
 	while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
-		if (!worker_crew_died(&m->crew, pid, wait_status) && pid == m->logger_pid)
+		if (!worker_crew_died(&m->crew, pid, wait_status) && !gate_process_died(m->gate, pid, wait_status) && pid == m->logger_pid)
 			loop_timer_start(m->logger_timer, LOGGER_RETRY_MS);
 	reloader_look(m->reloader);
 }
@@ -304,6 +316,7 @@ static void on_question(void *ctx, struct control_client *client, struct span re
 		.conf = &m->options.conf,
 		.counters = &m->assets.counters,
 		.rule_stats = m->assets.rule_stats,
+		.gate = m->gate,
 		.listeners = &m->assets.listeners,
 		.crew = &m->crew,
 		.links = m->links,
@@ -330,6 +343,15 @@ static int start_loop(struct master *m, struct reason *why)
 							     worker_took_rules,	worker_lost_forwarder, worker_needs_ident,   worker_ended,
 							     m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
+	const struct gate_process_parts gate_parts = {
+		.supply = &m->assets.supply,
+		.crew = &m->crew,
+		.counters = &m->assets.counters,
+		.user = m->assets.gate_user,
+		.spool_fd = spool_keeper_fd(m->assets.spool),
+		.ended = gate_ended,
+		.ctx = m,
+	};
 	int err = loop_create(&m->loop);
 	if (!err)
 		err = loop_timer_create(m->loop, drain_overdue, m, &m->drain_timer);
@@ -353,11 +375,15 @@ static int start_loop(struct master *m, struct reason *why)
 		err = worker_crew_create(m->loop, m->assets.worker_count, &m->assets.supply, &m->assets.counters, &worker_events, &m->crew);
 	if (!err)
 		err = forwarder_links_create(m->loop, m->options.conf.spool, &m->crew, &m->links);
+	if (!err && m->options.conf.gate)
+		err = gate_process_create(m->loop, &gate_parts, &m->gate);
 	if (!err)
-		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, &m->reloader);
+		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, m->gate, &m->reloader);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
 	worker_crew_start(&m->crew);
+	if (m->gate)
+		gate_process_start(m->gate);
 	loop_timer_start(m->watch_timer, WORKER_WATCH_MS);
 	return 0;
 }
@@ -365,6 +391,7 @@ static int start_loop(struct master *m, struct reason *why)
 static void close_all(struct master *m)
 {
 	worker_crew_destroy(&m->crew);
+	gate_process_destroy(&m->gate);
 	for (size_t i = 0; i < sizeof m->signals / sizeof m->signals[0]; i++)
 		loop_signal_destroy(&m->signals[i]);
 	control_server_destroy(&m->control);

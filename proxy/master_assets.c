@@ -9,6 +9,9 @@
 #include "log.h"
 #include "spool_dir.h"
 
+/* The one of dist/postern.sysusers; without it the gate is its kind's: a session worker, too, can signal and trace nobody. */
+#define GATE_USER "postern-gate"
+
 static size_t count_workers(const struct conf *conf)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -42,6 +45,13 @@ static int lookup_users(const struct conf *conf, struct master_assets *a, struct
 	int err = priv_lookup_prepriv(conf->session_user, conf->session_group, &a->session_user, why);
 	if (err)
 		return reason_prefix(why, err, "session-user");
+	err = priv_lookup_prepriv(conf->gate_user[0] ? conf->gate_user : GATE_USER, "", &a->gate_user, why);
+	if (err && !conf->gate_user[0]) {
+		a->gate_user = a->session_user;
+		err = 0;
+	}
+	if (err)
+		return reason_prefix(why, err, "gate-user");
 	err = priv_lookup_prepriv(conf->forward_user, conf->forward_group, &a->forward_user, why);
 	return err ? reason_prefix(why, err, "forward-user") : 0;
 }

@@ -14,7 +14,7 @@
 
 struct master_assets {
 	size_t worker_count;
-	struct priv_user session_user, forward_user;
+	struct priv_user session_user, forward_user, gate_user;
 	struct worker_supply supply;
 	struct listeners listeners;
 	struct counters counters;

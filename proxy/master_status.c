@@ -43,6 +43,38 @@ static void answer_workers(const struct master_status_sources *from, struct cont
 	}
 }
 
+static void answer_gate(const struct master_status_sources *from, struct control_client *client)
+{
+	static const char *const backends[] = { [GATE_BACKEND_NONE] = "none", [GATE_BACKEND_NFT] = "nft", [GATE_BACKEND_IPSET] = "ipset" };
+	const struct gate_status *status = from->gate ? gate_process_status(from->gate) : NULL;
+	struct kv kv;
+	begin(&kv, "gate");
+	if (!from->gate) {
+		kv_text(&kv, "state", "off");
+		(void)control_line(client, &kv);
+		return;
+	}
+	kv_text(&kv, "state", worker_state_name(gate_process_state(from->gate)));
+	kv_i64(&kv, "pid", gate_process_pid(from->gate));
+	kv_u64(&kv, "restarts", gate_process_restarts(from->gate));
+	if (status) {
+		kv_text(&kv, "sets", backends[status->backend <= GATE_BACKEND_IPSET ? status->backend : GATE_BACKEND_NONE]);
+		for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+			kv_u64(&kv, kernel_set_name(set), status->elements[set]);
+		kv_u64(&kv, "put_back", status->put_back);
+	}
+	(void)control_line(client, &kv);
+}
+
+static void put_switch(struct kv *kv, const struct master_status_sources *from, uint32_t listen_index)
+{
+	const struct gate_status *status = from->gate ? gate_process_status(from->gate) : NULL;
+	const struct gate_switch *s = status ? &status->switches[listen_index] : NULL;
+	/* Where no rule asks, nobody listens when we are dead. */
+	kv_text(kv, "when_dead", !s ? "unknown" : s->is_armed && !s->is_closed ? "open" : "closed");
+	kv_text(kv, "switch", !s ? "unknown" : !s->is_armed ? "none" : s->is_alive ? "alive" : "dead");
+}
+
 static void answer_listeners(const struct master_status_sources *from, struct control_client *client)
 {
 	for (size_t g = 0; g < from->listeners->group_count; g++) {
@@ -57,6 +89,9 @@ static void answer_listeners(const struct master_status_sources *from, struct co
 		kv_u64(&kv, "port", l->port);
 		kv_text(&kv, "trust", l->trusted ? "trusted" : "untrusted");
 		kv_text(&kv, "balancers", cidr_list_format(&l->balancers, balancers));
+		kv_text(&kv, "fail", conf_listen_fail_name(l->fail));
+		if (l->mode != LISTEN_DIRECT)
+			put_switch(&kv, from, group->listen_index);
 		kv_text(&kv, "forward", forward_spec_format(&l->forward, forward));
 		kv_text(&kv, "identity", conf_identity_name(l->identity));
 		(void)control_line(client, &kv);
@@ -101,6 +136,7 @@ void master_status_answer(const struct master_status_sources *from, struct contr
 	answer_daemon(from, client);
 	answer_workers(from, client);
 	answer_listeners(from, client);
+	answer_gate(from, client);
 	answer_counters(from, client);
 	answer_spool(from, client);
 	control_end(client, 0, "");

@@ -10,6 +10,7 @@
 #include "control.h"
 #include "counters.h"
 #include "forwarder_links.h"
+#include "gate_process.h"
 #include "listeners.h"
 #include "rule_stats.h"
 #include "worker_crew.h"
@@ -18,6 +19,7 @@ struct master_status_sources {
 	const struct conf *conf;
 	const struct counters *counters;
 	struct rule_stats *rule_stats;
+	struct gate_process *gate; /* NULL: none is wanted */
 	const struct listeners *listeners;
 	const struct worker_crew *crew;
 	const struct forwarder_links *links;

@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "gate_messages.h"
 #include "master.h"
 #include "options.h"
 #include "priv.h"
+#include "role_gate.h"
 #include "role_messages.h"
 #include "role_session.h"
 
@@ -22,6 +24,8 @@ int main(int argc, char **argv)
 	(void)mallopt(M_TRIM_THRESHOLD, 2 * RULES_BLOCK_BYTES);
 	if (argc == 2 && strcmp(argv[1], SESSION_ROLE_ARG) == 0)
 		return role_session_run();
+	if (argc == 2 && strcmp(argv[1], GATE_ROLE_ARG) == 0)
+		return role_gate_run();
 	if (argc == 2 && strcmp(argv[1], LOGGER_ROLE_ARG) == 0)
 		return daemon_logger_run("posternd");
 	switch (options_read(argc, argv, &options)) {

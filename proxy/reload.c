@@ -15,6 +15,10 @@ static const char *unchangeable(const struct conf *old, const struct conf *new)
 		return "forward-user";
 	if (strcmp(old->forward_group, new->forward_group) != 0)
 		return "forward-group";
+	if (strcmp(old->gate_user, new->gate_user) != 0)
+		return "gate-user";
+	if (old->gate != new->gate)
+		return "gate";
 	if (strcmp(old->pid_file, new->pid_file) != 0)
 		return "pid-file";
 	if (old->workers != new->workers)

@@ -13,6 +13,7 @@ struct reloader {
 	struct options *options;
 	struct master_assets *assets;
 	struct worker_crew *crew;
+	struct gate_process *gate;
 	struct loop_timer *late_timer;
 	const char *outcome; /* of the last reload */
 	bool is_reading;
@@ -36,6 +37,8 @@ static void give_to_workers(struct reloader *r)
 		supply->rules_generation++;
 		worker_crew_send_rules(r->crew);
 	}
+	if (r->gate)
+		gate_process_reload(r->gate);
 }
 
 static void put_in_force(struct reloader *r)
@@ -166,7 +169,7 @@ const char *reloader_state(const struct reloader *r)
 }
 
 int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
-		    struct reloader **out)
+		    struct gate_process *gate, struct reloader **out)
 {
 	struct reloader *r = calloc(1, sizeof *r);
 	if (!r)
@@ -175,6 +178,7 @@ int reloader_create(struct loop *loop, struct options *options, struct master_as
 	r->options = options;
 	r->assets = assets;
 	r->crew = crew;
+	r->gate = gate;
 	r->outcome = "none";
 	int err = loop_timer_create(loop, late, r, &r->late_timer);
 	if (err) {

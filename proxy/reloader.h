@@ -4,19 +4,21 @@
  * same from the moment the job is done; what the job refuses changes nothing.  `ev=reloaded` is logged when every worker that runs judges
  * by the new rules.  A worker that could not take them gets them again every few seconds (worker_process_watch); after a minute the log
  * says so.
- * Borrows: options (whose configuration it replaces), assets (whose supply and hits it replaces) and the crew, until the loop has ended.
+ * Borrows: options (whose configuration it replaces), assets (whose supply and hits it replaces) the crew and the gate, until the loop has ended.
  */
 #ifndef POSTERN_RELOADER_H
 #define POSTERN_RELOADER_H
 
+#include "gate_process.h"
 #include "master_assets.h"
 #include "options.h"
 #include "worker_crew.h"
 
 struct reloader;
 
+/* gate: NULL where there is none. */
 int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
-		    struct reloader **out);
+		    struct gate_process *gate, struct reloader **out);
 
 void reloader_request(struct reloader *reloader);
 

@@ -1,17 +1,15 @@
 #include "worker_process.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon.h"
 #include "log.h"
+#include "role_exec.h"
 
 #define BACKOFF_MIN_MS 200u
 #define BACKOFF_MAX_MS 30000u
@@ -49,33 +47,12 @@ static void set_state(struct worker_process *w, enum worker_state state)
 	w->state = state;
 }
 
-/* Only what a role can need: the time zone, and what the test suite and the sanitizers look for. */
-static void keep_environment(char *out[], size_t cap)
-{
-	static const char *const kept[] = { "TZ=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "POSTERN_FAULT=" };
-	size_t count = 0;
-	for (char **e = environ; *e; e++)
-		for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-			if (strncmp(*e, kept[i], strlen(kept[i])) == 0 && count + 1 < cap)
-				out[count++] = *e;
-	out[count] = NULL;
-}
-
-/* In the child.  Everything else is close-on-exec. */
+/* In the child. */
 static void become_worker(int control_fd, uint32_t index)
 {
 	char title[32];
-	char *argv[] = { title, (char *)(uintptr_t)SESSION_ROLE_ARG, NULL };
-	char *envp[8];
-	daemon_leave_terminal();
 	(void)snprintf(title, sizeof title, "posternd: session %u", index);
-	keep_environment(envp, sizeof envp / sizeof envp[0]);
-	if (control_fd == ROLE_CONTROL_FD)
-		(void)fcntl(control_fd, F_SETFD, 0);
-	else if (dup2(control_fd, ROLE_CONTROL_FD) < 0)
-		_exit(127);
-	(void)execve("/proc/self/exe", argv, envp);
-	_exit(127);
+	role_exec(control_fd, title, SESSION_ROLE_ARG);
 }
 
 static void restart_due(void *ctx)

@@ -1,0 +1,82 @@
+/* gate_messages.h - what master and gate say to each other, over one socketpair (lib/ipc).
+ * At its start the gate gets SETUP and answers READY.  Everything later can come at any time.  Each type has one payload struct; the
+ * receiver checks its size and its contents.
+ */
+#ifndef POSTERN_GATE_MESSAGES_H
+#define POSTERN_GATE_MESSAGES_H
+
+#include <stdint.h>
+
+#include "conf.h"
+#include "kernel_sets.h"
+#include "priv.h"
+#include "role_messages.h"
+
+#define GATE_ROLE_ARG "--role=gate"
+#define GATE_BEAT_MS 1000u
+
+enum gate_message {
+	/* master to gate */
+	GATE_SETUP = 96, /* struct gate_setup; descriptors: the directory of its chroot, and what sets_file.h kept if there is such */
+	GATE_CONF,       /* struct role_conf: at a reload */
+	GATE_BEAT,       /* struct gate_beat: each GATE_BEAT_MS */
+	GATE_END,        /* no payload: nobody accepts any more; keep what is in the sets, and end */
+	GATE_ASK,        /* struct gate_question */
+	GATE_CLIENT,     /* struct gate_client */
+
+	/* gate to master */
+	GATE_READY,  /* no payload */
+	GATE_FAILED, /* struct role_failed: the start went wrong, the process ends */
+	GATE_STATUS, /* struct gate_status: each GATE_BEAT_MS */
+	GATE_KEEP,   /* no payload; descriptor: what is in the sets, as text (set_text.h) */
+	GATE_ANSWER, /* struct gate_answer; descriptor, where it has lines: a memory file with them */
+};
+
+struct gate_setup {
+	struct priv_user user;
+	uint64_t log_form;
+	struct role_conf conf;
+};
+
+/* Do session workers accept, and so may the kernel divert?  In the order of conf.listen. */
+struct gate_beat {
+	uint8_t accepts[CONF_LISTEN_MAX];
+};
+
+/* A question of `postern set`, as it came. */
+#define GATE_QUESTION_CAP 256
+struct gate_question {
+	uint64_t ticket;
+	uint32_t len;
+	char text[GATE_QUESTION_CAP];
+};
+
+struct gate_answer {
+	uint64_t ticket;
+	int64_t err;
+	struct reason why;
+};
+
+/* By the rule actions drop and pass. */
+struct gate_client {
+	uint32_t purpose; /* enum kernel_set_purpose: KSET_BLOCK or KSET_PASS */
+	struct addr addr;
+};
+
+/* What the kernel's rules make of our death, and of our life. */
+struct gate_switch {
+	uint8_t is_armed;  /* some rule asks whether we live; else connections are refused when nobody listens */
+	uint8_t is_alive;  /* the rules divert */
+	uint8_t is_closed; /* and when they don't, refuse */
+};
+
+enum gate_backend { GATE_BACKEND_NONE, GATE_BACKEND_NFT, GATE_BACKEND_IPSET };
+
+struct gate_status {
+	uint32_t backend; /* enum gate_backend */
+	struct gate_switch switches[CONF_LISTEN_MAX];
+	uint64_t elements[KSET_COUNT];
+	uint64_t put_back; /* how often, after somebody's flush */
+};
+
+#endif

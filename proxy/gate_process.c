@@ -1,0 +1,331 @@
+#include "gate_process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "role_exec.h"
+
+#define BACKOFF_MIN_MS 200u
+#define BACKOFF_MAX_MS 30000u
+#define LONG_LIFE_MS 60000u
+/* Beats without a sign of life of any worker, and of the gate.  A worker's heart beats once a second. */
+#define WORKERS_STILL_LIMIT 4u
+#define GATE_STILL_LIMIT 60u
+
+struct gate_process {
+	struct loop *loop;
+	struct gate_process_parts parts;
+	enum worker_state state;
+	pid_t pid;
+	struct ipc_channel *channel;
+	struct loop_timer *restart_timer, *beat_timer;
+	uint64_t backoff_ms, started_ms, restarts;
+	uint64_t heartbeats;         /* of all workers, at the last beat */
+	unsigned workers_still, still;
+	bool is_closed, is_ending;
+	bool has_status;
+	struct gate_status status;
+	struct reason failure;
+};
+
+static void set_state(struct gate_process *g, enum worker_state state)
+{
+	log_event(LOG_LEVEL_DEBUG, "gate-state", "%s -> %s", worker_state_name(g->state), worker_state_name(state));
+	g->state = state;
+}
+
+static void start_later(struct gate_process *g)
+{
+	set_state(g, WORKER_WAITING);
+	g->restarts++;
+	loop_timer_start(g->restart_timer, g->backoff_ms);
+	g->backoff_ms = g->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : g->backoff_ms * 2;
+}
+
+static void restart_due(void *ctx)
+{
+	gate_process_start(ctx);
+}
+
+static void end_now(struct gate_process *g)
+{
+	set_state(g, WORKER_ENDED);
+	g->parts.ended(g->parts.ctx);
+}
+
+/* ---- what it is told */
+
+static int send_to(struct gate_process *g, enum gate_message type, const void *payload, size_t len)
+{
+	return g->channel ? ipc_channel_send(g->channel, type, payload, len, NULL, 0) : ERR_EOF;
+}
+
+static bool workers_accept(struct gate_process *g)
+{
+	uint64_t heartbeats = 0;
+	bool is_any_running = false;
+	for (size_t i = 0; i < g->parts.crew->count; i++) {
+		if (worker_process_state(g->parts.crew->workers[i]) != WORKER_RUNNING)
+			continue;
+		is_any_running = true;
+		heartbeats += counter_heartbeats(&g->parts.counters->slots[i]);
+	}
+	g->workers_still = heartbeats == g->heartbeats ? g->workers_still + 1 : 0;
+	g->heartbeats = heartbeats;
+	return is_any_running && !g->is_closed && g->workers_still < WORKERS_STILL_LIMIT;
+}
+
+static void send_beat(struct gate_process *g)
+{
+	struct gate_beat beat = { { 0 } };
+	bool accept = workers_accept(g);
+	/* Every worker has every listener. */
+	for (size_t i = 0; i < g->parts.supply->setup.conf.conf.listen_count; i++)
+		beat.accepts[i] = accept;
+	/* One that does not take what it is sent gets no more of it, and stays silent, too. */
+	if (g->channel && !ipc_channel_is_behind(g->channel))
+		(void)send_to(g, GATE_BEAT, &beat, sizeof beat);
+}
+
+/* ---- the channel */
+
+static void channel_closed(void *ctx, int err)
+{
+	struct gate_process *g = ctx;
+	(void)err;
+	ipc_channel_destroy(&g->channel);
+	if (g->pid > 0 && !g->is_ending)
+		(void)kill(g->pid, SIGKILL);
+}
+
+static void take_failed(struct gate_process *g, const struct ipc_message *msg)
+{
+	struct role_failed failed;
+	memcpy(&failed, msg->payload, sizeof failed);
+	failed.why.text[sizeof failed.why.text - 1] = '\0';
+	reason_set(&g->failure, 0, "%s", failed.why.text);
+}
+
+static void channel_message(void *ctx, struct ipc_message *msg)
+{
+	struct gate_process *g = ctx;
+	switch (msg->type) {
+	case GATE_READY:
+		if (g->state != WORKER_STARTING)
+			break;
+		set_state(g, WORKER_RUNNING);
+		log_event(LOG_LEVEL_INFO, "gate-ready", "the gate runs with pid %ld", (long)g->pid);
+		send_beat(g);
+		return;
+	case GATE_FAILED:
+		if (msg->len != sizeof(struct role_failed))
+			break;
+		take_failed(g, msg);
+		return;
+	case GATE_STATUS:
+		if (msg->len != sizeof g->status)
+			break;
+		memcpy(&g->status, msg->payload, sizeof g->status);
+		g->has_status = true;
+		g->still = 0;
+		return;
+	default:
+		break;
+	}
+	log_event(LOG_LEVEL_ERR, "gate-protocol", "the gate sent a message of type %u with %zu bytes that makes no sense: killed", msg->type,
+		  msg->len);
+	if (g->pid > 0)
+		(void)kill(g->pid, SIGKILL);
+}
+
+/* ---- each second */
+
+static void beat_due(void *ctx)
+{
+	struct gate_process *g = ctx;
+	loop_timer_start(g->beat_timer, GATE_BEAT_MS);
+	send_beat(g);
+	if (g->pid > 0 && ++g->still == GATE_STILL_LIMIT) {
+		log_event(LOG_LEVEL_ERR, "gate-stuck", "the gate (pid %ld) has said nothing for %u s: killed", (long)g->pid,
+			  GATE_STILL_LIMIT * GATE_BEAT_MS / 1000);
+		(void)kill(g->pid, SIGKILL);
+	}
+}
+
+/* ---- life */
+
+static int feed(struct gate_process *g)
+{
+	const struct worker_supply *supply = g->parts.supply;
+	struct gate_setup setup = { .user = g->parts.user, .log_form = supply->setup.log_form, .conf = supply->setup.conf };
+	return ipc_channel_send(g->channel, GATE_SETUP, &setup, sizeof setup, &supply->chroot_fd, 1);
+}
+
+void gate_process_start(struct gate_process *g)
+{
+	int fds[2];
+	if (g->is_ending)
+		return;
+	g->failure.text[0] = '\0';
+	int err = ipc_pair(fds);
+	pid_t pid = err ? -1 : fork();
+	if (pid == 0)
+		role_exec(fds[1], "posternd: gate", GATE_ROLE_ARG);
+	if (pid < 0) {
+		log_event(LOG_LEVEL_ERR, "gate-start-failed", "%s", err ? err_name(err) : strerror(errno));
+		if (!err) {
+			(void)close(fds[0]);
+			(void)close(fds[1]);
+		}
+		start_later(g);
+		return;
+	}
+	(void)close(fds[1]);
+	g->pid = pid;
+	g->started_ms = loop_now_ms(g->loop);
+	g->still = 0;
+	g->has_status = false;
+	set_state(g, WORKER_STARTING);
+	loop_timer_start(g->beat_timer, GATE_BEAT_MS);
+	err = ipc_channel_create(g->loop, fds[0], channel_message, channel_closed, g, &g->channel);
+	if (err)
+		(void)close(fds[0]);
+	else
+		err = feed(g);
+	if (err) {
+		log_event(LOG_LEVEL_ERR, "gate-start-failed", "the gate cannot be fed (%s)", err_name(err));
+		(void)kill(pid, SIGKILL);
+	}
+}
+
+static void log_death(const struct gate_process *g, int wait_status)
+{
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "gate-died");
+	kv_i64(&kv, "pid", g->pid);
+	if (WIFSIGNALED(wait_status))
+		kv_text(&kv, "signal", strsignal(WTERMSIG(wait_status)));
+	else
+		kv_i64(&kv, "exit", WEXITSTATUS(wait_status));
+	if (g->failure.text[0])
+		kv_text(&kv, "why", g->failure.text);
+	kv_u64(&kv, "restart_ms", g->backoff_ms);
+	log_kv(LOG_LEVEL_ERR, &kv);
+}
+
+bool gate_process_died(struct gate_process *g, pid_t pid, int wait_status)
+{
+	if (!g || g->pid != pid || pid <= 0)
+		return false;
+	if (loop_now_ms(g->loop) - g->started_ms > LONG_LIFE_MS)
+		g->backoff_ms = BACKOFF_MIN_MS;
+	bool is_clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+	if (!(is_clean && g->is_ending))
+		log_death(g, wait_status);
+	g->pid = 0;
+	g->has_status = false;
+	ipc_channel_destroy(&g->channel);
+	if (g->is_ending)
+		end_now(g);
+	else
+		start_later(g);
+	return true;
+}
+
+void gate_process_reload(struct gate_process *g)
+{
+	const struct role_conf *conf = &g->parts.supply->setup.conf;
+	(void)send_to(g, GATE_CONF, conf, sizeof *conf);
+}
+
+void gate_process_close(struct gate_process *g)
+{
+	g->is_closed = true;
+	send_beat(g);
+}
+
+void gate_process_end(struct gate_process *g)
+{
+	if (g->is_ending)
+		return;
+	g->is_ending = true;
+	loop_timer_stop(g->restart_timer);
+	if (g->pid > 0 && send_to(g, GATE_END, NULL, 0) == 0)
+		return;
+	if (g->pid > 0)
+		(void)kill(g->pid, SIGKILL);
+	else
+		end_now(g);
+}
+
+void gate_process_ask(struct gate_process *g, struct control_client *client, struct span request)
+{
+	(void)g;
+	(void)request;
+	control_end(client, ERR_UNSUPPORTED, "the gate answers nothing yet");
+}
+
+void gate_process_client(struct gate_process *g, const struct gate_client *client)
+{
+	if (g->state == WORKER_RUNNING && g->channel && !ipc_channel_is_behind(g->channel))
+		(void)send_to(g, GATE_CLIENT, client, sizeof *client);
+}
+
+const struct gate_status *gate_process_status(const struct gate_process *g)
+{
+	return g->has_status ? &g->status : NULL;
+}
+
+enum worker_state gate_process_state(const struct gate_process *g)
+{
+	return g->state;
+}
+
+pid_t gate_process_pid(const struct gate_process *g)
+{
+	return g->pid;
+}
+
+uint64_t gate_process_restarts(const struct gate_process *g)
+{
+	return g->restarts;
+}
+
+int gate_process_create(struct loop *loop, const struct gate_process_parts *parts, struct gate_process **out)
+{
+	struct gate_process *g = calloc(1, sizeof *g);
+	if (!g)
+		return ERR_NOMEM;
+	g->loop = loop;
+	g->parts = *parts;
+	g->backoff_ms = BACKOFF_MIN_MS;
+	int err = loop_timer_create(loop, restart_due, g, &g->restart_timer);
+	if (!err)
+		err = loop_timer_create(loop, beat_due, g, &g->beat_timer);
+	if (err) {
+		gate_process_destroy(&g);
+		return err;
+	}
+	*out = g;
+	return 0;
+}
+
+void gate_process_destroy(struct gate_process **gate)
+{
+	struct gate_process *g = *gate;
+	if (!g)
+		return;
+	if (g->pid > 0)
+		(void)kill(g->pid, SIGKILL);
+	ipc_channel_destroy(&g->channel);
+	loop_timer_destroy(&g->restart_timer);
+	loop_timer_destroy(&g->beat_timer);
+	free(g);
+	*gate = NULL;
+}

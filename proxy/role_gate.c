@@ -1,0 +1,176 @@
+#include "role_gate.h"
+
+#include <linux/capability.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "gate_messages.h"
+#include "heartbeat.h"
+#include "ipc.h"
+#include "log.h"
+#include "nfnl.h"
+#include "priv.h"
+
+#define SETUP_TIMEOUT_MS 10000
+
+struct gate {
+	struct gate_setup setup;
+	int chroot_fd;
+	struct nfnl *nl;
+	struct loop *loop;
+	struct ipc_channel *master;
+	struct loop_timer *still_timer;
+	struct nft_batch batch;
+	struct gate_beat beat;
+	struct gate_status status;
+	bool has_complained;
+};
+
+/* ---- receive, open, drop */
+
+static int receive_prepriv(struct gate *g, struct reason *why)
+{
+	struct ipc_message msg;
+	int err = ipc_receive_wait(ROLE_CONTROL_FD, SETUP_TIMEOUT_MS, &msg);
+	if (err)
+		return reason_set(why, err, "no setup from the master (%s)", err_name(err));
+	if (msg.type == GATE_SETUP && msg.len == sizeof g->setup && msg.fd_count >= 1) {
+		memcpy(&g->setup, msg.payload, sizeof g->setup);
+		g->chroot_fd = msg.fds[0];
+		msg.fds[0] = -1;
+		log_setup("posternd/gate", (enum log_form)g->setup.log_form, (enum log_level)g->setup.conf.conf.log_level);
+	} else {
+		err = reason_set(why, ERR_PROTO, "a setup that makes no sense");
+	}
+	ipc_message_drop(&msg);
+	return err;
+}
+
+static int drop(const struct gate *g, struct reason *why)
+{
+	/* Netlink asks at each message whether its sender has it. */
+	struct priv_plan plan = { .user = g->setup.user, .has_chroot = true, .chroot_fd = g->chroot_fd, .keep_caps = 1ull << CAP_NET_ADMIN };
+	int err = priv_drop(&plan, why);
+	return err ? err : priv_restrict_gate(why);
+}
+
+/* ---- run */
+
+static size_t list_ifaces(const struct gate *g, struct heartbeat_iface ifaces[CONF_LISTEN_MAX])
+{
+	static const enum heartbeat_fail fails[] = { [FAIL_DEFAULT] = HEARTBEAT_LEAVE, [FAIL_OPEN] = HEARTBEAT_OPEN, [FAIL_CLOSED] = HEARTBEAT_CLOSED };
+	const struct conf *conf = &g->setup.conf.conf;
+	size_t count = 0;
+	for (size_t i = 0; i < conf->listen_count; i++) {
+		const struct conf_listen *l = &conf->listen[i];
+		if (l->mode == LISTEN_DIRECT)
+			continue;
+		ifaces[count] = (struct heartbeat_iface){ .is_alive = g->beat.accepts[i], .fail = fails[l->fail] };
+		memcpy(ifaces[count++].name, l->iface, sizeof l->iface);
+	}
+	return count;
+}
+
+static void beat(struct gate *g)
+{
+	struct heartbeat_iface ifaces[CONF_LISTEN_MAX];
+	int errnum = 0;
+	nft_batch_begin(&g->batch);
+	heartbeat_write(&g->batch, ifaces, list_ifaces(g, ifaces), g->setup.conf.conf.dead_after_s * 1000);
+	int err = nft_batch_end(&g->batch);
+	if (!err)
+		err = nfnl_send(g->nl, g->batch.bytes.data, g->batch.bytes.len, &errnum);
+	g->status.backend = err ? GATE_BACKEND_NONE : GATE_BACKEND_NFT;
+	if (err && !g->has_complained)
+		log_event(err == ERR_NOTFOUND ? LOG_LEVEL_INFO : LOG_LEVEL_ERR, "gate-idle",
+			  "the kernel has no sets of ours (%s): postern-divert up makes them, then they are used", strerror(errnum));
+	g->has_complained = err != 0;
+	(void)ipc_channel_send(g->master, GATE_STATUS, &g->status, sizeof g->status, NULL, 0);
+}
+
+static void from_master(void *ctx, struct ipc_message *msg)
+{
+	struct gate *g = ctx;
+	switch (msg->type) {
+	case GATE_BEAT:
+		if (msg->len == sizeof g->beat) {
+			memcpy(&g->beat, msg->payload, sizeof g->beat);
+			loop_timer_start(g->still_timer, g->setup.conf.conf.dead_after_s * 1000);
+			beat(g);
+		}
+		break;
+	case GATE_CONF:
+		if (msg->len == sizeof g->setup.conf) {
+			memcpy(&g->setup.conf, msg->payload, sizeof g->setup.conf);
+			log_set_level((enum log_level)g->setup.conf.conf.log_level);
+		}
+		break;
+	case GATE_END: loop_stop(g->loop); break;
+	default: break;
+	}
+}
+
+/* No renewal without the master's word; what is in the kernel runs out by itself.  So nothing needs to be done but to say it. */
+static void master_still(void *ctx)
+{
+	const struct gate *g = ctx;
+	log_event(LOG_LEVEL_ERR, "gate-no-beat", "the master has said nothing for %llu s: the kernel does what fail says",
+		  (unsigned long long)g->setup.conf.conf.dead_after_s);
+}
+
+static void master_gone(void *ctx, int err)
+{
+	struct gate *g = ctx;
+	(void)err;
+	log_event(LOG_LEVEL_ERR, "master-gone", "the master died: the kernel does what fail says");
+	loop_stop(g->loop);
+}
+
+static int build(struct gate *g, struct reason *why)
+{
+	int err = loop_create(&g->loop);
+	if (!err)
+		err = loop_timer_create(g->loop, master_still, g, &g->still_timer);
+	if (!err)
+		err = ipc_channel_create(g->loop, ROLE_CONTROL_FD, from_master, master_gone, g, &g->master);
+	if (err)
+		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
+	return ipc_channel_send(g->master, GATE_READY, NULL, 0, NULL, 0);
+}
+
+static void take_down(struct gate *g)
+{
+	loop_timer_destroy(&g->still_timer);
+	ipc_channel_destroy(&g->master);
+	loop_destroy(&g->loop);
+	nft_batch_free(&g->batch);
+	nfnl_close(&g->nl);
+}
+
+int role_gate_run(void)
+{
+	static struct gate g = { .chroot_fd = -1 };
+	struct role_failed failed = { .why = { "" } };
+	priv_start_process();
+	(void)prctl(PR_SET_NAME, "postern-gate", 0, 0, 0);
+	/* Whoever signals the whole group means the master: it says over the channel what to do. */
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGQUIT, SIG_IGN);
+	int err = receive_prepriv(&g, &failed.why);
+	if (!err)
+		err = nfnl_open(&g.nl, &failed.why);
+	if (!err)
+		err = drop(&g, &failed.why);
+	if (!err)
+		err = build(&g, &failed.why);
+	if (err) {
+		(void)ipc_send(ROLE_CONTROL_FD, GATE_FAILED, &failed, sizeof failed, NULL, 0);
+		return 1;
+	}
+	loop_run(g.loop);
+	take_down(&g);
+	return 0;
+}
