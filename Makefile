@@ -80,7 +80,7 @@ SLOW_SYNC := $(B)/tests/bench/slow_sync.so
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
-.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit fuzz tidy format install uninstall clean includes
+.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit bench-mime fuzz tidy format install uninstall clean includes
 all: $(BINS)
 
 define folder_rules
@@ -139,12 +139,14 @@ check: all unit
 	POSTERN_BUILD=$(abspath $(B)) tests/run all $(UNIT_BINS) $(SMOKE_BINS)
 # Each fuzz target for FUZZ_SECONDS, and the slower proofs.
 FUZZ_SECONDS ?= 60
-check-long: all unit fuzz
+check-long: all unit fuzz $(B)/tests/bench/bench_mime
 	POSTERN_BUILD=$(abspath $(B)) FUZZ_SECONDS=$(FUZZ_SECONDS) LONG_UNIT_BINS="$(B)/tests/unit/test_rules_index $(B)/tests/unit/test_resolver" tests/run long $(FUZZ_BINS)
 bench: all $(BENCH_BINS) $(SLOW_SYNC)
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/run
 bench-rules: $(B)/tests/bench/bench_rules
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/rules
+bench-mime: $(B)/tests/bench/bench_mime
+	$(B)/tests/bench/bench_mime "$$(tests/corpus)"
 bench-queue: all
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/queue
 bench-tarpit: all

@@ -54,6 +54,8 @@ static int line_of(struct mime_lines *lines, struct span bytes)
 
 int mime_lines_push(struct mime_lines *lines, struct span bytes)
 {
+	if (bytes.len == 0)
+		return 0;
 	const char *p = bytes.ptr, *end = p + bytes.len;
 	int err = 0;
 	while (!err && p < end && !lines->has_ended) {
