@@ -19,7 +19,7 @@
 /* What we put behind the file: libconfuse takes a section that is never closed for a whole one, but in there it knows no such option. */
 #define END_OPTION "end-of-configuration"
 
-enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS, KIND_NETS };
+enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS, KIND_NETS, KIND_COMMAND };
 
 struct choice {
 	const char *name;
@@ -125,6 +125,14 @@ static const struct option options[] = {
 	{ "gate", KIND_CHOICE, FIELD(struct conf, gate), "yes", 0, 0, yes_no_names },
 	{ "dead-after", KIND_DURATION, FIELD(struct conf, dead_after_s), "5s", 2, MINUTE, NULL },
 
+	{ "check-command", KIND_COMMAND, FIELD(struct conf, check_command), "", 0, 0, NULL },
+	{ "check-timeout", KIND_DURATION, FIELD(struct conf, check_timeout_s), "60s", 1, 4 * MINUTE, NULL },
+	{ "check-jobs", KIND_COUNT, FIELD(struct conf, check_jobs), "10", 1, 100, NULL },
+	{ "check-user", KIND_TEXT, FIELD(struct conf, check_user), "postern-check", 0, 0, NULL },
+	{ "check-group", KIND_TEXT, FIELD(struct conf, check_group), "", 0, 0, NULL },
+	{ "check-chroot", KIND_PATH, FIELD(struct conf, check_chroot), "/", 0, 0, NULL },
+	{ "check-dir", KIND_PATH, FIELD(struct conf, check_dir), "/var/spool/postern-check", 0, 0, NULL },
+
 	{ "resolver", KIND_SERVERS, FIELD(struct conf, resolver), "", 0, 0, NULL },
 	{ "dns-deadline", KIND_DURATION, FIELD(struct conf, dns_deadline_s), "15s", 1, 5 * MINUTE, NULL },
 	{ "ident-timeout", KIND_DURATION, FIELD(struct conf, ident_timeout_s), "10s", 0, 5 * MINUTE, NULL },
@@ -215,6 +223,21 @@ int conf_parse_size(struct span text, uint64_t *bytes_out)
 	return parse_scaled(text, "kKmMgG", factors, bytes_out);
 }
 
+/* Run without a shell: nobody would take quotes, variables or pipes out of it. */
+int conf_check_command(const char *name, const char *text, struct reason *why)
+{
+	size_t words = 0;
+	for (size_t i = 0; text[i]; i++)
+		words += text[i] != ' ' && text[i] != '\t' && (i == 0 || text[i - 1] == ' ' || text[i - 1] == '\t');
+	if (text[0] && text[0] != '/')
+		return reason_set(why, ERR_INVAL, "%s = '%s': expected a program with its path from / on, and words for it", name, text);
+	if (strpbrk(text, "\"'`$|;&<>\\"))
+		return reason_set(why, ERR_INVAL, "%s = '%s': is run without a shell: quotes and the like mean nothing; name a script instead", name, text);
+	if (words > CONF_COMMAND_WORDS_MAX)
+		return reason_set(why, ERR_INVAL, "%s: at most %d words", name, CONF_COMMAND_WORDS_MAX);
+	return 0;
+}
+
 static int expect_range(const struct option *opt, const char *text, struct reason *why)
 {
 	const char *what = opt->kind == KIND_DURATION ? "a time in seconds (or with s, m, h, d)" :
@@ -273,6 +296,11 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 		err = text[0] ? name_servers_parse(span_of(text), &servers, why) : 0;
 		if (err)
 			return reason_prefix(why, err, "%s", opt->name);
+		__attribute__((fallthrough));
+	case KIND_COMMAND:
+		err = opt->kind == KIND_COMMAND ? conf_check_command(opt->name, text, why) : 0;
+		if (err)
+			return err;
 		__attribute__((fallthrough));
 	case KIND_PATH:
 		if (opt->kind == KIND_PATH && text[0] != '/')

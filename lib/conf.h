@@ -19,6 +19,8 @@
 #define CONF_PATH_CAP 192
 #define CONF_NAME_CAP 256
 #define CONF_USER_CAP 64
+#define CONF_COMMAND_CAP 512
+#define CONF_COMMAND_WORDS_MAX 32 /* of the command itself */
 
 /* The mark bit of sockets that we open ourselves; scripts/postern-divert never diverts it. */
 #define CONF_OWN_MARK 0x40000000u
@@ -91,6 +93,13 @@ struct conf {
 	uint64_t gate;         /* bool: is there one? */
 	uint64_t dead_after_s; /* without a heartbeat */
 
+	/* the external checker */
+	char check_command[CONF_COMMAND_CAP]; /* words with blanks between them, the first an absolute path; empty: there is none */
+	char check_user[CONF_USER_CAP], check_group[CONF_USER_CAP];
+	char check_chroot[CONF_PATH_CAP];
+	char check_dir[CONF_PATH_CAP]; /* as the command sees it, below check_chroot */
+	uint64_t check_timeout_s, check_jobs;
+
 	/* facts */
 	char resolver[CONF_PATH_CAP]; /* name_servers.h; empty: those of resolv.conf; "none": nobody is asked */
 	uint64_t dns_deadline_s, ident_timeout_s, list_check_s;
@@ -138,6 +147,9 @@ const struct conf_listen *conf_find_listen(const struct conf *conf, const char *
 const char *conf_listen_mode_name(uint64_t mode);
 const char *conf_identity_name(uint64_t identity);
 const char *conf_listen_fail_name(uint64_t fail);
+
+/* ERR_INVAL with a reason unless text is a program with its path and words for it, as it can be run without a shell; empty is good.  name: of the option. */
+int conf_check_command(const char *name, const char *text, struct reason *why);
 
 /* A domain or an address literal: fit for a greeting and a Received field. */
 bool conf_is_hostname(struct span name);

@@ -46,6 +46,10 @@ int priv_restrict_calls(unsigned flags, struct reason *why);
 /* The same for the gate, which does nothing but speak over sockets it has, to the kernel and to the master: less is in its list. */
 int priv_restrict_gate(struct reason *why);
 
+/* The filter of a role that runs programs of the administrator's, which inherit it: all but what is for debugging and rebuilding a system, and new
+ * namespaces.  Such calls fail with EPERM.  After priv_drop. */
+int priv_restrict_programs(struct reason *why);
+
 /* SIGPIPE ignored, SIGHUP too until somebody handles it, umask 077, time zone read (a chroot has none), descriptors 0-2 open. */
 void priv_start_process(void);
 

@@ -141,3 +141,43 @@ int priv_restrict_gate(struct reason *why)
 {
 	return restrict_to(gate_allowed, sizeof gate_allowed / sizeof gate_allowed[0], 0, why);
 }
+
+/* ---- roles that run programs */
+
+/* Ways to attack the kernel or a process of the same user, that nobody needs who reads a message. */
+static const int denied[] = {
+	SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(kcmp), SCMP_SYS(pidfd_getfd),
+	SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(pivot_root), SCMP_SYS(chroot), SCMP_SYS(fsopen), SCMP_SYS(fsconfig), SCMP_SYS(fsmount),
+	SCMP_SYS(fspick), SCMP_SYS(move_mount), SCMP_SYS(open_tree), SCMP_SYS(mount_setattr), SCMP_SYS(setns), SCMP_SYS(unshare),
+	SCMP_SYS(open_by_handle_at), SCMP_SYS(quotactl), SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(acct), SCMP_SYS(reboot),
+	SCMP_SYS(kexec_load), SCMP_SYS(kexec_file_load), SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module),
+	SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(add_key), SCMP_SYS(request_key),
+	SCMP_SYS(keyctl),
+};
+
+static int fill_denied(scmp_filter_ctx filter)
+{
+	/* Of another architecture everything would be killed: there are scanners for 32 bits. */
+	int failed = seccomp_arch_native() == SCMP_ARCH_X86_64 ? seccomp_arch_add(filter, SCMP_ARCH_X86) : 0;
+	for (size_t i = 0; failed == 0 && i < sizeof denied / sizeof denied[0]; i++)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), denied[i], 0);
+	if (failed == 0)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER));
+	if (failed == 0)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	if (failed == 0)
+		failed = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, UINT_MAX, TIOCSTI));
+	return failed ? failed : seccomp_load(filter);
+}
+
+int priv_restrict_programs(struct reason *why)
+{
+	if (IS_SANITIZED)
+		return 0;
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	if (!filter)
+		return reason_set(why, ERR_NOMEM, "system call filter: no memory");
+	int failed = fill_denied(filter);
+	seccomp_release(filter);
+	return failed ? reason_set(why, err_from_errno(-failed), "system call filter: %s", strerror(-failed)) : 0;
+}

@@ -1,0 +1,95 @@
+#include "check_place.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SWEEP_DEPTH_MAX 16
+#define PATH_ROOM 256
+
+/* Can nobody but root exchange names in it? */
+static bool is_safe(int dir_fd)
+{
+	struct stat st;
+	return fstat(dir_fd, &st) == 0 && st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+/* The directory that path lies in, seen from the chroot. */
+static int open_parent(int chroot_fd, const char *path, const char *name)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	char parent[PATH_ROOM];
+	int n = snprintf(parent, sizeof parent, "%.*s", (int)(name - path), path);
+	return n < 0 || (size_t)n >= sizeof parent ? -1 : (int)syscall(SYS_openat2, chroot_fd, parent, &how, sizeof how);
+}
+
+void check_place_make_prepriv(int chroot_fd, const char *path, uid_t uid, gid_t gid)
+{
+	const char *slash = strrchr(path, '/');
+	if (!slash || !slash[1])
+		return;
+	int parent_fd = open_parent(chroot_fd, path, slash + 1);
+	if (parent_fd >= 0 && is_safe(parent_fd) && mkdirat(parent_fd, slash + 1, 0700) == 0)
+		(void)!fchownat(parent_fd, slash + 1, uid, gid, AT_SYMLINK_NOFOLLOW);
+	if (parent_fd >= 0)
+		(void)close(parent_fd);
+}
+
+int check_place_open(const char *path, int *fd_out, struct reason *why)
+{
+	struct stat st;
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return reason_set(why, err_from_errno(errno), "%s can't be made: %s", path, strerror(errno));
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return reason_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+	if (fstat(fd, &st) != 0 || st.st_uid != geteuid() || faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+		(void)close(fd);
+		return reason_set(why, ERR_PERM, "%s: must belong to uid %u and be writable for it", path, (unsigned)geteuid());
+	}
+	*fd_out = fd;
+	return 0;
+}
+
+static void remove_tree(int dir_fd, const char *name, int depth);
+
+static void empty_dir(int dir_fd, int depth)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	if (!dir) {
+		if (fd >= 0)
+			(void)close(fd);
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			remove_tree(dir_fd, entry->d_name, depth);
+	(void)closedir(dir);
+}
+
+static void remove_tree(int dir_fd, const char *name, int depth)
+{
+	if (unlinkat(dir_fd, name, 0) == 0 || depth == SWEEP_DEPTH_MAX)
+		return;
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	empty_dir(fd, depth + 1);
+	(void)close(fd);
+	(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
+void check_place_sweep(int dir_fd)
+{
+	empty_dir(dir_fd, 0);
+}
