@@ -16,7 +16,7 @@ struct group {
 };
 
 static const struct group groups[] = {
-	{ "daemon", "daemon", false }, { "worker", "workers", true }, { "listener", "listeners", true },
+	{ "daemon", "daemon", false }, { "worker", "workers", true }, { "checker", "checker", false }, { "listener", "listeners", true },
 	{ "gate", "gate", false }, { "counters", "counters", false }, { "spool", "spool", false },
 };
 
@@ -90,6 +90,10 @@ static void print_daemon(const json_t *status)
 	cli_pairs_print(json_object_get(status, "daemon"));
 	print_heading("workers");
 	cli_table_print(json_object_get(status, "workers"), workers, sizeof workers / sizeof workers[0]);
+	if (json_object_get(status, "checker")) {
+		print_heading("checker");
+		cli_pairs_print(json_object_get(status, "checker"));
+	}
 	print_heading("listeners");
 	cli_table_print(json_object_get(status, "listeners"), listeners, sizeof listeners / sizeof listeners[0]);
 	print_heading("gate");

@@ -41,6 +41,14 @@
 	X(MESSAGES_STORED, "messages_stored", 0) \
 	X(MESSAGES_REFUSED, "messages_refused", 0) \
 	X(MESSAGES_DISCARDED, "messages_discarded", 0) \
+	X(EXTCHECKS, "extchecks", 1) \
+	X(EXTCHECK_ACCEPTED, "extcheck_accepted", 0) \
+	X(EXTCHECK_CHANGED, "extcheck_changed", 0) \
+	X(EXTCHECK_REJECTED, "extcheck_rejected", 0) \
+	X(EXTCHECK_RETRY, "extcheck_retry", 0) \
+	X(EXTCHECK_TIMEOUT, "extcheck_timeout", 0) \
+	X(EXTCHECK_BUSY, "extcheck_busy", 0) \
+	X(EXTCHECK_FAILED, "extcheck_failed", 0) \
 	X(BYTES_STORED, "bytes_stored", 0) \
 	X(SPOOL_FAILURES, "spool_failures", 0) \
 	X(SYNCS, "spool_syncs", 0) \

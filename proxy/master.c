@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "checker_process.h"
 #include "control.h"
 #include "daemon.h"
 #include "fault.h"
@@ -34,6 +35,7 @@ struct master {
 	struct loop *loop;
 	struct worker_crew crew;
 	struct forwarder_links *links;
+	struct checker_process *checker; /* NULL: no check command */
 	struct reloader *reloader;
 	struct gate_process *gate; /* NULL: none is wanted */
 	struct control_server *control;
@@ -145,6 +147,12 @@ static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 	forwarder_links_lost(m->links, worker_process_index(worker));
 }
 
+static void worker_lost_checker(void *ctx, struct worker_process *worker)
+{
+	struct master *m = ctx;
+	checker_process_link(m->checker, worker);
+}
+
 /* A worker that is behind gets nothing: descriptors would pile up here.  It helps itself without one. */
 static void worker_needs_ident(void *ctx, struct worker_process *worker, const struct role_ident_wanted *wanted, int connection_fd)
 {
@@ -177,27 +185,33 @@ static void finish(struct master *m, int status)
 	loop_stop(m->loop);
 }
 
+static void take_ready(struct master *m)
+{
+	if (m->is_ready || !worker_crew_all_in(&m->crew, WORKER_RUNNING) || !checker_process_is_in_order(m->checker))
+		return;
+	m->is_ready = true;
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "ready");
+	kv_text(&kv, "version", POSTERN_VERSION);
+	kv_u64(&kv, "workers", m->crew.count);
+	kv_u64(&kv, "listeners", m->assets.listeners.group_count);
+	kv_text(&kv, "spool", m->options.conf.spool);
+	kv_text(&kv, "rules", m->options.conf.rules);
+	log_kv(LOG_LEVEL_INFO, &kv);
+	if (terminal_fd >= 0)
+		(void)close(terminal_fd);
+	terminal_fd = -1;
+	daemon_detached();
+}
+
 static void worker_ready(void *ctx, struct worker_process *worker)
 {
 	struct master *m = ctx;
 	forwarder_links_forget(m->links, worker_process_index(worker));
 	log_event(LOG_LEVEL_INFO, "worker-ready", "worker %u runs with pid %ld", worker_process_index(worker), (long)worker_process_pid(worker));
-	if (!m->is_ready && worker_crew_all_in(&m->crew, WORKER_RUNNING)) {
-		m->is_ready = true;
-		struct kv kv;
-		kv_init(&kv);
-		kv_text(&kv, "ev", "ready");
-		kv_text(&kv, "version", POSTERN_VERSION);
-		kv_u64(&kv, "workers", m->crew.count);
-		kv_u64(&kv, "listeners", m->assets.listeners.group_count);
-		kv_text(&kv, "spool", m->options.conf.spool);
-		kv_text(&kv, "rules", m->options.conf.rules);
-		log_kv(LOG_LEVEL_INFO, &kv);
-		if (terminal_fd >= 0)
-			(void)close(terminal_fd);
-		terminal_fd = -1;
-		daemon_detached();
-	}
+	checker_process_link(m->checker, worker);
+	take_ready(m);
 	if (m->is_ready)
 		forwarder_links_start(m->links);
 	reloader_look(m->reloader);
@@ -210,6 +224,19 @@ static void worker_start_failed(void *ctx, struct worker_process *worker, const 
 	if (!m->is_ready)
 		(void)complain(why);
 	finish(m, 1);
+}
+
+static void checker_ready(void *ctx)
+{
+	struct master *m = ctx;
+	take_ready(m);
+	if (m->is_ready)
+		forwarder_links_start(m->links);
+}
+
+static void checker_start_failed(void *ctx, const struct reason *why)
+{
+	worker_start_failed(ctx, NULL, why);
 }
 
 static void worker_ended(void *ctx, struct worker_process *worker)
@@ -284,6 +311,7 @@ static void watch_workers(void *ctx)
 	if (!m->is_draining)
 		refresh_local_addrs(m);
 	worker_crew_watch(&m->crew);
+	checker_process_watch(m->checker);
 }
 
 static void reap(struct master *m)
@@ -291,7 +319,8 @@ static void reap(struct master *m)
 	int wait_status;
 	pid_t pid;
 	while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
-		if (!worker_crew_died(&m->crew, pid, wait_status) && !gate_process_died(m->gate, pid, wait_status) && pid == m->logger_pid)
+		if (!worker_crew_died(&m->crew, pid, wait_status) && !gate_process_died(m->gate, pid, wait_status) &&
+		    !checker_process_died(m->checker, pid, wait_status) && pid == m->logger_pid)
 			loop_timer_start(m->logger_timer, LOGGER_RETRY_MS);
 	reloader_look(m->reloader);
 }
@@ -320,6 +349,7 @@ static void on_question(void *ctx, struct control_client *client, struct span re
 		.listeners = &m->assets.listeners,
 		.crew = &m->crew,
 		.links = m->links,
+		.checker = m->checker,
 		.reload = reloader_state(m->reloader),
 		.spool_fd = spool_keeper_fd(m->assets.spool),
 		.is_draining = m->is_draining,
@@ -336,11 +366,24 @@ static void hold_reloads(bool is_held)
 	(void)sigprocmask(is_held ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
+static int create_checker(struct master *m)
+{
+	const struct checker_process_events events = { checker_ready, checker_start_failed, m };
+	struct master_assets *a = &m->assets;
+	if (a->check_chroot_fd < 0)
+		return 0;
+	int err = checker_process_create(m->loop, &m->options.conf, &a->check_user, a->check_chroot_fd, &m->crew, &events, &m->checker);
+	if (!err)
+		a->check_chroot_fd = -1;
+	return err;
+}
+
 static int start_loop(struct master *m, struct reason *why)
 {
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
-							     worker_took_rules,	worker_lost_forwarder, worker_needs_ident,   worker_ended,
+							     worker_took_rules,	worker_lost_forwarder, worker_lost_checker,  worker_needs_ident,
+							     worker_ended,
 							     m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	const struct gate_process_parts gate_parts = {
@@ -378,9 +421,12 @@ static int start_loop(struct master *m, struct reason *why)
 	if (!err && m->options.conf.gate)
 		err = gate_process_create(m->loop, &gate_parts, &m->gate);
 	if (!err)
-		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, m->gate, &m->reloader);
+		err = create_checker(m);
+	if (!err)
+		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, m->gate, m->checker, &m->reloader);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
+	checker_process_start(m->checker);
 	worker_crew_start(&m->crew);
 	if (m->gate)
 		gate_process_start(m->gate);
@@ -392,6 +438,7 @@ static void close_all(struct master *m)
 {
 	worker_crew_destroy(&m->crew);
 	gate_process_destroy(&m->gate);
+	checker_process_destroy(&m->checker);
 	for (size_t i = 0; i < sizeof m->signals / sizeof m->signals[0]; i++)
 		loop_signal_destroy(&m->signals[i]);
 	control_server_destroy(&m->control);

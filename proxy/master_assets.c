@@ -1,5 +1,7 @@
 #include "master_assets.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,7 +55,19 @@ static int lookup_users(const struct conf *conf, struct master_assets *a, struct
 	if (err)
 		return reason_prefix(why, err, "gate-user");
 	err = priv_lookup_prepriv(conf->forward_user, conf->forward_group, &a->forward_user, why);
-	return err ? reason_prefix(why, err, "forward-user") : 0;
+	if (err)
+		return reason_prefix(why, err, "forward-user");
+	/* Who checks nothing need not have the user for it. */
+	err = conf->check_command[0] ? priv_lookup_prepriv(conf->check_user, conf->check_group, &a->check_user, why) : 0;
+	return err ? reason_prefix(why, err, "check-user") : 0;
+}
+
+static int open_check_chroot(const struct conf *conf, struct master_assets *a, struct reason *why)
+{
+	if (!conf->check_command[0])
+		return 0;
+	a->check_chroot_fd = open(conf->check_chroot, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return a->check_chroot_fd < 0 ? reason_set(why, err_from_errno(errno), "check-chroot: %s: %s", conf->check_chroot, strerror(errno)) : 0;
 }
 
 static int open_rules(const struct conf *conf, struct master_assets *a, struct reason *why)
@@ -76,7 +90,7 @@ static int open_rules(const struct conf *conf, struct master_assets *a, struct r
 int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a, struct reason *why)
 {
 	char control_path[CONF_PATH_CAP + 16];
-	a->pid_fd = a->control_fd = a->rules.fd = -1;
+	a->pid_fd = a->control_fd = a->check_chroot_fd = a->rules.fd = -1;
 	a->worker_count = count_workers(conf);
 	int err = open_rules(conf, a, why);
 	if (err)
@@ -94,6 +108,8 @@ int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a,
 		err = listeners_open(conf, a->worker_count, &a->listeners, why);
 	if (!err)
 		err = fill_supply(conf, a, why);
+	if (!err)
+		err = open_check_chroot(conf, a, why);
 	if (!err && (err = counters_create(a->worker_count, &a->counters, &a->supply.counters_fd)) != 0)
 		reason_set(why, err, "shared memory for counters: %s", err_name(err));
 	if (err)
@@ -111,6 +127,8 @@ void master_assets_close(const struct conf *conf, struct master_assets *a)
 	rule_stats_release(&a->rule_stats);
 	spool_keeper_destroy(&a->spool);
 	listeners_close(&a->listeners);
+	if (a->check_chroot_fd >= 0)
+		(void)close(a->check_chroot_fd);
 	(void)snprintf(control_path, sizeof control_path, "%s/%s", conf->spool, SPOOL_CTL_SOCKET);
 	/* A start that failed because of another daemon leaves that one's socket alone. */
 	if (a->has_control)

@@ -14,7 +14,8 @@
 
 struct master_assets {
 	size_t worker_count;
-	struct priv_user session_user, forward_user, gate_user;
+	struct priv_user session_user, forward_user, gate_user, check_user;
+	int check_chroot_fd; /* -1: no check command, or the checker's by now */
 	struct worker_supply supply;
 	struct listeners listeners;
 	struct counters counters;

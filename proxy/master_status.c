@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "checker_process.h"
 #include "log.h"
 #include "space.h"
 
@@ -75,6 +76,19 @@ static void put_switch(struct kv *kv, const struct master_status_sources *from, 
 	kv_text(kv, "switch", !s ? "unknown" : !s->is_armed ? "none" : s->is_alive ? "alive" : "dead");
 }
 
+static void answer_checker(const struct master_status_sources *from, struct control_client *client)
+{
+	struct kv kv;
+	if (!from->checker)
+		return;
+	begin(&kv, "checker");
+	kv_text(&kv, "state", worker_state_name(checker_process_state(from->checker)));
+	kv_i64(&kv, "pid", checker_process_pid(from->checker));
+	kv_u64(&kv, "restarts", checker_process_restarts(from->checker));
+	kv_text(&kv, "command", from->conf->check_command);
+	(void)control_line(client, &kv);
+}
+
 static void answer_listeners(const struct master_status_sources *from, struct control_client *client)
 {
 	for (size_t g = 0; g < from->listeners->group_count; g++) {
@@ -135,6 +149,7 @@ void master_status_answer(const struct master_status_sources *from, struct contr
 	}
 	answer_daemon(from, client);
 	answer_workers(from, client);
+	answer_checker(from, client);
 	answer_listeners(from, client);
 	answer_gate(from, client);
 	answer_counters(from, client);

@@ -23,6 +23,7 @@ struct master_status_sources {
 	const struct listeners *listeners;
 	const struct worker_crew *crew;
 	const struct forwarder_links *links;
+	const struct checker_process *checker;
 	const char *reload; /* see reloader_state */
 	int spool_fd;
 	bool is_draining;

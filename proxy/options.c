@@ -8,10 +8,13 @@
 
 #include "log.h"
 
+/* Where the external checker finds messages, seen from the chroot. */
+#define SEED_CHECK_DIR "/check"
+
 static const char usage[] =
 	"usage: posternd -f CONF [-F] [-n]\n"
 	"       posternd -c CHROOT -d SPOOL -u USER -g GROUP -D [-L] [-l IP] [-p PORT] [-s MAXSIZE]\n"
-	"                [-m NAME] [-i PIDFILE] [-H] [-P] [-q] [-F]\n"
+	"                [-m NAME] [-i PIDFILE] [-x COMMAND] [-H] [-P] [-q] [-F]\n"
 	"  -f CONF     configuration (postern.conf(5)); stays in the foreground\n"
 	"  -n          check configuration and rules, then exit\n"
 	"  -F          stay in the foreground\n"
@@ -21,6 +24,7 @@ static const char usage[] =
 	"  -D          run as a daemon (needed: there is no inetd mode)\n"
 	"  -l IP, -p PORT  listen there (port 25 of every address)\n"
 	"  -s BYTES    largest message    -m NAME  our host name    -i FILE  pid file\n"
+	"  -x COMMAND  external checker of the rules' allow-extchk, run in CHROOT\n"
 	"  -P          refuse suspicious characters, and names that are not the client's\n"
 	"  -q          log warnings only  -L, -H are accepted (see posternd(8))\n"
 	"  -V          version\n";
@@ -39,7 +43,7 @@ __attribute__((format(printf, 1, 2))) static enum options_result complain(const 
 
 /* The words of an Obtuse smtpd command line. */
 struct seed_options {
-	const char *chroot_dir, *spool, *user, *group, *listen_ip, *name, *pid_file;
+	const char *chroot_dir, *spool, *user, *group, *listen_ip, *name, *pid_file, *check_command;
 	uint64_t port, max_size;
 	bool daemon, quiet, paranoid, any;
 };
@@ -66,6 +70,7 @@ static enum options_result seed_to_conf(const struct seed_options *seed, struct 
 	struct conf_listen *l = &conf->listen[0];
 	char rules[CONF_PATH_CAP];
 	struct addr address;
+	struct reason why;
 	if (!seed->chroot_dir || !seed->spool || !seed->user)
 		return complain("-c, -d and -u are needed (or -f CONF); see posternd -h");
 	if (seed->chroot_dir[0] != '/')
@@ -95,12 +100,23 @@ static enum options_result seed_to_conf(const struct seed_options *seed, struct 
 			return complain("-l '%s': expected an IPv4 or IPv6 address", seed->listen_ip);
 		result = copy(l->address, sizeof l->address, "-l", seed->listen_ip);
 	}
+	if (result == OPTIONS_RUN && seed->check_command) {
+		if (conf_check_command("-x", seed->check_command, &why))
+			return complain("%s", why.text);
+		result = copy(conf->check_command, sizeof conf->check_command, "-x", seed->check_command);
+	}
+	if (result == OPTIONS_RUN)
+		result = copy(conf->check_chroot, sizeof conf->check_chroot, "-c", seed->chroot_dir);
+	if (result == OPTIONS_RUN)
+		result = copy(conf->check_dir, sizeof conf->check_dir, "-c", SEED_CHECK_DIR);
 	if (result != OPTIONS_RUN)
 		return result;
 	/* smtpfwdd ran as the same user, from the same directory. */
 	conf_default_hostname(conf);
 	memcpy(conf->forward_user, conf->session_user, sizeof conf->forward_user);
 	memcpy(conf->forward_group, conf->session_group, sizeof conf->forward_group);
+	memcpy(conf->check_user, conf->session_user, sizeof conf->check_user);
+	memcpy(conf->check_group, conf->session_group, sizeof conf->check_group);
 	if (seed->max_size)
 		conf->max_size_bytes = seed->max_size;
 	conf->paranoid = seed->paranoid;
@@ -136,9 +152,9 @@ enum options_result options_read(int argc, char **argv, struct options *out)
 		(void)fputs(argv[1][2] == 'h' ? usage : "posternd " POSTERN_VERSION "\n", stdout);
 		return OPTIONS_EXIT_OK;
 	}
-	while ((opt = getopt(argc, argv, ":f:c:d:u:g:l:p:s:m:i:DLHPqFnhV")) != -1) {
+	while ((opt = getopt(argc, argv, ":f:c:d:u:g:l:p:s:m:i:x:DLHPqFnhV")) != -1) {
 		enum options_result result = OPTIONS_RUN;
-		if (strchr("cdugmilpsDLHPq", opt))
+		if (strchr("cdugmilpsxDLHPq", opt))
 			seed.any = true;
 		switch (opt) {
 		case 'f': conf_path = optarg; break;
@@ -151,6 +167,7 @@ enum options_result options_read(int argc, char **argv, struct options *out)
 		case 's': result = take_number(opt, optarg, 1024, 1ull << 31, &seed.max_size); break;
 		case 'm': seed.name = optarg; break;
 		case 'i': seed.pid_file = optarg; break;
+		case 'x': seed.check_command = optarg; break;
 		case 'D': seed.daemon = true; break;
 		case 'q': seed.quiet = true; break;
 		/* -L kept children from calling openlog(): ours never do.  -H: see posternd(8). */

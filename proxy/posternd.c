@@ -2,11 +2,13 @@
 #include <malloc.h>
 #include <string.h>
 
+#include "checker_messages.h"
 #include "daemon.h"
 #include "gate_messages.h"
 #include "master.h"
 #include "options.h"
 #include "priv.h"
+#include "role_checker.h"
 #include "role_gate.h"
 #include "role_messages.h"
 #include "role_session.h"
@@ -26,6 +28,8 @@ int main(int argc, char **argv)
 		return role_session_run();
 	if (argc == 2 && strcmp(argv[1], GATE_ROLE_ARG) == 0)
 		return role_gate_run();
+	if (argc == 2 && strcmp(argv[1], CHECKER_ROLE_ARG) == 0)
+		return role_checker_run();
 	if (argc == 2 && strcmp(argv[1], LOGGER_ROLE_ARG) == 0)
 		return daemon_logger_run("posternd");
 	switch (options_read(argc, argv, &options)) {

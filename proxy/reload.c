@@ -19,6 +19,16 @@ static const char *unchangeable(const struct conf *old, const struct conf *new)
 		return "gate-user";
 	if (old->gate != new->gate)
 		return "gate";
+	if ((old->check_command[0] == '\0') != (new->check_command[0] == '\0'))
+		return "check-command (from none, or to none)";
+	if (strcmp(old->check_user, new->check_user) != 0)
+		return "check-user";
+	if (strcmp(old->check_group, new->check_group) != 0)
+		return "check-group";
+	if (strcmp(old->check_chroot, new->check_chroot) != 0)
+		return "check-chroot";
+	if (strcmp(old->check_dir, new->check_dir) != 0)
+		return "check-dir";
 	if (strcmp(old->pid_file, new->pid_file) != 0)
 		return "pid-file";
 	if (old->workers != new->workers)

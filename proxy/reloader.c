@@ -14,6 +14,7 @@ struct reloader {
 	struct master_assets *assets;
 	struct worker_crew *crew;
 	struct gate_process *gate;
+	struct checker_process *checker;
 	struct loop_timer *late_timer;
 	const char *outcome; /* of the last reload */
 	bool is_reading;
@@ -61,6 +62,7 @@ static void put_in_force(struct reloader *r)
 		supply->rules_fd = new->rules.fd;
 		new->rules.fd = -1;
 	}
+	checker_process_set_conf(r->checker, &new->conf);
 	give_to_workers(r);
 }
 
@@ -169,7 +171,7 @@ const char *reloader_state(const struct reloader *r)
 }
 
 int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
-		    struct gate_process *gate, struct reloader **out)
+		    struct gate_process *gate, struct checker_process *checker, struct reloader **out)
 {
 	struct reloader *r = calloc(1, sizeof *r);
 	if (!r)
@@ -179,6 +181,7 @@ int reloader_create(struct loop *loop, struct options *options, struct master_as
 	r->assets = assets;
 	r->crew = crew;
 	r->gate = gate;
+	r->checker = checker;
 	r->outcome = "none";
 	int err = loop_timer_create(loop, late, r, &r->late_timer);
 	if (err) {

@@ -4,11 +4,12 @@
  * same from the moment the job is done; what the job refuses changes nothing.  `ev=reloaded` is logged when every worker that runs judges
  * by the new rules.  A worker that could not take them gets them again every few seconds (worker_process_watch); after a minute the log
  * says so.
- * Borrows: options (whose configuration it replaces), assets (whose supply and hits it replaces) the crew and the gate, until the loop has ended.
+ * Borrows: options (whose configuration it replaces), assets (whose supply and hits it replaces), the crew, the gate and the checker, until the loop has ended.
  */
 #ifndef POSTERN_RELOADER_H
 #define POSTERN_RELOADER_H
 
+#include "checker_process.h"
 #include "gate_process.h"
 #include "master_assets.h"
 #include "options.h"
@@ -18,7 +19,7 @@ struct reloader;
 
 /* gate: NULL where there is none. */
 int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
-		    struct gate_process *gate, struct reloader **out);
+		    struct gate_process *gate, struct checker_process *checker, struct reloader **out);
 
 void reloader_request(struct reloader *reloader);
 

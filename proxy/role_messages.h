@@ -28,6 +28,7 @@ enum role_message {
 	ROLE_LARGE,        /* struct role_large; descriptor, none when err is set */
 	ROLE_FORWARDER,    /* no payload; descriptor: a connection to posternfwd */
 	ROLE_IDENT,        /* struct role_ident; descriptor, none when err is set: a connection that has begun (ident_broker.h) */
+	ROLE_CHECKER,      /* no payload; descriptor: a channel to the checker (checker_messages.h), in the place of an earlier one */
 	ROLE_DRAIN,        /* no payload: accept no more, end what is idle, finish the rest */
 
 	/* worker to master */
@@ -37,6 +38,7 @@ enum role_message {
 	ROLE_NEED_LARGE,   /* struct role_large_wanted */
 	ROLE_RULES_TAKEN,  /* struct role_rules_taken: after a ROLE_RULES that came behind READY, if it was the last one */
 	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
+	ROLE_CHECKER_LOST, /* no payload: the channel to the checker is gone */
 	ROLE_NEED_IDENT,   /* struct role_ident_wanted; descriptor: the client's connection, of which a connection to its ident server is wanted */
 };
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "acceptor.h"
+#include "checker_link.h"
 #include "client_table.h"
 #include "counters.h"
 #include "fault.h"
@@ -314,6 +315,10 @@ static void from_master(void *ctx, struct ipc_message *msg)
 			ident_sockets_take(w->host.ident_sockets, &ident, take_fd(msg));
 		}
 		break;
+	case ROLE_CHECKER:
+		if (msg->fd_count == 1)
+			checker_link_take(w->host.checker, take_fd(msg));
+		break;
 	case ROLE_FORWARDER:
 		if (w->spool && msg->fd_count == 1)
 			worker_spool_forwarder(w->spool, take_fd(msg));
@@ -361,6 +366,8 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		err = ident_sockets_create(w->master, &host->ident_sockets);
 	if (!err)
+		err = checker_link_create(host->loop, w->master, &host->checker);
+	if (!err)
 		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
 	if (!err)
 		host->writer = worker_spool_writer(w->spool);
@@ -384,6 +391,7 @@ static void take_down(struct worker *w)
 	loop_timer_destroy(&w->tick_timer);
 	ipc_channel_destroy(&w->master);
 	recipient_checks_destroy(&host->checks);
+	checker_link_destroy(&host->checker);
 	fact_service_destroy(&host->fact_service);
 	ident_sockets_destroy(&host->ident_sockets);
 	resolver_destroy(&host->resolver);

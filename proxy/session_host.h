@@ -26,6 +26,7 @@ struct client_table;
 struct stutterers;
 struct session;
 struct recipient_checks;
+struct checker_link;
 
 struct session_host {
 	struct loop *loop;
@@ -38,6 +39,7 @@ struct session_host {
 	struct ident_sockets *ident_sockets;
 	struct spool_writer *writer;
 	struct recipient_checks *checks;
+	struct checker_link *checker;
 	struct spool_id_source ids;
 	struct client_table *clients;
 	struct stutterers *stutterers;

@@ -134,6 +134,9 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	case ROLE_FORWARDER_LOST:
 		w->events.forwarder_lost(w->events.ctx, w);
 		return;
+	case ROLE_CHECKER_LOST:
+		w->events.checker_lost(w->events.ctx, w);
+		return;
 	case ROLE_NEED_IDENT:
 		if (msg->len != sizeof ident)
 			break;

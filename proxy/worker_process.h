@@ -39,6 +39,7 @@ struct worker_process_events {
 	/* It took the rules that it was sent, or could not. */
 	void (*rules_taken)(void *ctx, struct worker_process *worker, int err);
 	void (*forwarder_lost)(void *ctx, struct worker_process *worker);
+	void (*checker_lost)(void *ctx, struct worker_process *worker);
 	/* connection_fd: -1 when none came, for lack of descriptors; borrowed for the call. */
 	void (*need_ident)(void *ctx, struct worker_process *worker, const struct role_ident_wanted *wanted, int connection_fd);
 	void (*ended)(void *ctx, struct worker_process *worker); /* after a drain */
