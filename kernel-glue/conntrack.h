@@ -1,0 +1,22 @@
+/* conntrack.h - what connection tracking knows of a flow, and making it forget one; over nfnl.h.
+ * For what SO_ORIGINAL_DST can't say: it looks in zone 0 only.  Each call is one question, which the kernel answers at once; but for
+ * conntrack_forget_client, which walks the table of all flows.
+ * Needs: CAP_NET_ADMIN.  ERR_NOTFOUND: there is no such flow (any more).
+ */
+#ifndef POSTERN_CONNTRACK_H
+#define POSTERN_CONNTRACK_H
+
+#include "conntrack_message.h"
+#include "nfnl.h"
+
+/* Where did the client of an accepted connection want to go, before anybody's NAT?  local: our end, client: the other one. */
+int conntrack_original(struct nfnl *nl, uint16_t zone, const struct endpoint *local, const struct endpoint *client, struct endpoint *original_out);
+
+/* Forget the flow of an accepted connection: its next packet is a first one, and meets every rule anew. */
+int conntrack_forget(struct nfnl *nl, uint16_t zone, const struct endpoint *local, const struct endpoint *client);
+
+/* Forget every flow that the client began to that port, whoever serves it, in every zone: so that a rule for first packets holds for who is
+ * connected already.  *count_out: how many. */
+int conntrack_forget_client(struct nfnl *nl, const struct addr *client, uint16_t port, unsigned *count_out);
+
+#endif
