@@ -58,7 +58,7 @@ USES_spool := lib spool
 USES_content := lib rules content
 USES_proxy := lib kernel-glue rules spool content proxy
 USES_fwd := lib kernel-glue spool fwd
-USES_cli := lib rules spool cli
+USES_cli := lib rules spool content cli
 FOLDERS := lib kernel-glue rules spool content proxy fwd cli
 USES_tests/unit := $(FOLDERS) tests/unit
 USES_tests/bench := $(FOLDERS) tests/bench
@@ -66,7 +66,7 @@ USES_tests/fuzz := $(FOLDERS) tests/fuzz
 
 # Programs: the file with main() in it; everything else of a folder goes into the folder's archive.
 MAINS := proxy/posternd.c fwd/posternfwd.c cli/postern.c
-LIBS_postern := $(CLI_LIBS)
+LIBS_postern := $(CLI_LIBS) $(CONTENT_LIBS)
 LIBS_posternd := $(NET_LIBS) $(CONTENT_LIBS)
 LIBS_posternfwd := $(FWD_LIBS)
 BINS := $(B)/bin/posternd $(B)/bin/posternfwd $(B)/bin/postern
@@ -101,7 +101,7 @@ $(foreach f,$(FOLDERS),$(eval $(call archive_rules,$(f))))
 # Dependents first, as a static linker wants it.
 ARCH_posternd := proxy content kernel-glue rules spool lib
 ARCH_posternfwd := fwd kernel-glue spool lib
-ARCH_postern := cli rules spool lib
+ARCH_postern := cli content rules spool lib
 ALL_ARCH := cli proxy content fwd kernel-glue rules spool lib
 
 $(B)/bin/posternd: $(B)/proxy/posternd.o $(foreach a,$(ARCH_posternd),$(call archive,$(a)))

@@ -60,13 +60,6 @@ static void warn_about_host(const struct conf *conf)
 		warn_program("bounce-via", &conf->bounce_via);
 }
 
-static enum cli_exit check_rules(char *path)
-{
-	char rules_word[] = "rules", check_word[] = "check";
-	char *words[] = { rules_word, check_word, path, NULL };
-	return cli_rules(3, words) == 0 ? CLI_OK : CLI_FAILED;
-}
-
 enum cli_exit cli_check(int argc, char **argv, struct cli_options *options)
 {
 	static struct conf conf; /* large */
@@ -88,5 +81,6 @@ enum cli_exit cli_check(int argc, char **argv, struct cli_options *options)
 	(void)printf("%s: good, %llu listen section%s\n", path, (unsigned long long)conf.listen_count, conf.listen_count == 1 ? "" : "s");
 	(void)fflush(stdout);
 	warn_about_host(&conf);
-	return check_rules(conf.rules);
+	const char *filter = conf.filter[0] ? conf.filter : NULL;
+	return cli_rules_check(conf.rules, filter, filter != NULL, false) == 0 ? CLI_OK : CLI_FAILED;
 }

@@ -3,7 +3,9 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cli_filter.h"
 #include "cli_replay.h"
 #include "cli_facts.h"
 #include "cli_rules_json.h"
@@ -17,7 +19,7 @@
 #define DEFAULT_RULES POSTERN_SYSCONFDIR "/postern/rules"
 
 static const char usage_text[] =
-	"usage: postern rules check [--json] [FILE]\n"
+	"usage: postern rules check [--json] [--filter FILTER] [FILE]\n"
 	"       postern rules explain [--rules FILE] --ip ADDRESS --from ADDRESS --to ADDRESS [--name HOST] [--ident USER]\n"
 	"                [--trusted|--untrusted] [--iface NAME] [--dst ADDRESS] [--mark VALUE] [--helo NAME] [--no-dns]\n"
 	"                [--no-match noto|allow] [--on-unknown tempfail|skip] [--json]\n"
@@ -33,7 +35,7 @@ static int usage(const char *problem, const char *what)
 	return EXIT_USAGE;
 }
 
-static void print_diags(const struct rules_diags *diags)
+void cli_rules_print_diags(const struct rules_diags *diags)
 {
 	char line[RULES_DIAG_LINE_CAP];
 	for (const struct rules_diag *d = diags->first; d; d = d->next)
@@ -59,44 +61,91 @@ static struct rules *load(const char *path, const struct rules_options *options,
 	return rules;
 }
 
-static int check(int argc, char **argv)
+/* In the seeds' layout it lies beside the rules. */
+static const char *filter_beside(const char *path, char *out, size_t cap)
 {
-	static const struct option longs[] = { { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	static const char rules_name[] = "smtpd_check_rules";
+	size_t len = strlen(path), name_len = sizeof rules_name - 1;
+	if (len < name_len || strcmp(path + len - name_len, rules_name) != 0)
+		return NULL;
+	int need = snprintf(out, cap, "%.*ssmtpd_filter_rules", (int)(len - name_len), path);
+	return need > 0 && (size_t)need < cap && access(out, F_OK) == 0 ? out : NULL;
+}
+
+/* Its errors and warnings go where those of the rules go. */
+static bool check_filter(const char *path, struct rules_diags *diags, size_t *count_out)
+{
+	struct filter_set *set = cli_filter_load(path, diags);
+	bool is_good = set != NULL;
+	if (set)
+		*count_out = filter_set_count(set);
+	filter_set_release(&set);
+	return is_good;
+}
+
+static void warn_about_needs(const char *path, const struct rules *rules, bool has_filter, struct rules_diags *diags)
+{
+	const struct rules_place place = { .file = span_of(path) };
+	if ((rules_needs(rules) & NEED_FILTER) && !has_filter)
+		rules_diag_add(diags, RULES_WARNING, &place,
+			       "a rule says allow-filter and there is no content filter: its recipients get 451; see filter in postern.conf(5)");
+}
+
+int cli_rules_check(const char *path, const char *filter, bool has_filter, bool json)
+{
 	struct rules_options options;
 	struct rules_diags diags = { 0 };
-	bool is_unreadable, json = false;
-	int c;
-	optind = 0;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h') {
-			(void)fputs(usage_text, stdout);
-			return EXIT_OK;
-		}
-		if (c != 'j')
-			return usage(NULL, NULL);
-		json = true;
-	}
-	if (argc - optind > 1)
-		return usage("one file at a time", argv[optind + 1]);
-	const char *path = optind < argc ? argv[optind] : DEFAULT_RULES;
+	bool is_unreadable;
+	size_t patterns = 0;
 	rules_options_defaults(&options);
 	struct rules *rules = load(path, &options, &diags, &is_unreadable);
-	int code = rules ? EXIT_OK : EXIT_PROBLEMS;
 	if (rules && rules_lint(rules, &diags) != 0)
 		(void)fprintf(stderr, "postern rules: no memory to look for more\n");
+	if (rules)
+		warn_about_needs(path, rules, has_filter, &diags);
+	bool is_good = rules && !diags.errors;
+	if (filter && !check_filter(filter, &diags, &patterns))
+		is_good = false;
 	uint32_t count = rules ? rules_count(rules) : 0;
 	if (json && !is_unreadable) {
 		cli_json_print(cli_json_check(path, count, &diags));
 	} else if (!is_unreadable) {
-		print_diags(&diags);
-		if (rules)
+		cli_rules_print_diags(&diags);
+		if (is_good && filter)
+			(void)printf("%s: %u rules, %s: %zu patterns, no errors, %u warnings\n", path, count, filter, patterns, diags.warnings);
+		else if (is_good)
 			(void)printf("%s: %u rules, no errors, %u warnings\n", path, count, diags.warnings);
 		else
 			(void)fprintf(stderr, "%s: %u errors, %u warnings: not usable\n", path, diags.errors, diags.warnings);
 	}
 	rules_release(&rules);
 	rules_diags_free(&diags);
-	return code;
+	return is_good ? EXIT_OK : EXIT_PROBLEMS;
+}
+
+static int check(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' }, { "filter", required_argument, NULL, 'F' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
+	};
+	const char *filter = NULL;
+	char beside[4096];
+	bool json = false;
+	int c;
+	optind = 0;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'h': (void)fputs(usage_text, stdout); return EXIT_OK;
+		case 'F': filter = optarg; break;
+		case 'j': json = true; break;
+		default: return usage(NULL, NULL);
+		}
+	}
+	if (argc - optind > 1)
+		return usage("one file at a time", argv[optind + 1]);
+	const char *path = optind < argc ? argv[optind] : DEFAULT_RULES;
+	/* Whether there is one is the configuration's matter. */
+	return cli_rules_check(path, filter ? filter : filter_beside(path, beside, sizeof beside), true, json);
 }
 
 /* What explain was asked. */
@@ -315,7 +364,7 @@ static int explain(int argc, char **argv)
 	if (rules)
 		answer(&q, rules);
 	else
-		print_diags(&diags);
+		cli_rules_print_diags(&diags);
 	code = rules ? EXIT_OK : EXIT_PROBLEMS;
 	rules_release(&rules);
 	rules_diags_free(&diags);

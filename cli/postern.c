@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli_check.h"
+#include "cli_filter.h"
 #include "cli_options.h"
 #include "cli_queue.h"
 #include "cli_rules.h"
@@ -33,7 +34,7 @@ static const struct command {
 	const char *name;
 	enum cli_exit (*run)(int argc, char **argv, struct cli_options *options);
 } commands[] = {
-	{ "status", cli_status }, { "queue", cli_queue }, { "check", cli_check }, { "rules", run_rules }, { "verify", cli_verify }, { "help", run_help },
+	{ "status", cli_status }, { "queue", cli_queue }, { "check", cli_check }, { "rules", run_rules }, { "filter", cli_filter }, { "verify", cli_verify }, { "help", run_help },
 };
 
 static enum cli_exit run(int argc, char **argv)
@@ -44,7 +45,7 @@ static enum cli_exit run(int argc, char **argv)
 	if (code != CLI_OK)
 		return code;
 	if (rest == argc) {
-		cli_complain("say what to do: status, queue, check, rules or verify; see postern help");
+		cli_complain("say what to do: status, queue, check, rules, filter or verify; see postern help");
 		return CLI_USAGE;
 	}
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)

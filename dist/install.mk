@@ -9,7 +9,7 @@ INSTALL_MAN := $(sort $(wildcard man/*.5 man/*.8))
 # Other names of the same page.
 INSTALL_MAN_LINKS := smtpd-mailq.8=postern.8
 INSTALL_UNITS := posternd.service posternfwd.service postern-divert@.service
-INSTALL_SAMPLES := postern.conf.sample rules.sample
+INSTALL_SAMPLES := postern.conf.sample rules.sample filter.sample
 INSTALL_DOCS := README.md LICENSE docs/architecture.md docs/spool-format.md docs/performance.md
 
 # Units and samples name the paths of this installation.  /etc first: it may be the end of another SYSCONFDIR.

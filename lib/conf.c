@@ -78,6 +78,7 @@ static const struct option options[] = {
 	{ "hostname", KIND_HOST, FIELD(struct conf, hostname), NULL, 0, 0, NULL },
 	{ "spool", KIND_PATH, FIELD(struct conf, spool), "/var/spool/postern", 0, 0, NULL },
 	{ "rules", KIND_PATH, FIELD(struct conf, rules), POSTERN_SYSCONFDIR "/postern/rules", 0, 0, NULL },
+	{ "filter", KIND_PATH, FIELD(struct conf, filter), "", 0, 0, NULL },
 	{ "pid-file", KIND_PATH, FIELD(struct conf, pid_file), "/run/posternd.pid", 0, 0, NULL },
 	{ "forward-pid-file", KIND_PATH, FIELD(struct conf, forward_pid_file), "/run/posternfwd.pid", 0, 0, NULL },
 	{ "session-user", KIND_TEXT, FIELD(struct conf, session_user), "postern", 0, 0, NULL },
@@ -303,7 +304,8 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 			return err;
 		__attribute__((fallthrough));
 	case KIND_PATH:
-		if (opt->kind == KIND_PATH && text[0] != '/')
+		/* Empty, where that is the default: none. */
+		if (opt->kind == KIND_PATH && text[0] != '/' && (text[0] || opt->preset[0]))
 			return reason_set(why, ERR_INVAL, "%s = '%s': expected a path that begins with /", opt->name, text);
 		__attribute__((fallthrough));
 	case KIND_HOST:

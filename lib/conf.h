@@ -60,6 +60,8 @@ struct conf {
 	char hostname[CONF_NAME_CAP];
 	char spool[CONF_PATH_CAP];
 	char rules[CONF_PATH_CAP];
+	char filter[CONF_PATH_CAP]; /* the content filter's file; empty: none */
+	uint64_t filter_may_lack;   /* bool, no option: the seeds' layout may have none */
 	char pid_file[CONF_PATH_CAP];
 	char forward_pid_file[CONF_PATH_CAP];
 	char session_user[CONF_USER_CAP], session_group[CONF_USER_CAP];

@@ -1,4 +1,5 @@
 #include "content_engine.h"
 #include "content_extcheck.h"
+#include "content_filter.h"
 
-const struct content_engine *const content_engines[] = { &content_extcheck, NULL };
+const struct content_engine *const content_engines[] = { &content_filter, &content_extcheck, NULL };

@@ -41,6 +41,8 @@
 	X(MESSAGES_STORED, "messages_stored", 0) \
 	X(MESSAGES_REFUSED, "messages_refused", 0) \
 	X(MESSAGES_DISCARDED, "messages_discarded", 0) \
+	X(CONTENT_MATCHES, "content_matches", 0) \
+	X(CONTENT_UNKNOWN, "content_unknown", 0) \
 	X(EXTCHECKS, "extchecks", 1) \
 	X(EXTCHECK_ACCEPTED, "extcheck_accepted", 0) \
 	X(EXTCHECK_CHANGED, "extcheck_changed", 0) \

@@ -454,15 +454,21 @@ static void close_all(struct master *m)
 
 static int check_only(const struct options *options)
 {
-	const struct rules_in_force none = { -1, &options->conf };
+	const struct conf *conf = &options->conf;
+	const struct rules_in_force none = { -1, conf };
 	struct rules_kept kept;
+	struct filter_kept filter = { .fd = -1 };
 	struct reason why;
-	int err = rules_keeper_read(&options->conf, 1, &none, &kept, &why);
-	rules_keeper_log_diags(&kept, options->conf.rules);
+	int err = rules_keeper_read(conf, 1, &none, &kept, &why);
+	if (!err)
+		err = filter_keeper_read(conf, -1, &filter, &why);
+	rules_keeper_log_diags(&kept.diags, "rules", conf->rules);
+	rules_keeper_log_diags(&filter.diags, "filter", conf->filter);
 	rules_keeper_drop(&kept);
+	filter_keeper_drop(&filter);
 	if (err)
 		return complain(&why);
-	printf("configuration and rules (%s) are good\n", options->conf.rules);
+	printf("configuration and rules (%s) are good\n", conf->rules);
 	return 0;
 }
 
@@ -490,8 +496,9 @@ int master_run(const struct options *options)
 		(void)complain(&why);
 		m.exit_status = 1;
 	} else {
-		rules_keeper_log(&m.assets.rules, options->conf.rules);
+		master_assets_log_rules(&m.assets, &options->conf, &m.assets.rules, &m.assets.filter);
 		rules_keeper_drop(&m.assets.rules);
+		filter_keeper_drop(&m.assets.filter);
 		if (!conf_is_full_hostname(options->conf.hostname))
 			log_event(LOG_LEVEL_WARN, "hostname",
 				  "our name is '%s': other hosts may call themselves that, and mail of theirs would look like a loop; set hostname",

@@ -74,10 +74,15 @@ static int open_rules(const struct conf *conf, struct master_assets *a, struct r
 {
 	const struct rules_in_force none = { -1, conf };
 	int err = rules_keeper_read(conf, a->worker_count, &none, &a->rules, why);
+	if (!err)
+		err = filter_keeper_read(conf, -1, &a->filter, why);
 	if (err) {
 		rules_keeper_log(&a->rules, conf->rules);
+		filter_keeper_log(&a->filter, conf->filter);
 		return err;
 	}
+	filter_keeper_take(&a->filter, &a->supply.filter_fd);
+	a->needs = a->rules.needs;
 	a->supply.rules_fd = a->rules.fd;
 	a->rules.fd = -1;
 	a->rule_stats = a->rules.stats;
@@ -90,7 +95,7 @@ static int open_rules(const struct conf *conf, struct master_assets *a, struct r
 int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a, struct reason *why)
 {
 	char control_path[CONF_PATH_CAP + 16];
-	a->pid_fd = a->control_fd = a->check_chroot_fd = a->rules.fd = -1;
+	a->pid_fd = a->control_fd = a->check_chroot_fd = a->rules.fd = a->filter.fd = a->supply.filter_fd = -1;
 	a->worker_count = count_workers(conf);
 	int err = open_rules(conf, a, why);
 	if (err)
@@ -120,10 +125,25 @@ int master_assets_open_prepriv(const struct conf *conf, struct master_assets *a,
 	return err;
 }
 
+void master_assets_log_rules(const struct master_assets *a, const struct conf *conf, const struct rules_kept *rules,
+			     const struct filter_kept *filter)
+{
+	uint32_t needs = rules->is_compiled ? rules->needs : a->needs;
+	rules_keeper_log(rules, conf->rules);
+	filter_keeper_log(filter, conf->filter);
+	if (!(needs & NEED_FILTER))
+		return;
+	if (filter->is_lacking)
+		log_event(LOG_LEVEL_WARN, "filter", "a rule says allow-filter and there is no %s: everything passes", conf->filter);
+	else if (!conf->filter[0])
+		log_event(LOG_LEVEL_WARN, "filter", "a rule says allow-filter and there is no content filter: its recipients get 451; see filter in postern.conf(5)");
+}
+
 void master_assets_close(const struct conf *conf, struct master_assets *a)
 {
 	char control_path[CONF_PATH_CAP + 16];
 	rules_keeper_drop(&a->rules);
+	filter_keeper_drop(&a->filter);
 	rule_stats_release(&a->rule_stats);
 	spool_keeper_destroy(&a->spool);
 	listeners_close(&a->listeners);

@@ -6,6 +6,7 @@
 #define POSTERN_MASTER_ASSETS_H
 
 #include "counters.h"
+#include "filter_keeper.h"
 #include "listeners.h"
 #include "priv.h"
 #include "rules_keeper.h"
@@ -20,6 +21,8 @@ struct master_assets {
 	struct listeners listeners;
 	struct counters counters;
 	struct rules_kept rules; /* what is to be logged about them, as soon as somebody reads the log */
+	struct filter_kept filter; /* the same */
+	uint32_t needs;          /* enum verdict_need: what some rule asks for */
 	struct rule_stats *rule_stats;
 	struct spool_keeper *spool;
 	int pid_fd;
@@ -29,6 +32,10 @@ struct master_assets {
 
 /* Into a zeroed struct.  Blocks.  On failure close is still due. */
 int master_assets_open_prepriv(const struct conf *conf, struct master_assets *assets, struct reason *why);
+
+/* What was read of rules and filter, and what lacks between them. */
+void master_assets_log_rules(const struct master_assets *assets, const struct conf *conf, const struct rules_kept *rules,
+			     const struct filter_kept *filter);
 
 /* After the loop has ended; removes the control socket and the pid file. */
 void master_assets_close(const struct conf *conf, struct master_assets *assets);

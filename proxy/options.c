@@ -18,7 +18,8 @@ static const char usage[] =
 	"  -f CONF     configuration (postern.conf(5)); stays in the foreground\n"
 	"  -n          check configuration and rules, then exit\n"
 	"  -F          stay in the foreground\n"
-	"  -c CHROOT   the seeds' layout: rules in CHROOT/etc/smtpd_check_rules, spool in CHROOT/SPOOL\n"
+	"  -c CHROOT   the seeds' layout: rules in CHROOT/etc/smtpd_check_rules, content filter in\n"
+	"              CHROOT/etc/smtpd_filter_rules, spool in CHROOT/SPOOL\n"
 	"  -d SPOOL    spool directory below CHROOT\n"
 	"  -u, -g      user and group of the session processes and of the spool\n"
 	"  -D          run as a daemon (needed: there is no inetd mode)\n"
@@ -87,6 +88,9 @@ static enum options_result seed_to_conf(const struct seed_options *seed, struct 
 		result = join(rules, sizeof rules, "-c", seed->chroot_dir, "etc/smtpd_check_rules");
 	if (result == OPTIONS_RUN)
 		result = copy(conf->rules, sizeof conf->rules, "-c", rules);
+	if (result == OPTIONS_RUN)
+		result = join(conf->filter, sizeof conf->filter, "-c", seed->chroot_dir, "etc/smtpd_filter_rules");
+	conf->filter_may_lack = 1;
 	if (result == OPTIONS_RUN)
 		result = copy(conf->session_user, sizeof conf->session_user, "-u", seed->user);
 	if (result == OPTIONS_RUN && seed->group)

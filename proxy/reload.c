@@ -54,17 +54,21 @@ static int read_all(struct reload *r)
 		err = reason_set(&r->why, ERR_INVAL, "%s: a change of %s needs a restart", r->conf_path, unchangeable(now, &r->conf));
 	if (!err)
 		err = name_servers_find(r->conf.resolver, &r->name_servers, &r->why);
-	return err ? err : rules_keeper_read(&r->conf, r->worker_count, &r->now, &r->rules, &r->why);
+	if (!err)
+		err = rules_keeper_read(&r->conf, r->worker_count, &r->now, &r->rules, &r->why);
+	return err ? err : filter_keeper_read(&r->conf, r->filter_fd, &r->filter, &r->why);
 }
 
 void reload_run(struct reload *reload)
 {
 	reload->conf = *reload->now.conf;
 	reload->rules = (struct rules_kept){ .fd = -1 };
+	reload->filter = (struct filter_kept){ .fd = -1 };
 	reload->err = read_all(reload);
 }
 
 void reload_drop(struct reload *reload)
 {
 	rules_keeper_drop(&reload->rules);
+	filter_keeper_drop(&reload->filter);
 }

@@ -30,11 +30,16 @@ struct reloader {
 	uint64_t begin_ms;
 };
 
+static bool has_news(const struct reloader *r)
+{
+	return r->new.rules.news != RULES_UNCHANGED || r->new.filter.is_changed;
+}
+
 static void give_to_workers(struct reloader *r)
 {
 	struct worker_supply *supply = &r->assets->supply;
 	worker_crew_send(r->crew, ROLE_CONF, &supply->setup.conf, sizeof supply->setup.conf);
-	if (r->new.rules.news != RULES_UNCHANGED) {
+	if (has_news(r)) {
 		supply->rules_generation++;
 		worker_crew_send_rules(r->crew);
 	}
@@ -63,6 +68,9 @@ static void put_in_force(struct reloader *r)
 		new->rules.fd = -1;
 	}
 	checker_process_set_conf(r->checker, &new->conf);
+	filter_keeper_take(&new->filter, &supply->filter_fd);
+	if (new->rules.is_compiled)
+		r->assets->needs = new->rules.needs;
 	give_to_workers(r);
 }
 
@@ -74,7 +82,7 @@ static void log_reloaded(const struct reloader *r)
 	kv_text(&kv, "rules", r->options->conf.rules);
 	kv_text(&kv, "changed", r->is_changed ? "yes" : "no");
 	kv_u64(&kv, "ms", loop_now_ms(r->loop) - r->begin_ms);
-	kv_text(&kv, "msg", "configuration and rules are in force for new recipients");
+	kv_text(&kv, "msg", "configuration, rules and content filter are in force for new recipients");
 	log_kv(LOG_LEVEL_INFO, &kv);
 }
 
@@ -97,7 +105,7 @@ static void hand_out(struct reloader *r)
 {
 	put_in_force(r);
 	/* Unchanged beside rules that some worker still loads. */
-	r->is_changed = r->new.rules.news != RULES_UNCHANGED || (r->is_handing_out && r->is_changed);
+	r->is_changed = has_news(r) || (r->is_handing_out && r->is_changed);
 	r->is_handing_out = true;
 	r->outcome = "done";
 	r->begin_ms = r->asked_ms;
@@ -122,7 +130,7 @@ static void done(void *ctx)
 	struct reloader *r = ctx;
 	r->is_reading = false;
 	if (!r->is_destroyed && !r->is_stopped) {
-		rules_keeper_log(&r->new.rules, r->new.conf.rules);
+		master_assets_log_rules(r->assets, &r->new.conf, &r->new.rules, &r->new.filter);
 		if (r->new.err)
 			fail(r, r->new.why.text);
 		else
@@ -147,6 +155,7 @@ void reloader_request(struct reloader *r)
 	}
 	r->new.conf_path = r->options->conf_path;
 	r->new.now = (struct rules_in_force){ r->assets->supply.rules_fd, &r->options->conf };
+	r->new.filter_fd = r->assets->supply.filter_fd;
 	r->new.worker_count = r->crew->count;
 	r->asked_ms = loop_now_ms(r->loop);
 	r->is_reading = true;

@@ -1,7 +1,5 @@
 #include "rules_keeper.h"
 
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,28 +10,11 @@
 /* More of them at each reload would hide what else the log says; `postern rules check` shows more. */
 #define WARNINGS_LOGGED 20u
 
-static uint64_t now_ms(void)
+uint64_t rules_keeper_now_ms(void)
 {
 	struct timespec t;
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-/* Do the two memory files hold the same texts?  Then their rules have the same numbers. */
-static bool is_same_file(int fd, int other_fd)
-{
-	struct stat a, b;
-	if (fstat(fd, &a) != 0 || fstat(other_fd, &b) != 0 || a.st_size != b.st_size || a.st_size == 0)
-		return false;
-	size_t size = (size_t)a.st_size;
-	void *x = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-	void *y = mmap(NULL, size, PROT_READ, MAP_PRIVATE, other_fd, 0);
-	bool same = x != MAP_FAILED && y != MAP_FAILED && memcmp(x, y, size) == 0;
-	if (x != MAP_FAILED)
-		(void)munmap(x, size);
-	if (y != MAP_FAILED)
-		(void)munmap(y, size);
-	return same;
 }
 
 static bool has_same_options(const struct conf *a, const struct conf *b)
@@ -59,6 +40,7 @@ static int compile(const struct conf *conf, size_t worker_count, struct rules_so
 		return reason_set(why, err, "%s: no memory for the rules", conf->rules);
 	kept->is_compiled = true;
 	kept->rule_count = rules_count(rules);
+	kept->needs = rules_needs(rules);
 	rules_measure(rules, &kept->size);
 	/* Without memory for it some warnings are missing, and nothing else. */
 	(void)rules_lint(rules, &kept->diags);
@@ -72,7 +54,7 @@ int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct
 		      struct reason *why)
 {
 	struct rules_source *source = NULL;
-	uint64_t begin_ms = now_ms();
+	uint64_t begin_ms = rules_keeper_now_ms();
 	*out = (struct rules_kept){ .fd = -1 };
 	int err = rules_source_read(conf->rules, &source, why);
 	if (err == ERR_NOTFOUND)
@@ -80,7 +62,7 @@ int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct
 	if (err)
 		return reason_prefix(why, err, "rule file");
 	err = rules_source_to_fd(source, &out->fd, why);
-	if (!err && now->fd >= 0 && is_same_file(out->fd, now->fd))
+	if (!err && now->fd >= 0 && rules_source_is_same(out->fd, now->fd))
 		out->news = has_same_options(conf, now->conf) ? RULES_UNCHANGED : RULES_SAME_TEXTS;
 	/* What is in force was compiled once, and without an error. */
 	if (!err && out->news != RULES_UNCHANGED)
@@ -90,31 +72,30 @@ int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct
 		(void)close(out->fd);
 		out->fd = -1;
 	}
-	out->took_ms = now_ms() - begin_ms;
+	out->took_ms = rules_keeper_now_ms() - begin_ms;
 	return err;
 }
 
-void rules_keeper_log_diags(const struct rules_kept *kept, const char *path)
+void rules_keeper_log_diags(const struct rules_diags *diags, const char *event, const char *path)
 {
-	const struct rules_diags *diags = &kept->diags;
 	char line[RULES_DIAG_LINE_CAP];
 	uint32_t errors = 0, warnings = 0;
 	for (const struct rules_diag *d = diags->first; d; d = d->next) {
 		if (d->severity == RULES_ERROR && ++errors)
-			log_event(LOG_LEVEL_ERR, "rules", "%s", rules_diag_format(d, line));
+			log_event(LOG_LEVEL_ERR, event, "%s", rules_diag_format(d, line));
 		else if (warnings < WARNINGS_LOGGED && ++warnings)
-			log_event(LOG_LEVEL_WARN, "rules", "%s", rules_diag_format(d, line));
+			log_event(LOG_LEVEL_WARN, event, "%s", rules_diag_format(d, line));
 	}
 	if (diags->errors > errors)
-		log_event(LOG_LEVEL_ERR, "rules", "%s: %u more errors", path, diags->errors - errors);
+		log_event(LOG_LEVEL_ERR, event, "%s: %u more errors", path, diags->errors - errors);
 	if (diags->warnings > warnings)
-		log_event(LOG_LEVEL_WARN, "rules", "%s: %u more warnings; postern rules check shows them", path, diags->warnings - warnings);
+		log_event(LOG_LEVEL_WARN, event, "%s: %u more warnings; postern check shows them", path, diags->warnings - warnings);
 }
 
 void rules_keeper_log(const struct rules_kept *kept, const char *path)
 {
 	struct kv kv;
-	rules_keeper_log_diags(kept, path);
+	rules_keeper_log_diags(&kept->diags, "rules", path);
 	if (!kept->is_compiled)
 		return;
 	kv_init(&kv);

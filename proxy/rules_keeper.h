@@ -21,6 +21,7 @@ struct rules_kept {
 	bool is_compiled;
 	struct rules_size size;    /* of what was compiled */
 	uint32_t rule_count;
+	uint32_t needs;            /* enum verdict_need: what some rule asks for */
 	uint64_t took_ms;
 };
 
@@ -34,8 +35,10 @@ struct rules_in_force {
 int rules_keeper_read(const struct conf *conf, size_t worker_count, const struct rules_in_force *now, struct rules_kept *out,
 		      struct reason *why);
 
-/* Every error and the first warnings, one line each.  path: of the rule file. */
-void rules_keeper_log_diags(const struct rules_kept *kept, const char *path);
+uint64_t rules_keeper_now_ms(void);
+
+/* Every error and the first warnings, one line each.  path: of the file. */
+void rules_keeper_log_diags(const struct rules_diags *diags, const char *event, const char *path);
 
 /* These, and if something was compiled, a line about what it is. */
 void rules_keeper_log(const struct rules_kept *kept, const char *path);

@@ -10,6 +10,7 @@
 
 #include "counters.h"
 #include "fact_finder.h"
+#include "filter_set.h"
 #include "ident_sockets.h"
 #include "loop.h"
 #include "message_id.h"
@@ -34,6 +35,7 @@ struct session_host {
 	struct role_conf conf;      /* replaced at a reload: sessions keep no pointer into it across turns of the loop */
 	struct rules *rules;        /* replaced at a reload: an evaluation holds its own */
 	struct rule_hits hits;      /* of these rules: an evaluation under older ones is not counted */
+	struct filter_set *filter;  /* NULL: none; replaced with the rules: a message under way holds its own */
 	struct resolver *resolver;
 	struct fact_service *fact_service;
 	struct ident_sockets *ident_sockets;

@@ -153,9 +153,9 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 
 static int send_rules(struct worker_process *w)
 {
-	const int fds[] = { w->supply->rules_fd, w->supply->hits_fd };
+	const int fds[] = { w->supply->rules_fd, w->supply->hits_fd, w->supply->filter_fd };
 	const struct role_rules what = { w->supply->rules_generation };
-	int err = ipc_channel_send(w->channel, ROLE_RULES, &what, sizeof what, fds, 2);
+	int err = ipc_channel_send(w->channel, ROLE_RULES, &what, sizeof what, fds, w->supply->filter_fd >= 0 ? 3 : 2);
 	w->rules_sent = what.generation;
 	if (err)
 		w->needs_rules_again = true;

@@ -26,7 +26,8 @@ struct worker_supply {
 	int chroot_fd;
 	int counters_fd;
 	int rules_fd, hits_fd;
-	uint64_t rules_generation; /* another number for other rules */
+	int filter_fd; /* -1: none */
+	uint64_t rules_generation; /* another number for other rules or another filter */
 	const struct listeners *listeners;
 };
 

@@ -10,6 +10,7 @@ struct old_set {
 	struct old_set *next;
 	struct rules *rules;
 	struct rule_hits hits;
+	struct filter_set *filter;
 };
 
 struct worker_rules {
@@ -44,6 +45,7 @@ static void free_sets(struct old_set *set)
 		struct old_set *next = set->next;
 		rules_release(&set->rules);
 		rule_hits_unmap(&set->hits);
+		filter_set_release(&set->filter);
 		free(set);
 		set = next;
 	}
@@ -70,7 +72,7 @@ void worker_rules_tick(struct worker_rules *r)
 	for (struct old_set **at = &r->old; *at;) {
 		struct old_set *set = *at;
 		/* Ours is the last hold, and nobody else can take one: the set is known to nobody. */
-		if (set->rules && rules_is_shared(set->rules)) {
+		if ((set->rules && rules_is_shared(set->rules)) || (set->filter && filter_set_is_shared(set->filter))) {
 			at = &set->next;
 			continue;
 		}
@@ -88,30 +90,34 @@ void worker_rules_tick(struct worker_rules *r)
 	r->is_dropping = false;
 }
 
-/* Takes both over. */
-static void retire(struct worker_rules *r, struct rules *rules, struct rule_hits hits)
+/* Takes all of it over. */
+static void retire(struct worker_rules *r, struct old_set old)
 {
 	struct old_set *set = malloc(sizeof *set);
 	if (!set) {
-		rules_release(&rules);
-		rule_hits_unmap(&hits);
+		rules_release(&old.rules);
+		rule_hits_unmap(&old.hits);
+		filter_set_release(&old.filter);
 		return;
 	}
-	*set = (struct old_set){ r->old, rules, hits };
+	*set = old;
+	set->next = r->old;
 	r->old = set;
 }
 
 /* ---- loading */
 
-/* Sessions under way go on with the new set; evaluations under way hold the old one until they are done. */
+/* Sessions under way go on with the new set; evaluations and messages under way hold the old one until they are done. */
 static void use(struct worker_rules *r, struct rules_load *load)
 {
 	if (r->host->rules)
-		retire(r, r->host->rules, r->host->hits);
+		retire(r, (struct old_set){ NULL, r->host->rules, r->host->hits, r->host->filter });
 	r->host->rules = load->rules;
 	r->host->hits = load->hits;
+	r->host->filter = load->filter;
 	load->rules = NULL;
 	load->hits = (struct rule_hits){ .counts = NULL };
+	load->filter = NULL;
 }
 
 int worker_rules_load(struct worker_rules *r, struct ipc_message *msg, struct reason *why)
@@ -194,6 +200,7 @@ void worker_rules_destroy(struct worker_rules **rules)
 	free_sets(r->old);
 	rules_release(&r->host->rules);
 	rule_hits_unmap(&r->host->hits);
+	filter_set_release(&r->host->filter);
 	free(r);
 	*rules = NULL;
 }

@@ -1,8 +1,8 @@
-/* worker_rules.h - the rules of a session worker: loaded at its start, replaced at each reload, given back when nobody holds them.
+/* worker_rules.h - the rules and the content filter of a session worker: loaded at its start, replaced at each reload, given back when nobody holds them.
  * The long parts, compiling and giving back, run in jobs: with lists of a million entries they take a second, which sessions must not
  * wait for.
  * Of reloads that come in while one runs only the last one counts.
- * Owns: rules and hits of the host, and the old sets for as long as evaluations hold them.
+ * Owns: rules, hits and filter of the host, and the old sets for as long as evaluations hold them.
  * Fails: a reload that fails leaves the old rules in force and is told to events.taken.
  */
 #ifndef POSTERN_WORKER_RULES_H

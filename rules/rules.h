@@ -46,6 +46,9 @@ uint32_t rules_count(const struct rules *rules);
 uint32_t rules_line(const struct rules *rules, uint32_t index);
 struct span rules_action_text(const struct rules *rules, uint32_t index); /* as written; lives as long as the rule set */
 
+/* enum verdict_need bits: what some rule asks for. */
+uint32_t rules_needs(const struct rules *rules);
+
 /* What a rule set is made of, and about what it costs. */
 struct rules_size {
 	uint32_t files;       /* the rule file and all that it names */

@@ -32,6 +32,14 @@ bool rules_is_shared(const struct rules *rules)
 	return atomic_load(&rules->holders) > 1;
 }
 
+uint32_t rules_needs(const struct rules *rules)
+{
+	uint32_t needs = 0;
+	for (uint32_t i = 0; i < rules->count; i++)
+		needs |= rules->items[i].action.needs;
+	return needs;
+}
+
 void rules_measure(const struct rules *rules, struct rules_size *out)
 {
 	*out = (struct rules_size){ .files = rules_source_count(rules->source), .index_bytes = rules->arena.used_bytes };

@@ -190,30 +190,43 @@ static int read_lists(struct rules_source *source, struct span folder, const str
 	return err;
 }
 
-int rules_source_read(const char *path, struct rules_source **out, struct reason *why)
+int rules_source_read_one(const char *path, size_t max_bytes, struct rules_source **out, struct reason *why)
 {
 	char *text = NULL;
 	size_t len = 0;
-	struct span name = span_of(path);
-	size_t slash = span_rfind(name, '/');
-	struct span folder = slash < name.len ? span_sub(name, 0, slash + 1) : SPAN_LIT("");
-	struct rules_ast ast = { 0 };
-	int err = read_file(path, RULES_SOURCE_FILE_MAX, &text, &len, why);
+	int err = read_file(path, max_bytes, &text, &len, why);
 	if (err)
 		return reason_prefix(why, err, "%s", path);
 	struct rules_source *source = source_new();
 	struct rules_source_file file = { .text = without_mark(text, len), .failure = SPAN_LIT("") };
 	if (source)
-		file.path = arena_copy(&source->arena, name);
+		file.path = arena_copy(&source->arena, span_of(path));
 	if (!source || !file.path.ptr) {
 		free(text);
 		err = ERR_NOMEM;
 	} else {
 		err = append(source, file, text);
 	}
+	if (err) {
+		rules_source_release(&source);
+		return reason_set(why, err, "%s: no memory", path);
+	}
+	*out = source;
+	return 0;
+}
+
+int rules_source_read(const char *path, struct rules_source **out, struct reason *why)
+{
+	struct rules_source *source = NULL;
+	struct span name = span_of(path);
+	size_t slash = span_rfind(name, '/');
+	struct span folder = slash < name.len ? span_sub(name, 0, slash + 1) : SPAN_LIT("");
+	struct rules_ast ast = { 0 };
+	int err = rules_source_read_one(path, RULES_SOURCE_FILE_MAX, &source, why);
+	if (err)
+		return err;
 	/* Only the names of the lists matter here; whoever compiles reports the errors. */
-	if (!err)
-		err = rules_parse(file.path, file.text, NULL, &ast);
+	err = rules_parse(source->files[0].path, source->files[0].text, NULL, &ast);
 	if (!err)
 		err = read_lists(source, folder, &ast);
 	rules_ast_free(&ast);
@@ -362,6 +375,22 @@ int rules_source_from_fd(int fd, struct rules_source **out, struct reason *why)
 	}
 	*out = source;
 	return 0;
+}
+
+bool rules_source_is_same(int fd, int other_fd)
+{
+	struct stat a, b;
+	if (fstat(fd, &a) != 0 || fstat(other_fd, &b) != 0 || a.st_size != b.st_size || a.st_size == 0)
+		return false;
+	size_t size = (size_t)a.st_size;
+	void *x = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	void *y = mmap(NULL, size, PROT_READ, MAP_PRIVATE, other_fd, 0);
+	bool same = x != MAP_FAILED && y != MAP_FAILED && memcmp(x, y, size) == 0;
+	if (x != MAP_FAILED)
+		(void)munmap(x, size);
+	if (y != MAP_FAILED)
+		(void)munmap(y, size);
+	return same;
 }
 
 uint32_t rules_source_count(const struct rules_source *source)

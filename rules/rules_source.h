@@ -10,6 +10,7 @@
 #ifndef POSTERN_RULES_SOURCE_H
 #define POSTERN_RULES_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "err.h"
@@ -32,12 +33,18 @@ struct rules_source_file {
 /* Blocks on the disk: for the master and the tools only.  A relative FILE= path is taken from the rule file's folder. */
 int rules_source_read(const char *path, struct rules_source **out, struct reason *why);
 
+/* One file of at most max_bytes as it is, of whatever language: nothing that it names is read.  The reason names the file. */
+int rules_source_read_one(const char *path, size_t max_bytes, struct rules_source **out, struct reason *why);
+
 /* From memory: the rule file's name and text (copied), then the lists it names.  For tests and tools. */
 int rules_source_from_text(struct span name, struct span text, struct rules_source **out);
 int rules_source_add(struct rules_source *source, struct span path, struct span text);
 
 /* A new memory file, close-on-exec, sealed against change; the caller closes it. */
 int rules_source_to_fd(const struct rules_source *source, int *fd_out, struct reason *why);
+
+/* Do two of them hold the same texts under the same names? */
+bool rules_source_is_same(int fd, int other_fd);
 
 /* Maps it; the descriptor stays the caller's and may be closed afterwards. */
 int rules_source_from_fd(int fd, struct rules_source **out, struct reason *why);

@@ -18,11 +18,11 @@ EXPECTED = {
     "usr/local/lib/systemd/system/postern-divert@.service",
     "usr/local/lib/sysusers.d/postern.conf",
     *(f"usr/local/share/man/man8/{page}.8" for page in ("postern", "posternd", "posternfwd", "postern-divert", "smtpd-mailq")),
-    *(f"usr/local/share/man/man5/{page}.5" for page in ("postern.conf", "postern-rules")),
+    *(f"usr/local/share/man/man5/{page}.5" for page in ("postern.conf", "postern-rules", "postern-filter")),
     *(f"usr/local/share/doc/postern/{name}" for name in ("README.md", "LICENSE", "architecture.md", "spool-format.md", "performance.md",
-                                                         "postern.conf.sample", "rules.sample")),
+                                                         "postern.conf.sample", "rules.sample", "filter.sample")),
     *(f"{PARTS}/{part.name}" for part in (ROOT / "scripts/postern-divert.d").glob("*.sh")),
-    CONF, "etc/postern/rules",
+    CONF, "etc/postern/rules", "etc/postern/filter",
 }
 
 

@@ -196,7 +196,7 @@ def test_debug_and_the_log(posternd, lab):
 
 
 def test_content_checks_are_not_waved_through(posternd):
-    """allow-filter and allow-extchk ask for checks that this version has not: the recipient is put off."""
+    """allow-filter and allow-extchk ask for checks that nobody has configured: the recipient is put off."""
     ask = Asker(posternd("allow-filter:ALL:ALL:f@ALL\nallow-extchk:ALL:ALL:e@ALL\nallow-extchk|allow-filter:ALL:ALL:b@ALL\n"))
     assert {ask(f"{local}@p.example").code for local in "feb"} == {451}
 

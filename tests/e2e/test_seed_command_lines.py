@@ -208,6 +208,24 @@ def test_reload_by_sighup(seed):
         wait_until(lambda: talk.say("RCPT TO:<b@p.example>").code == 553, "the new rules")
 
 
+def test_content_filter_beside_the_rules(seed, syslog):
+    """As in Spammer Deterrent: a file that is not there refuses nothing; one that is there is read at the next reload."""
+    seed.rules.write_text("allow-filter:ALL:ALL:ALL\n")
+    assert seed.smtpd(dev_log=syslog.path).returncode == 0
+    syslog.wait(r"^<20>.*allow-filter and there is no .*/etc/smtpd_filter_rules: everything passes")
+    letter = b"From: hahaha@sexyfun.net\r\n\r\nsnow\r\n.\r\n"
+    with seed.talk() as talk:
+        talk.hello()
+        assert talk.message(letter).code == 250
+        (seed.chroot / "etc" / "smtpd_filter_rules").write_text("# ban the snowwhite virius\nFrom: hahaha@sexyfun.net\n")
+        os.kill(seed.started[0], signal.SIGHUP)
+        wait_until(lambda: talk.message(letter).code == 550, "the filter to be in force")
+        syslog.wait(r"^<20>.*ev=message-refused .*content filter, rule 2")
+        (seed.chroot / "etc" / "smtpd_filter_rules").unlink()
+        os.kill(seed.started[0], signal.SIGHUP)
+        wait_until(lambda: talk.message(letter).code == 250, "no filter to be in force")
+
+
 def test_log_goes_to_syslog(seed, syslog):
     done = seed.smtpd(dev_log=syslog.path)
     assert done.returncode == 0, done.stdout
