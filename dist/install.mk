@@ -10,6 +10,7 @@ INSTALL_MAN := $(sort $(wildcard man/*.5 man/*.8))
 INSTALL_MAN_LINKS := smtpd-mailq.8=postern.8
 INSTALL_UNITS := posternd.service posternfwd.service postern-divert@.service
 INSTALL_SAMPLES := postern.conf.sample rules.sample filter.sample
+INSTALL_CONTRIB := check-clamd check-dcc check-spamc
 INSTALL_DOCS := README.md LICENSE docs/architecture.md docs/spool-format.md docs/performance.md
 
 # Units and samples name the paths of this installation.  /etc first: it may be the end of another SYSCONFDIR.
@@ -29,6 +30,8 @@ install: all
 	install -m 644 $(filter %.8,$(INSTALL_MAN)) $(D)$(MANDIR)/man8
 	set -e; for l in $(INSTALL_MAN_LINKS); do ln -sf $${l#*=} $(D)$(MANDIR)/man8/$${l%=*}; done
 	install -m 644 $(INSTALL_DOCS) $(D)$(DOCDIR)
+	install -d $(D)$(DOCDIR)/contrib
+	set -e; for f in $(INSTALL_CONTRIB); do sed 's|/usr/local/share/doc/postern|$(DOCDIR)|' dist/contrib/$$f >$(D)$(DOCDIR)/contrib/$$f; chmod 755 $(D)$(DOCDIR)/contrib/$$f; done
 	set -e; for f in $(INSTALL_UNITS); do $(install_paths) dist/$$f >$(D)$(UNITDIR)/$$f; chmod 644 $(D)$(UNITDIR)/$$f; done
 	set -e; for f in $(INSTALL_SAMPLES); do $(install_paths) dist/$$f >$(D)$(DOCDIR)/$$f; chmod 644 $(D)$(DOCDIR)/$$f; done
 	install -m 644 dist/postern.sysusers $(D)$(SYSUSERSDIR)/postern.conf
@@ -42,6 +45,7 @@ uninstall:
 	rm -f $(addprefix $(D)$(MANDIR)/man5/,$(notdir $(filter %.5,$(INSTALL_MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man8/,$(notdir $(filter %.8,$(INSTALL_MAN))) smtpd-mailq.8)
 	rm -f $(addprefix $(D)$(DOCDIR)/,$(notdir $(INSTALL_DOCS)) $(INSTALL_SAMPLES))
+	rm -f $(addprefix $(D)$(DOCDIR)/contrib/,$(INSTALL_CONTRIB))
 	rm -f $(addprefix $(D)$(UNITDIR)/,$(INSTALL_UNITS)) $(D)$(SYSUSERSDIR)/postern.conf
 	rm -f $(addprefix $(D)$(PARTSDIR)/,$(notdir $(wildcard scripts/postern-divert.d/*.sh)))
-	for d in $(DOCDIR) $(SYSCONFDIR)/postern $(PARTSDIR) $(dir $(PARTSDIR)); do [ ! -d $(D)$$d ] || rmdir --ignore-fail-on-non-empty $(D)$$d; done
+	for d in $(DOCDIR)/contrib $(DOCDIR) $(SYSCONFDIR)/postern $(PARTSDIR) $(dir $(PARTSDIR)); do [ ! -d $(D)$$d ] || rmdir --ignore-fail-on-non-empty $(D)$$d; done

@@ -232,7 +232,7 @@ int conf_check_command(const char *name, const char *text, struct reason *why)
 		words += text[i] != ' ' && text[i] != '\t' && (i == 0 || text[i - 1] == ' ' || text[i - 1] == '\t');
 	if (text[0] && text[0] != '/')
 		return reason_set(why, ERR_INVAL, "%s = '%s': expected a program with its path from / on, and words for it", name, text);
-	if (strpbrk(text, "\"'`$|;&<>\\"))
+	if (strpbrk(text, "\"'`$|;&<>\\\r\n"))
 		return reason_set(why, ERR_INVAL, "%s = '%s': is run without a shell: quotes and the like mean nothing; name a script instead", name, text);
 	if (words > CONF_COMMAND_WORDS_MAX)
 		return reason_set(why, ERR_INVAL, "%s: at most %d words", name, CONF_COMMAND_WORDS_MAX);

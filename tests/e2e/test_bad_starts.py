@@ -74,7 +74,10 @@ def refused(post, *words, args=None, status=1, lines=1, env=None, prefix=()):
 
 @pytest.mark.parametrize("args, word", [
     ([], "-c, -d and -u are needed (or -f CONF)"),
-    (["-x"], "unknown option -x"),
+    (["-y"], "unknown option -y"),
+    (["-x"], "-x needs a value"),
+    (["-c", "/tmp", "-d", "/spool", "-u", "nobody", "-D", "-x", "check"], "-x = 'check': expected a program with its path"),
+    (["-f", "/etc/postern.conf", "-x", "/bin/true"], "-f CONF stands alone"),
     (["-f"], "-f needs a value"),
     (["-f", "/etc/postern.conf", "-q"], "-f CONF stands alone"),
     (["-f", "/etc/postern.conf", "-p", "25"], "-f CONF stands alone"),

@@ -3,7 +3,9 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -83,6 +85,17 @@ def send(post, wire=SMALL, sender="a@sender.example", *recipients):
         return talk.message(wire, sender, *recipients)
 
 
+def make_jail(directory, *programs):
+    """Enough of a system for these programs: themselves and their libraries."""
+    for program in programs:
+        said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for path in [program, *re.findall(r"(/\S+)", said)]:
+            target = directory / path[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.copy(path, target)
+
+
 def is_alive(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -150,6 +163,25 @@ def test_outcomes(checked, script, code, enhanced, result):
     if result == "reject":
         assert re.search(r'exit=1 .*out="a virus \\"x\\""', c.post.log())
     c.wait_clean()
+
+
+def test_in_a_chroot(lab, tmp_path):
+    """The command sees nothing but the chroot, where only what was put there works."""
+    jail = tmp_path / "jail"
+    make_jail(jail, "/bin/sh", "/bin/cat", "/bin/ls")
+    (jail / "out").mkdir()
+    (jail / "out").chmod(0o777)
+    program = jail / "check"
+    program.write_text('#!/bin/sh\nls / >/out/root; echo "$2" >/out/file; echo more >>$2; exec cat >/out/stdin\n')
+    program.chmod(0o755)
+    with Checked(lab, tmp_path, "exit 1\n", check_command="/check", check_chroot=jail, check_dir="/messages").post as post, \
+            Recorder(lab, lab.MTA4) as mta:
+        post.start()
+        assert send(post).code == 250, post.log()
+        assert mta.wait_messages(1)[0]["wire"].endswith(b"Hello.\r\nmore\r\n.\r\n")
+    assert set((jail / "out" / "root").read_text().split()) == {path.name for path in jail.iterdir()}
+    assert re.fullmatch("/messages/[0-9a-f]{16}/message\n", (jail / "out" / "file").read_text())
+    assert (jail / "messages").stat().st_uid == CHECK_UID
 
 
 # ---- what it changes

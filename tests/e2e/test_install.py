@@ -22,6 +22,7 @@ EXPECTED = {
     *(f"usr/local/share/doc/postern/{name}" for name in ("README.md", "LICENSE", "architecture.md", "spool-format.md", "performance.md",
                                                          "postern.conf.sample", "rules.sample", "filter.sample")),
     *(f"{PARTS}/{part.name}" for part in (ROOT / "scripts/postern-divert.d").glob("*.sh")),
+    *(f"usr/local/share/doc/postern/contrib/{name}" for name in ("check-clamd", "check-dcc", "check-spamc")),
     CONF, "etc/postern/rules", "etc/postern/filter",
 }
 

@@ -13,6 +13,7 @@ import pytest
 import journal
 from installation import BUILD, Talk, make_reachable
 from netlab import Lab, wait_until
+from test_extcheck import make_jail
 
 SEED_UID = 64983
 BODY = b"Subject: test\r\n\r\n..dot\r\nHello.\r\n.\r\n"
@@ -117,6 +118,30 @@ def syslog(tmp_path):
 
 
 # ---- posternd
+
+def test_the_external_checker_of_spammer_deterrent(seed):
+    """Its command runs in the chroot, as the user of -u, with the words of its documentation."""
+    make_jail(seed.chroot, "/bin/sh", "/bin/grep")
+    command = seed.chroot / "bin" / "check"
+    command.write_text('#!/bin/sh\necho "$@" >>/log/calls\ngrep -q worm $2 && exit 1\nexit 0\n')
+    command.chmod(0o755)
+    (seed.chroot / "log").mkdir()
+    os.chown(seed.chroot / "log", SEED_UID, SEED_UID)
+    seed.rules.write_text("allow-extchk:ALL:ALL:ALL\n")
+    done = seed.smtpd("-x", "/bin/check")
+    assert done.returncode == 0, done.stdout
+    with seed.talk() as talk:
+        talk.hello()
+        assert talk.message(BODY).code == 250
+        assert talk.message(b"Subject: a worm\r\n\r\n.\r\n", "a@sender.example", "b@protected.example", "c@protected.example").code == 552
+    calls = (seed.chroot / "log" / "calls").read_text().splitlines()
+    assert [re.sub("[0-9a-f]{16}", "N", call) for call in calls] == [
+        f"-s /check/N/message -a {seed.lab.CLIENT4} -f <a@sender.example> -t 1 <b@protected.example>",
+        f"-s /check/N/message -a {seed.lab.CLIENT4} -f <a@sender.example> -t 2 <b@protected.example> <c@protected.example>",
+    ]
+    assert (seed.chroot / "log" / "calls").stat().st_uid == SEED_UID
+    assert (seed.chroot / "check").stat().st_uid == SEED_UID
+
 
 
 def test_posternd_detaches_and_stores(seed):

@@ -77,6 +77,9 @@ static void every_kind_of_value(void **state)
 	assert_int_equal(conf.listen[0].identity, IDENTITY_SPOOF);
 	assert_int_equal(conf.listen[1].port, 25);
 	assert_string_equal(conf.listen[1].address, "192.0.2.1");
+	assert_int_equal(read_text("check-command = \"/bin/check  --with words\"\ncheck-timeout = 4m\nlisten \"wan\" { }\n", &conf, &why), 0);
+	assert_string_equal(conf.check_command, "/bin/check  --with words");
+	assert_int_equal(conf.check_timeout_s, 240);
 }
 
 static void refusals_name_the_line(void **state)
@@ -105,6 +108,13 @@ static void refusals_name_the_line(void **state)
 		{ "listen \"wan\" { tls = encrypt forward = \"sendmail:/x\" }\n", 1, "none to a program" },
 		{ "listen \"wan\" { identity = spoof\nspoof-fallback = spoof }\n", 2, "expected one of wait, none, xforward, xclient" },
 		{ "listen \"wan\" { verify-recipients = yes forward = \"sendmail:/x\" }\n", 1, "a program can't be asked" },
+		{ "check-command = check\nlisten \"wan\" {}\n", 1, "expected a program with its path" },
+		{ "check-command = \"/bin/sh -c 'exit 0'\"\nlisten \"wan\" {}\n", 1, "run without a shell" },
+		{ "check-command = \"/bin/check $HOME\"\nlisten \"wan\" {}\n", 1, "run without a shell" },
+		{ "check-command = \"/a b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b b\"\nlisten \"wan\" {}\n", 1, "at most 32 words" },
+		{ "check-timeout = 5m\nlisten \"wan\" {}\n", 1, "from 1 to 240" },
+		{ "check-jobs = 101\nlisten \"wan\" {}\n", 1, "from 1 to 100" },
+		{ "check-dir = relative\nlisten \"wan\" {}\n", 1, "a path that begins with /" },
 		{ "", 0, "no listen section" },
 	};
 	(void)state;

@@ -13,12 +13,15 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -57,20 +60,36 @@ static void *other_thread(void *ctx)
 }
 
 /* In a child under the filter; its exit status counts what was not as it should be. */
-static void run(unsigned flags, void (*body)(void))
+static void run_under(int (*restrict_it)(unsigned flags), unsigned flags, void (*body)(void))
 {
 	int status = -1;
 	if (IS_SANITIZED)
 		skip();
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (priv_restrict_calls(flags, NULL) != 0)
+		if (restrict_it(flags) != 0)
 			_exit(99);
 		body();
 		_exit((int)wrong);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
+}
+
+static int as_worker(unsigned flags)
+{
+	return priv_restrict_calls(flags, NULL);
+}
+
+static int as_program(unsigned flags)
+{
+	(void)flags;
+	return priv_restrict_programs(NULL);
+}
+
+static void run(unsigned flags, void (*body)(void))
+{
+	run_under(as_worker, flags, body);
 }
 
 static void new_things(void)
@@ -159,6 +178,38 @@ static void connecting(void)
 	FORBIDDEN(open("/etc/passwd", O_RDONLY));
 }
 
+/* What a program of the administrator's may do, and what not: its children inherit it. */
+static void programs(void)
+{
+	int status = 0;
+	FORBIDDEN(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+	FORBIDDEN(unshare(CLONE_NEWUSER));
+	FORBIDDEN(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL));
+	FORBIDDEN(mount("x", "/nonexistent", "tmpfs", 0, NULL));
+	FORBIDDEN(chroot("/"));
+	FORBIDDEN(syscall(SYS_keyctl, 0, 0, 0, 0, 0));
+	FORBIDDEN(syscall(SYS_bpf, 0, NULL, 0));
+	FORBIDDEN(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0));
+	FORBIDDEN(ioctl(STDERR_FILENO, TIOCSTI, "x"));
+	WORKS(open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+	WORKS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	WORKS(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)execl("/bin/sh", "sh", "-c", "ls / >/dev/null; ! unshare -U true 2>/dev/null", (char *)NULL);
+		_exit(99);
+	}
+	WORKS(pid);
+	WORKS(waitpid(pid, &status, 0));
+	WORKS(status == 0 ? 0 : -1);
+}
+
+static void test_programs(void **state)
+{
+	(void)state;
+	run_under(as_program, 0, programs);
+}
+
 static void test_new_things(void **state)
 {
 	(void)state;
@@ -237,7 +288,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new_things), cmocka_unit_test(test_other_processes), cmocka_unit_test(test_shared_descriptors),
 		cmocka_unit_test(test_needed),     cmocka_unit_test(test_connecting),      cmocka_unit_test(test_abort_ends_it),
-		cmocka_unit_test(test_empty_directory),
+		cmocka_unit_test(test_empty_directory), cmocka_unit_test(test_programs),
 	};
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener < 0 || listen(listener, 1) != 0)
