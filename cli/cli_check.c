@@ -9,6 +9,7 @@
 
 #include "cli_rules.h"
 #include "priv.h"
+#include "rules.h"
 
 static void warn_user(const char *option, const char *user, const char *group)
 {
@@ -44,6 +45,20 @@ static void warn_authorities(const struct conf *conf)
 			     strerror(errno));
 }
 
+/* posternd does not start without. */
+static void warn_checker(const struct conf *conf)
+{
+	char program[CONF_PATH_CAP + CONF_COMMAND_CAP];
+	const char *command = conf->check_command;
+	if (!command[0])
+		return;
+	warn_user("check-user", conf->check_user, conf->check_group);
+	(void)snprintf(program, sizeof program, "%s%.*s", strcmp(conf->check_chroot, "/") == 0 ? "" : conf->check_chroot, (int)strcspn(command, " \t"),
+		       command);
+	if (access(program, X_OK) != 0)
+		cli_complain("warning: check-command: %s: %s", program, strerror(errno));
+}
+
 static void warn_about_host(const struct conf *conf)
 {
 	warn_user("session-user", conf->session_user, conf->session_group);
@@ -56,6 +71,7 @@ static void warn_about_host(const struct conf *conf)
 		warn_identity(&conf->listen[i]);
 	}
 	warn_authorities(conf);
+	warn_checker(conf);
 	if (conf->bounce != BOUNCE_NONE)
 		warn_program("bounce-via", &conf->bounce_via);
 }
@@ -82,5 +98,6 @@ enum cli_exit cli_check(int argc, char **argv, struct cli_options *options)
 	(void)fflush(stdout);
 	warn_about_host(&conf);
 	const char *filter = conf.filter[0] ? conf.filter : NULL;
-	return cli_rules_check(conf.rules, filter, filter != NULL, false) == 0 ? CLI_OK : CLI_FAILED;
+	uint32_t lacking = (filter ? 0u : NEED_FILTER) | (conf.check_command[0] ? 0u : NEED_EXTCHK);
+	return cli_rules_check(conf.rules, filter, lacking, false) == 0 ? CLI_OK : CLI_FAILED;
 }

@@ -83,15 +83,19 @@ static bool check_filter(const char *path, struct rules_diags *diags, size_t *co
 	return is_good;
 }
 
-static void warn_about_needs(const char *path, const struct rules *rules, bool has_filter, struct rules_diags *diags)
+static void warn_about_needs(const char *path, const struct rules *rules, uint32_t lacking, struct rules_diags *diags)
 {
 	const struct rules_place place = { .file = span_of(path) };
-	if ((rules_needs(rules) & NEED_FILTER) && !has_filter)
+	lacking &= rules_needs(rules);
+	if (lacking & NEED_FILTER)
 		rules_diag_add(diags, RULES_WARNING, &place,
 			       "a rule says allow-filter and there is no content filter: its recipients get 451; see filter in postern.conf(5)");
+	if (lacking & NEED_EXTCHK)
+		rules_diag_add(diags, RULES_WARNING, &place,
+			       "a rule says allow-extchk and there is no check-command: its recipients get 451; see check-command in postern.conf(5)");
 }
 
-int cli_rules_check(const char *path, const char *filter, bool has_filter, bool json)
+int cli_rules_check(const char *path, const char *filter, uint32_t lacking, bool json)
 {
 	struct rules_options options;
 	struct rules_diags diags = { 0 };
@@ -102,7 +106,7 @@ int cli_rules_check(const char *path, const char *filter, bool has_filter, bool 
 	if (rules && rules_lint(rules, &diags) != 0)
 		(void)fprintf(stderr, "postern rules: no memory to look for more\n");
 	if (rules)
-		warn_about_needs(path, rules, has_filter, &diags);
+		warn_about_needs(path, rules, lacking, &diags);
 	bool is_good = rules && !diags.errors;
 	if (filter && !check_filter(filter, &diags, &patterns))
 		is_good = false;
@@ -145,7 +149,7 @@ static int check(int argc, char **argv)
 		return usage("one file at a time", argv[optind + 1]);
 	const char *path = optind < argc ? argv[optind] : DEFAULT_RULES;
 	/* Whether there is one is the configuration's matter. */
-	return cli_rules_check(path, filter ? filter : filter_beside(path, beside, sizeof beside), true, json);
+	return cli_rules_check(path, filter ? filter : filter_beside(path, beside, sizeof beside), 0, json);
 }
 
 /* What explain was asked. */

@@ -6,14 +6,15 @@
 #define POSTERN_CLI_RULES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 int cli_rules(int argc, char **argv);
 
 struct rules_diags;
 
-/* The rules in path, and the content filter (NULL: none is known) whose file they need.  has_filter: whether there is one; false: rules that
- * ask for it are told. */
-int cli_rules_check(const char *path, const char *filter, bool has_filter, bool json);
+/* The rules in path, and the content filter (NULL: none is known) whose file they need.  lacking: enum verdict_need bits of what is not configured:
+ * rules that ask for it are told. */
+int cli_rules_check(const char *path, const char *filter, uint32_t lacking, bool json);
 
 void cli_rules_print_diags(const struct rules_diags *diags);
 

@@ -131,6 +131,9 @@ void master_assets_log_rules(const struct master_assets *a, const struct conf *c
 	uint32_t needs = rules->is_compiled ? rules->needs : a->needs;
 	rules_keeper_log(rules, conf->rules);
 	filter_keeper_log(filter, conf->filter);
+	if ((needs & NEED_EXTCHK) && !conf->check_command[0])
+		log_event(LOG_LEVEL_WARN, "extcheck",
+			  "a rule says allow-extchk and there is no check-command: its recipients get 451; see check-command in postern.conf(5)");
 	if (!(needs & NEED_FILTER))
 		return;
 	if (filter->is_lacking)

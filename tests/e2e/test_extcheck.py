@@ -486,3 +486,13 @@ def test_without_a_command_a_rule_that_asks_for_one_is_put_off(lab, tmp_path):
             assert talk.say("RCPT TO:<b@protected.example>").code == 451
             assert talk.say("RCPT TO:<free@protected.example>").code == 250
         assert "checker" not in c.post.status()
+        c.post.wait_log("a rule says allow-extchk and there is no check-command")
+        assert "a rule says allow-extchk and there is no check-command" in c.post.postern("check").stdout
+
+
+def test_postern_check_says_what_would_not_start(lab, tmp_path):
+    c = Checked(lab, tmp_path, "exit 0\n", check_user="nobody-of-that-name")
+    c.program.unlink()
+    said = c.post.postern("check").stdout
+    assert "check-user: there is no user 'nobody-of-that-name'" in said and f"check-command: {c.program}: No such file" in said
+    assert "allow-extchk" not in said
