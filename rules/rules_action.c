@@ -23,6 +23,7 @@ static const struct action_def actions[] = {
 	{ "allow-filter", { .kind = ACTION_ALLOW, .needs = NEED_FILTER }, true, true },
 	{ "allow-extchk", { .kind = ACTION_ALLOW, .needs = NEED_EXTCHK }, true, true },
 	{ "access", { .kind = ACTION_ACCESS }, false, true },
+	{ "mark=", { .kind = ACTION_MARK }, false, false },
 };
 
 #define ACTION_COUNT (sizeof actions / sizeof actions[0])
@@ -30,14 +31,15 @@ static const struct action_def actions[] = {
 static const struct action_def *find(struct span name)
 {
 	for (size_t i = 0; i < ACTION_COUNT; i++)
-		if (span_eq_nocase(name, span_of(actions[i].name)))
+		if (span_eq_nocase(name, span_of(actions[i].name)) ||
+		    (actions[i].action.kind == ACTION_MARK && span_starts_nocase(name, span_of(actions[i].name))))
 			return &actions[i];
 	return NULL;
 }
 
 static int expected(struct reason *why, struct span found)
 {
-	char names[160] = "";
+	char names[256] = "";
 	size_t len = 0;
 	for (size_t i = 0; i < ACTION_COUNT; i++)
 		len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", actions[i].name);
@@ -77,6 +79,8 @@ int rules_action_parse(struct span text, struct rules_action *out, struct reason
 			return reason_set(why, ERR_SYNTAX, "'%s' can't be joined with '|': expected only allow, allow-filter, allow-extchk",
 					  def->name);
 		joined.needs |= def->action.needs;
+		if (def->action.kind == ACTION_MARK && mark_value_parse(span_sub(name, strlen(def->name), name.len), &joined.mark, why))
+			return reason_prefix(why, ERR_SYNTAX, "mark=");
 	}
 	joined.is_dry_run = is_dry_run;
 	*out = joined;

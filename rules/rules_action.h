@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "mark_value.h"
 #include "span.h"
 
-enum action_kind { ACTION_ALLOW, ACTION_DENY, ACTION_NOTO, ACTION_DEBUG, ACTION_ACCESS };
+enum action_kind { ACTION_ALLOW, ACTION_DENY, ACTION_NOTO, ACTION_DEBUG, ACTION_ACCESS, ACTION_MARK };
 enum action_delay { DELAY_NONE, DELAY_DENY, DELAY_NOTO };
 
 struct rules_action {
@@ -20,7 +21,14 @@ struct rules_action {
 	uint32_t needs;          /* enum verdict_need bits */
 	bool is_tarpit;          /* the reply is to be stuttered */
 	bool is_dry_run;         /* never the outcome: only what it would have been is told */
+	struct mark_value mark;  /* ACTION_MARK */
 };
+
+/* False for a rule that only tells or marks something: the next one is asked, whatever it says. */
+static inline bool rules_action_decides(const struct rules_action *action)
+{
+	return action->kind != ACTION_DEBUG && action->kind != ACTION_MARK && !action->is_dry_run;
+}
 
 /* The action field of a line, "allow-extchk|allow-filter" or "dry-run deny".  ERR_SYNTAX with what was found and what was expected. */
 int rules_action_parse(struct span text, struct rules_action *out, struct reason *why);

@@ -155,7 +155,7 @@ static void trace(const struct rules_eval *eval, const struct rule *rule, const 
 /* False for a rule that only tells something and never is the outcome. */
 static bool is_decisive(const struct rule *rule)
 {
-	return rule->action.kind != ACTION_DEBUG && !rule->action.is_dry_run;
+	return rules_action_decides(&rule->action);
 }
 
 /* An unknown rule: passed by, but its outcome is remembered.  True when the outcome can't be known any more. */
@@ -229,7 +229,7 @@ static enum step finish(struct rules_eval *eval, uint32_t index, struct rules_ve
 static void tell(const struct rules_eval *eval, const struct rule *rule)
 {
 	const struct rules_hooks *hooks = eval->hooks;
-	if (hooks && hooks->debug && !rule->action.is_dry_run)
+	if (hooks && hooks->debug && rule->action.kind == ACTION_DEBUG)
 		hooks->debug(hooks->ctx, eval->next, rule->line);
 	if (hooks && hooks->dry_run && rule->action.is_dry_run) {
 		struct outcome o = outcome_of(eval, eval->next);

@@ -48,7 +48,7 @@ static bool is_judged(const struct rule *rule)
 
 static bool ends_here(const struct rule *rule)
 {
-	return is_judged(rule) && rule->action.kind != ACTION_DEBUG && !rule->action.is_dry_run;
+	return is_judged(rule) && rules_action_decides(&rule->action);
 }
 
 /* What kind of list it stands in is part of it. */

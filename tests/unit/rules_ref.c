@@ -466,10 +466,11 @@ void ref_judge(const char *text, const struct world_file *files, const struct ru
 	for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		n++;
 		bool is_debug = begins(line, "debug"), is_dry = begins(line, "dry-run "), is_access = begins(line, "access:");
+		bool is_mark = begins(line, "mark=");
 		enum truth t = judge_line(line, &q, from, to, found);
 		out->debugs += t == YES && is_debug;
 		out->dry_runs += t == YES && is_dry;
-		if (is_debug || is_dry || t == NO || (t == MAYBE && options->on_unknown == ON_UNKNOWN_SKIP))
+		if (is_debug || is_dry || is_mark || t == NO || (t == MAYBE && options->on_unknown == ON_UNKNOWN_SKIP))
 			continue;
 		if (t == MAYBE && !hanging_line) {
 			hanging_line = n;
