@@ -26,6 +26,8 @@
 #define CONF_OWN_MARK 0x40000000u
 /* The mark bit that it puts on TPROXY traffic; accepted sockets carry it where net.ipv4.tcp_fwmark_accept is 1. */
 #define CONF_TPROXY_MARK 0x20000000u
+/* By these its rules say to one another that a packet is to be queued. */
+#define CONF_QUEUE_MARKS 0x18000000u
 
 enum listen_mode { LISTEN_REDIRECT, LISTEN_TPROXY, LISTEN_DIRECT };
 enum bare_lf { BARE_LF_REJECT, BARE_LF_NORMALIZE };
@@ -33,6 +35,7 @@ enum no_match { NO_MATCH_NOTO, NO_MATCH_ALLOW };
 enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
 enum bounce { BOUNCE_ALL, BOUNCE_TRUSTED, BOUNCE_NONE };
 enum listen_deterrents { DETERRENTS_DEFAULT, DETERRENTS_YES, DETERRENTS_NO };
+enum gate_drop { GATE_DROP_SILENT, GATE_DROP_RESET };
 enum vague { VAGUE_OFF, VAGUE_YES };
 enum listen_fail { FAIL_DEFAULT, FAIL_OPEN, FAIL_CLOSED };
 enum listen_bounce { LISTEN_BOUNCE_DEFAULT, LISTEN_BOUNCE_YES, LISTEN_BOUNCE_NO };
@@ -93,6 +96,8 @@ struct conf {
 
 	/* the gate */
 	uint64_t gate;         /* bool: is there one? */
+	uint64_t gate_queue;   /* NFQUEUE; 0: none */
+	uint64_t gate_drop;    /* enum gate_drop: what a SYN that is dropped is told */
 	uint64_t dead_after_s; /* without a heartbeat */
 
 	/* the external checker */

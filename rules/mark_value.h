@@ -6,7 +6,7 @@
 #include "err.h"
 
 /* The bits that are the administrator's; without a mask all of them are meant. */
-#define MARK_FREE_BITS (~(CONF_OWN_MARK | CONF_TPROXY_MARK))
+#define MARK_FREE_BITS (~(CONF_OWN_MARK | CONF_TPROXY_MARK | CONF_QUEUE_MARKS))
 
 struct mark_value {
 	uint32_t bits, mask;

@@ -86,6 +86,8 @@ struct rules_verdict {
 	uint32_t needs;      /* enum verdict_need bits */
 	bool close_session;  /* after the reply */
 	bool is_tarpit;      /* which leaves a character at a time */
+	bool is_drop;        /* and the client is to be dropped from now on, before it gets a session */
+	bool is_pass;        /* VERDICT_ALLOW: and the client needs no session from now on */
 	char reply[VERDICT_REPLY_CAP];           /* "550 5.7.1 text", printable ASCII, no CRLF; empty for VERDICT_ALLOW */
 	char unknown_reason[VERDICT_REASON_CAP]; /* VERDICT_TEMPFAIL: which pattern, which fact, why */
 };

@@ -23,6 +23,8 @@ static const struct action_def actions[] = {
 	{ "allow-filter", { .kind = ACTION_ALLOW, .needs = NEED_FILTER }, true, true },
 	{ "allow-extchk", { .kind = ACTION_ALLOW, .needs = NEED_EXTCHK }, true, true },
 	{ "access", { .kind = ACTION_ACCESS }, false, true },
+	{ "drop", { .kind = ACTION_DROP }, false, true },
+	{ "pass", { .kind = ACTION_PASS }, false, true },
 	{ "mark=", { .kind = ACTION_MARK }, false, false },
 };
 

@@ -12,7 +12,7 @@
 #include "mark_value.h"
 #include "span.h"
 
-enum action_kind { ACTION_ALLOW, ACTION_DENY, ACTION_NOTO, ACTION_DEBUG, ACTION_ACCESS, ACTION_MARK };
+enum action_kind { ACTION_ALLOW, ACTION_DENY, ACTION_NOTO, ACTION_DEBUG, ACTION_ACCESS, ACTION_DROP, ACTION_PASS, ACTION_MARK };
 enum action_delay { DELAY_NONE, DELAY_DENY, DELAY_NOTO };
 
 struct rules_action {

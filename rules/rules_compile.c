@@ -57,7 +57,8 @@ static int compile_message(struct compiler *c, const struct ast_rule *ast, struc
 	rule->message = &c->rules->default_message;
 	if (!ast->message.text.ptr)
 		return 0;
-	if (rule->action.kind == ACTION_ALLOW || rule->action.kind == ACTION_DEBUG || rule->action.kind == ACTION_MARK)
+	if (rule->action.kind == ACTION_ALLOW || rule->action.kind == ACTION_PASS || rule->action.kind == ACTION_DEBUG ||
+	    rule->action.kind == ACTION_MARK)
 		rules_diag_add(c->diags, RULES_WARNING, &ast->message.place, "the message of an %.*s rule is never sent",
 			       SPAN_FMT(rule->action_text));
 	struct rules_message *message = arena_alloc(&c->rules->arena, sizeof *message);

@@ -11,7 +11,7 @@ struct outcome {
 	enum verdict_kind kind;
 	uint32_t needs;
 	uint64_t delay_s;
-	bool is_tarpit;
+	bool is_tarpit, is_drop, is_pass;
 	const struct rules_message *message; /* NULL: accepted, no reply of ours */
 };
 
@@ -51,9 +51,13 @@ static struct outcome outcome_of(const struct rules_eval *eval, uint32_t index)
 				      .message = eval->access->kind == ACCESS_ALLOW ? NULL : &eval->access->message };
 	if (rule->action.kind == ACTION_ALLOW)
 		o = (struct outcome){ .kind = VERDICT_ALLOW, .needs = rule->action.needs };
-	else if (rule->action.kind == ACTION_DENY)
+	else if (rule->action.kind == ACTION_PASS)
+		o = (struct outcome){ .kind = VERDICT_ALLOW };
+	else if (rule->action.kind == ACTION_DENY || rule->action.kind == ACTION_DROP)
 		o.kind = VERDICT_DENY;
 	o.is_tarpit = rule->action.is_tarpit;
+	o.is_drop = rule->action.kind == ACTION_DROP;
+	o.is_pass = rule->action.kind == ACTION_PASS;
 	if (rule->action.delay != DELAY_NONE)
 		o.delay_s = rule->action.delay == DELAY_DENY ? rules->options.deny_delay_s : rules->options.noto_delay_s;
 	return o;
@@ -62,7 +66,8 @@ static struct outcome outcome_of(const struct rules_eval *eval, uint32_t index)
 static bool same_outcome(const struct rules_eval *eval, uint32_t a, uint32_t b)
 {
 	struct outcome x = outcome_of(eval, a), y = outcome_of(eval, b);
-	if (x.kind != y.kind || x.needs != y.needs || x.delay_s != y.delay_s || x.is_tarpit != y.is_tarpit || !x.message != !y.message)
+	if (x.kind != y.kind || x.needs != y.needs || x.delay_s != y.delay_s || x.is_tarpit != y.is_tarpit || x.is_drop != y.is_drop ||
+	    x.is_pass != y.is_pass || !x.message != !y.message)
 		return false;
 	return !x.message || span_eq(x.message->template, y.message->template);
 }
@@ -198,6 +203,8 @@ static void fill_verdict(const struct rules_eval *eval, uint32_t index, const st
 	*out = (struct rules_verdict){ .kind = o->kind, .needs = o->needs, .delay_s = o->delay_s, .rule_index = RULES_NO_INDEX };
 	out->close_session = o->kind == VERDICT_DENY;
 	out->is_tarpit = o->is_tarpit;
+	out->is_drop = o->is_drop;
+	out->is_pass = o->is_pass;
 	if (index < eval->rules->count) {
 		out->rule_index = index;
 		out->rule_line = eval->rules->items[index].line;

@@ -271,7 +271,8 @@ static void make_access(struct made_rules *s)
 void make_rules(struct made_rules *s, unsigned max_lines)
 {
 	static const char *const actions[] = { "allow", "deny", "deny", "tarpit", "noto", "debug", "dry-run noto", "dry-run deny", "noto_delay",
-					       "allow-filter", "allow-extchk|allow-filter", "mark=1", "mark=0x6/0x6" };
+					       "allow-filter", "allow-extchk|allow-filter", "mark=1", "mark=0x6/0x6",
+					       "drop", "pass" };
 	s->plain[0] = s->filed[0] = '\0';
 	s->file_count = 0;
 	s->files[0] = (struct world_file){ NULL, NULL };

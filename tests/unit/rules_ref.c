@@ -486,6 +486,6 @@ void ref_judge(const char *text, const struct world_file *files, const struct ru
 	if (hanging_line && strcmp(hanging, outcome) != 0)
 		out->line = hanging_line;
 	else
-		out->kind = outcome[0] == 'a' ? VERDICT_ALLOW : outcome[0] == 'd' || outcome[0] == 't' ? VERDICT_DENY : VERDICT_NOTO;
+		out->kind = outcome[0] == 'a' || outcome[0] == 'p' ? VERDICT_ALLOW : outcome[0] == 'd' || outcome[0] == 't' ? VERDICT_DENY : VERDICT_NOTO;
 	free(copy);
 }

@@ -22,7 +22,7 @@ static void test_good(void **unused)
 	expect("0", 0, MARK_FREE_BITS);
 	expect("5", 5, MARK_FREE_BITS);
 	expect("0x10", 16, MARK_FREE_BITS);
-	expect("0X9FFFFFFF", 0x9fffffff, MARK_FREE_BITS);
+	expect("0X87FFFFFF", 0x87ffffff, MARK_FREE_BITS);
 	expect("0x10/0xf0", 16, 0xf0);
 	expect("1/1", 1, 1);
 	expect("0/0", 0, 0);
@@ -31,7 +31,7 @@ static void test_good(void **unused)
 static void test_bad(void **unused)
 {
 	static const char *const bad[] = { "", "x", "0x", "-1", "5/", "/5", "0x123456789", "4294967296", "0xg", "1/2", "3/1", "5 ", "1/1/1",
-					   "0x40000000", "0x20000000/0x20000000", "0/0xffffffff" };
+					   "0x40000000", "0x08000000", "0x20000000/0x20000000", "0/0xffffffff" };
 	struct mark_value value = { 7, 7 };
 	struct reason why;
 	(void)unused;
