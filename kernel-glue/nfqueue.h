@@ -26,8 +26,8 @@ int nfqueue_run(struct nfqueue *queue, nfqueue_judge_fn judge, void *ctx);
 /* What the kernel counts of a queue (proc(5) has no page for it; nf_queue in the kernel's sources). */
 struct nfqueue_counts {
 	uint64_t waiting;      /* for their verdict, now */
-	uint64_t dropped_full; /* since the queue was full */
-	uint64_t dropped_user; /* since its socket was full */
+	uint64_t dropped_full; /* since the queue was full; with is_fail_open such packets pass, and are counted nowhere */
+	uint64_t dropped_user; /* since its socket was full; the same */
 	uint64_t queued;       /* modulo 2^32 */
 };
 

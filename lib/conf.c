@@ -50,6 +50,7 @@ static const struct choice deterrents_names[] = {
 static const struct choice fail_names[] = {
 	{ "default", FAIL_DEFAULT }, { "open", FAIL_OPEN }, { "closed", FAIL_CLOSED }, { NULL, 0 }
 };
+static const struct choice gate_drop_names[] = { { "silent", GATE_DROP_SILENT }, { "reset", GATE_DROP_RESET }, { NULL, 0 } };
 static const struct choice vague_names[] = { { "off", VAGUE_OFF }, { "vague", VAGUE_YES }, { NULL, 0 } };
 static const struct choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
 static const struct choice mode_names[] = {
@@ -124,6 +125,8 @@ static const struct option options[] = {
 	{ "noto-delay", KIND_DURATION, FIELD(struct conf, noto_delay_s), "60s", 0, HOUR, NULL },
 
 	{ "gate", KIND_CHOICE, FIELD(struct conf, gate), "yes", 0, 0, yes_no_names },
+	{ "gate-queue", KIND_COUNT, FIELD(struct conf, gate_queue), "2525", 0, 65534, NULL },
+	{ "gate-drop", KIND_CHOICE, FIELD(struct conf, gate_drop), "silent", 0, 0, gate_drop_names },
 	{ "dead-after", KIND_DURATION, FIELD(struct conf, dead_after_s), "5s", 2, MINUTE, NULL },
 
 	{ "check-command", KIND_COMMAND, FIELD(struct conf, check_command), "", 0, 0, NULL },

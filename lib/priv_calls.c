@@ -81,6 +81,7 @@ static const struct allowed gate_allowed[] = {
 	CALL(read), CALL(write), CALL(writev), CALL(close), CALL(recvfrom), CALL(recvmsg), CALL(recvmmsg), CALL(sendto), CALL(sendmsg), CALL(sendmmsg),
 	CALL_IF(fcntl, INT(1, F_GETFD)), CALL_IF(fcntl, INT(1, F_SETFD)), CALL_IF(fcntl, INT(1, F_GETFL)), CALL_IF(fcntl, INT(1, F_SETFL)),
 	CALL_IF(fcntl, INT(1, F_DUPFD_CLOEXEC)), CALL_IF(fcntl, INT(1, F_GET_SEALS)), CALL_IF(ioctl, INT(1, FIONBIO)),
+	CALL_IF(ioctl, INT(1, SIOCGIFNAME)),
 	/* texts from and for the master */
 	CALL(fstat), CALL_IF(newfstatat, BITS(3, AT_EMPTY_PATH)), CALL(lseek), CALL(pread64), CALL_IF(memfd_create, INT(1, MFD_CLOEXEC)),
 	/* the loop, and its threads */

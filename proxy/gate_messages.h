@@ -11,6 +11,7 @@
 #include "kernel_sets.h"
 #include "priv.h"
 #include "role_messages.h"
+#include "syn_gate.h"
 
 #define GATE_ROLE_ARG "--role=gate"
 #define GATE_BEAT_MS 1000u
@@ -19,6 +20,7 @@ enum gate_message {
 	/* master to gate */
 	GATE_SETUP = 96, /* struct gate_setup; descriptors: the directory of its chroot, and what sets_file.h kept if there is such */
 	GATE_CONF,       /* struct role_conf: at a reload */
+	GATE_RULES,      /* struct role_rules; descriptors: rules_source.h, rule_hits.h.  Behind SETUP, and at a reload behind CONF */
 	GATE_BEAT,       /* struct gate_beat: each GATE_BEAT_MS */
 	GATE_END,        /* no payload: nobody accepts any more; keep what is in the sets, and end */
 	GATE_ASK,        /* struct gate_question */
@@ -34,6 +36,7 @@ enum gate_message {
 
 struct gate_setup {
 	struct priv_user user;
+	uint64_t workers; /* the slot behind theirs is the gate's, in the memory for hits */
 	uint64_t log_form;
 	struct role_conf conf;
 };
@@ -77,6 +80,9 @@ struct gate_status {
 	struct gate_switch switches[CONF_LISTEN_MAX];
 	uint64_t elements[KSET_COUNT];
 	uint64_t put_back; /* how often, after somebody's flush */
+	uint8_t has_queue; /* SYNs are judged, where a rule of the kernel queues them */
+	uint64_t rules_generation; /* by these; 0: none yet */
+	struct syn_gate_counts syns;
 };
 
 #endif

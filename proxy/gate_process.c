@@ -16,6 +16,7 @@
 /* Beats without a sign of life of any worker, and of the gate.  A worker's heart beats once a second. */
 #define WORKERS_STILL_LIMIT 4u
 #define GATE_STILL_LIMIT 60u
+#define RULES_AGAIN_BEATS 30u
 
 struct gate_process {
 	struct loop *loop;
@@ -26,7 +27,7 @@ struct gate_process {
 	struct loop_timer *restart_timer, *beat_timer;
 	uint64_t backoff_ms, started_ms, restarts;
 	uint64_t heartbeats;         /* of all workers, at the last beat */
-	unsigned workers_still, still;
+	unsigned workers_still, still, beats_since_rules;
 	bool is_closed, is_ending;
 	bool has_status;
 	struct gate_status status;
@@ -92,6 +93,24 @@ static void send_beat(struct gate_process *g)
 		(void)send_to(g, GATE_BEAT, &beat, sizeof beat);
 }
 
+/* Not a matter of life and death: what the gate does not know the sessions do.  It is sent again when the gate does not say that it has them. */
+static void send_rules(struct gate_process *g)
+{
+	const struct worker_supply *supply = g->parts.supply;
+	const struct role_rules what = { supply->rules_generation };
+	const int fds[] = { supply->rules_fd, supply->hits_fd };
+	if (g->channel && !ipc_channel_is_behind(g->channel))
+		(void)ipc_channel_send(g->channel, GATE_RULES, &what, sizeof what, fds, 2);
+	g->beats_since_rules = 0;
+}
+
+static void look_after_rules(struct gate_process *g)
+{
+	if (++g->beats_since_rules >= RULES_AGAIN_BEATS && g->has_status && g->status.has_queue &&
+	    g->status.rules_generation != g->parts.supply->rules_generation)
+		send_rules(g);
+}
+
 /* ---- the channel */
 
 static void channel_closed(void *ctx, int err)
@@ -150,6 +169,7 @@ static void beat_due(void *ctx)
 	struct gate_process *g = ctx;
 	loop_timer_start(g->beat_timer, GATE_BEAT_MS);
 	send_beat(g);
+	look_after_rules(g);
 	if (g->pid > 0 && ++g->still == GATE_STILL_LIMIT) {
 		log_event(LOG_LEVEL_ERR, "gate-stuck", "the gate (pid %ld) has said nothing for %u s: killed", (long)g->pid,
 			  GATE_STILL_LIMIT * GATE_BEAT_MS / 1000);
@@ -162,8 +182,11 @@ static void beat_due(void *ctx)
 static int feed(struct gate_process *g)
 {
 	const struct worker_supply *supply = g->parts.supply;
-	struct gate_setup setup = { .user = g->parts.user, .log_form = supply->setup.log_form, .conf = supply->setup.conf };
-	return ipc_channel_send(g->channel, GATE_SETUP, &setup, sizeof setup, &supply->chroot_fd, 1);
+	struct gate_setup setup = { .user = g->parts.user, .workers = g->parts.crew->count, .log_form = supply->setup.log_form, .conf = supply->setup.conf };
+	int err = ipc_channel_send(g->channel, GATE_SETUP, &setup, sizeof setup, &supply->chroot_fd, 1);
+	if (!err)
+		send_rules(g);
+	return err;
 }
 
 void gate_process_start(struct gate_process *g)
@@ -242,6 +265,7 @@ void gate_process_reload(struct gate_process *g)
 {
 	const struct role_conf *conf = &g->parts.supply->setup.conf;
 	(void)send_to(g, GATE_CONF, conf, sizeof *conf);
+	send_rules(g);
 }
 
 void gate_process_close(struct gate_process *g)

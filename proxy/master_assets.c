@@ -73,7 +73,7 @@ static int open_check_chroot(const struct conf *conf, struct master_assets *a, s
 static int open_rules(const struct conf *conf, struct master_assets *a, struct reason *why)
 {
 	const struct rules_in_force none = { -1, conf };
-	int err = rules_keeper_read(conf, a->worker_count, &none, &a->rules, why);
+	int err = rules_keeper_read(conf, a->worker_count + 1, &none, &a->rules, why);
 	if (!err)
 		err = filter_keeper_read(conf, -1, &a->filter, why);
 	if (err) {

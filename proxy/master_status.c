@@ -44,6 +44,27 @@ static void answer_workers(const struct master_status_sources *from, struct cont
 	}
 }
 
+static void put_queue(struct kv *kv, const struct master_status_sources *from, const struct gate_status *status)
+{
+	struct nfqueue_counts kernel = { 0 };
+	if (!status->has_queue) {
+		kv_text(kv, "queue", "none");
+		return;
+	}
+	kv_u64(kv, "queue", from->conf->gate_queue);
+	kv_u64(kv, "syns", status->syns.packets);
+	kv_u64(kv, "syns_dropped", status->syns.dropped);
+	kv_u64(kv, "syns_reset", status->syns.resets);
+	kv_u64(kv, "syns_passed", status->syns.passed);
+	kv_u64(kv, "syns_marked", status->syns.marked);
+	kv_u64(kv, "syns_unreadable", status->syns.unreadable);
+	if (nfqueue_counts_read((uint16_t)from->conf->gate_queue, &kernel) == 0) {
+		kv_u64(kv, "syns_waiting", kernel.waiting);
+		/* By the kernel, since the gate began.  Those that it lets in when the queue is full it counts nowhere. */
+		kv_u64(kv, "syns_lost", kernel.dropped_full + kernel.dropped_user);
+	}
+}
+
 static void answer_gate(const struct master_status_sources *from, struct control_client *client)
 {
 	static const char *const backends[] = { [GATE_BACKEND_NONE] = "none", [GATE_BACKEND_NFT] = "nft", [GATE_BACKEND_IPSET] = "ipset" };
@@ -63,6 +84,7 @@ static void answer_gate(const struct master_status_sources *from, struct control
 		for (enum kernel_set set = 0; set < KSET_COUNT; set++)
 			kv_u64(&kv, kernel_set_name(set), status->elements[set]);
 		kv_u64(&kv, "put_back", status->put_back);
+		put_queue(&kv, from, status);
 	}
 	(void)control_line(client, &kv);
 }

@@ -19,6 +19,8 @@ static const char *unchangeable(const struct conf *old, const struct conf *new)
 		return "gate-user";
 	if (old->gate != new->gate)
 		return "gate";
+	if (old->gate_queue != new->gate_queue)
+		return "gate-queue";
 	if ((old->check_command[0] == '\0') != (new->check_command[0] == '\0'))
 		return "check-command (from none, or to none)";
 	if (strcmp(old->check_user, new->check_user) != 0)

@@ -156,7 +156,7 @@ void reloader_request(struct reloader *r)
 	r->new.conf_path = r->options->conf_path;
 	r->new.now = (struct rules_in_force){ r->assets->supply.rules_fd, &r->options->conf };
 	r->new.filter_fd = r->assets->supply.filter_fd;
-	r->new.worker_count = r->crew->count;
+	r->new.worker_count = r->crew->count + 1; /* the gate counts hits, too */
 	r->asked_ms = loop_now_ms(r->loop);
 	r->is_reading = true;
 	if (loop_job_start(r->loop, work, done, r) == 0)

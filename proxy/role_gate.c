@@ -11,6 +11,7 @@
 #include "log.h"
 #include "nfnl.h"
 #include "priv.h"
+#include "syn_side.h"
 
 #define SETUP_TIMEOUT_MS 10000
 
@@ -22,6 +23,7 @@ struct gate {
 	struct ipc_channel *master;
 	struct loop_timer *still_timer;
 	struct nft_batch batch;
+	struct syn_side *syns;
 	struct gate_beat beat;
 	struct gate_status status;
 	bool has_complained;
@@ -45,6 +47,13 @@ static int receive_prepriv(struct gate *g, struct reason *why)
 	}
 	ipc_message_drop(&msg);
 	return err;
+}
+
+static int open_syns_prepriv(struct gate *g, struct reason *why)
+{
+	const struct syn_side_parts parts = { &g->setup.conf.conf, (size_t)g->setup.workers };
+	int err = syn_side_open_prepriv(&parts, &g->syns);
+	return err ? reason_set(why, err, "SYNs can't be judged (%s)", err_name(err)) : 0;
 }
 
 static int drop(const struct gate *g, struct reason *why)
@@ -86,6 +95,10 @@ static void beat(struct gate *g)
 		log_event(err == ERR_NOTFOUND ? LOG_LEVEL_INFO : LOG_LEVEL_ERR, "gate-idle",
 			  "the kernel has no sets of ours (%s): postern-divert up makes them, then they are used", strerror(errnum));
 	g->has_complained = err != 0;
+	syn_side_tick(g->syns);
+	g->status.has_queue = syn_side_has_queue(g->syns);
+	g->status.rules_generation = syn_side_rules_generation(g->syns);
+	g->status.syns = *syn_side_counts(g->syns);
 	(void)ipc_channel_send(g->master, GATE_STATUS, &g->status, sizeof g->status, NULL, 0);
 }
 
@@ -106,6 +119,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 			log_set_level((enum log_level)g->setup.conf.conf.log_level);
 		}
 		break;
+	case GATE_RULES: syn_side_take_rules(g->syns, msg); break;
 	case GATE_END: loop_stop(g->loop); break;
 	default: break;
 	}
@@ -134,6 +148,8 @@ static int build(struct gate *g, struct reason *why)
 		err = loop_timer_create(g->loop, master_still, g, &g->still_timer);
 	if (!err)
 		err = ipc_channel_create(g->loop, ROLE_CONTROL_FD, from_master, master_gone, g, &g->master);
+	if (!err)
+		err = syn_side_start(g->syns, g->loop);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
 	return ipc_channel_send(g->master, GATE_READY, NULL, 0, NULL, 0);
@@ -141,6 +157,7 @@ static int build(struct gate *g, struct reason *why)
 
 static void take_down(struct gate *g)
 {
+	syn_side_destroy(&g->syns);
 	loop_timer_destroy(&g->still_timer);
 	ipc_channel_destroy(&g->master);
 	loop_destroy(&g->loop);
@@ -162,6 +179,8 @@ int role_gate_run(void)
 	int err = receive_prepriv(&g, &failed.why);
 	if (!err)
 		err = nfnl_open(&g.nl, &failed.why);
+	if (!err)
+		err = open_syns_prepriv(&g, &failed.why);
 	if (!err)
 		err = drop(&g, &failed.why);
 	if (!err)

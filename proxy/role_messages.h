@@ -20,7 +20,8 @@ enum role_message {
 	/* master to worker */
 	ROLE_SETUP = 16,   /* struct role_setup; descriptor: the directory of its chroot */
 	ROLE_COUNTERS,     /* no payload; descriptor: counters.h */
-	ROLE_RULES,        /* struct role_rules; descriptors: rules_source.h, rule_hits.h, and with a content filter its text.  At start and at each reload */
+	ROLE_RULES,        /* struct role_rules; descriptors: rules_source.h, rule_hits.h (the slot behind the workers' is the gate's), and with a
+			    * content filter its text.  At start and at each reload */
 	ROLE_LISTENER,     /* struct role_listener; descriptor: the listening socket.  Later: in place of the one of that kind */
 	ROLE_GO,           /* no payload */
 	ROLE_CONF,         /* struct role_conf: at a reload, in front of ROLE_RULES */

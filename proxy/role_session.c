@@ -74,7 +74,7 @@ static int take_setup(struct worker *w, struct ipc_message *msg, struct reason *
 	(void)snprintf(tag, sizeof tag, "posternd/%u", w->setup.worker);
 	log_setup(tag, (enum log_form)w->setup.log_form, (enum log_level)w->setup.conf.conf.log_level);
 	const struct worker_rules_events events = { rules_taken, rules_idle, w };
-	int err = w->rules ? ERR_PROTO : worker_rules_create(&w->host, w->setup.workers, &events, &w->rules);
+	int err = w->rules ? ERR_PROTO : worker_rules_create(&w->host, (size_t)w->setup.workers + 1, &events, &w->rules);
 	return err ? reason_set(why, err, "no rules can be taken (%s)", err_name(err)) : 0;
 }
 

@@ -1,0 +1,53 @@
+/* syn_gate.h - the SYNs that wait in the kernel's queue: each gets one verdict, by what the rules can say of its address alone (rules_syn.h).
+ *   undecided  accepted, as if there were no gate: the session judges it, with all facts
+ *   drop       dropped, or answered with a reset (conf gate-drop)
+ *   pass       accepted with CONF_OWN_MARK, so that it goes straight to its server
+ * `mark=` rules set bits of its mark; the accepted socket inherits them where net.ipv4.tcp_fwmark_accept is 1.
+ * Promise: nothing waits.  What can't be read, is no SYN, or came in where no listen section is, is accepted.
+ * Owns: nothing but its own memory.  Borrows: everything in struct syn_gate_parts, until it is destroyed.
+ */
+#ifndef POSTERN_SYN_GATE_H
+#define POSTERN_SYN_GATE_H
+
+#include "conf.h"
+#include "iface_names.h"
+#include "loop.h"
+#include "nfqueue.h"
+#include "raw_tcp.h"
+#include "syn_rules.h"
+
+/* Packets that may wait for their verdict; more pass unjudged, which only costs the session. */
+#define SYN_GATE_LENGTH 8192u
+
+/* Since the process began. */
+struct syn_gate_counts {
+	uint64_t packets;    /* that came from the queue */
+	uint64_t dropped;
+	uint64_t resets;     /* of these, the clients that were told */
+	uint64_t passed;     /* straight to the server */
+	uint64_t marked;     /* otherwise than they came */
+	uint64_t unreadable; /* accepted, since nobody could tell whose they are */
+};
+
+struct syn_gate_parts {
+	struct loop *loop;
+	const struct conf *conf; /* may change between turns of the loop */
+	struct syn_gate_counts *counts;
+	struct syn_rules *rules;
+	struct nfqueue *queue;
+	struct iface_names *ifaces;
+	const struct raw_tcp *raw;
+};
+
+/* A reset is no longer than the SYN that it answers, but there need not be one for each of a flood. */
+#define SYN_GATE_RESETS_PER_S 10000u
+
+struct syn_gate;
+
+int syn_gate_create(const struct syn_gate_parts *parts, struct syn_gate **out);
+void syn_gate_destroy(struct syn_gate **gate);
+
+/* The verdict for one packet; for tests, and for the loop itself.  ctx: the gate. */
+struct nfqueue_verdict syn_gate_judge(void *ctx, const struct nfqueue_packet *packet);
+
+#endif

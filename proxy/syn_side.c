@@ -1,0 +1,122 @@
+#include "syn_side.h"
+
+#include <stdlib.h>
+
+#include "log.h"
+
+#define FORGET_TICKS 5u
+
+struct syn_side {
+	struct syn_side_parts parts;
+	struct loop *loop;
+	struct nfqueue *queue;
+	struct raw_tcp raw;
+	struct iface_names ifaces;
+	struct syn_rules *rules;
+	struct syn_gate *gate;
+	struct syn_gate_counts counts;
+	uint64_t rules_generation;
+	unsigned ticks;
+};
+
+static void rules_taken(void *ctx, uint64_t generation, int err)
+{
+	struct syn_side *side = ctx;
+	if (err)
+		return;
+	side->rules_generation = generation;
+	log_event(LOG_LEVEL_DEBUG, "gate-rules", "%u rules have to do with SYNs", rules_syn_count(syn_rules_get(side->rules)));
+}
+
+static void open_queue(struct syn_side *side)
+{
+	const struct nfqueue_setup setup = { .number = (uint16_t)side->parts.conf->gate_queue,
+					     .copy_bytes = PACKET_HEAD_MAX,
+					     .length = SYN_GATE_LENGTH,
+					     .is_fail_open = true };
+	struct reason why;
+	if (setup.number == 0)
+		return;
+	if (nfqueue_open(&setup, &side->queue, &why))
+		log_event(LOG_LEVEL_WARN, "gate-queue", "%s: SYNs are not judged", why.text);
+	else if (raw_tcp_open_prepriv(&side->raw, &why))
+		log_event(LOG_LEVEL_WARN, "gate-raw", "%s: clients are dropped in silence", why.text);
+}
+
+int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **out)
+{
+	struct syn_side *side = calloc(1, sizeof *side);
+	if (!side)
+		return ERR_NOMEM;
+	side->parts = *parts;
+	side->raw = (struct raw_tcp){ -1, -1 };
+	side->ifaces.fd = -1;
+	const struct syn_rules_events events = { rules_taken, side };
+	int err = syn_rules_create(parts->conf, parts->workers, parts->workers + 1, &events, &side->rules);
+	if (!err)
+		err = iface_names_open(&side->ifaces);
+	if (err) {
+		syn_side_destroy(&side);
+		return err;
+	}
+	open_queue(side);
+	*out = side;
+	return 0;
+}
+
+int syn_side_start(struct syn_side *side, struct loop *loop)
+{
+	const struct syn_gate_parts parts = { .loop = loop,
+					      .conf = side->parts.conf,
+					      .counts = &side->counts,
+					      .rules = side->rules,
+					      .queue = side->queue,
+					      .ifaces = &side->ifaces,
+					      .raw = &side->raw };
+	side->loop = loop;
+	return side->queue ? syn_gate_create(&parts, &side->gate) : 0;
+}
+
+void syn_side_take_rules(struct syn_side *side, struct ipc_message *msg)
+{
+	/* Without a queue nobody asks the rules. */
+	if (side->queue)
+		syn_rules_reload(side->rules, side->loop, msg);
+}
+
+void syn_side_tick(struct syn_side *side)
+{
+	if (++side->ticks % FORGET_TICKS == 0)
+		iface_names_forget(&side->ifaces);
+}
+
+bool syn_side_has_queue(const struct syn_side *side)
+{
+	return side->queue != NULL;
+}
+
+uint64_t syn_side_rules_generation(const struct syn_side *side)
+{
+	return side->rules_generation;
+}
+
+const struct syn_gate_counts *syn_side_counts(const struct syn_side *side)
+{
+	return &side->counts;
+}
+
+void syn_side_destroy(struct syn_side **side)
+{
+	struct syn_side *s = *side;
+	if (!s)
+		return;
+	syn_gate_destroy(&s->gate);
+	nfqueue_close(&s->queue);
+	raw_tcp_close(&s->raw);
+	iface_names_close(&s->ifaces);
+	if (!s->rules || !syn_rules_is_busy(s->rules)) {
+		syn_rules_destroy(&s->rules);
+		free(s);
+	}
+	*side = NULL;
+}

@@ -1,0 +1,174 @@
+"""The gate judges SYNs: what a rule can say of an address alone is done before a connection is there; all else is the session's."""
+
+import os
+import re
+import signal
+import socket
+
+import pytest
+
+from installation import Installation, Recorder, Talk
+from netlab import Lab, wait_until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+
+MODES = {"redirect": 2525, "tproxy": 2526}
+CLIENTS = {4: Lab.CLIENTS4, 6: Lab.CLIENTS6}
+SPAMMER = {4: Lab.SPAMMER4, 6: Lab.SPAMMER6}
+MTA = {4: Lab.MTA4, 6: Lab.MTA6}
+every_mode = pytest.mark.parametrize("mode", MODES)
+every_family = pytest.mark.parametrize("v", (4, 6))
+
+
+def of(address):
+    """As a rule names it."""
+    return f"[{address}]" if ":" in address else address
+
+
+def rules_for(*addresses, action="drop"):
+    return f"{action}:{' '.join(of(a) for a in addresses)}:ALL:ALL\n"
+
+
+RULES = (rules_for(Lab.CLIENT4, Lab.CLIENT6, action="allow") + rules_for(Lab.SPAMMER4, Lab.SPAMMER6)
+         + rules_for(Lab.CLIENTS4[1], Lab.CLIENTS6[1], action="pass") + rules_for(Lab.CLIENTS4[2], Lab.CLIENTS6[2], action="mark=0x10/0xf0")
+         + "noto:MARK=0x10/0xf0:ALL:ALL:550 5.7.1 marked\nnoto:ALL:ALL:ALL:550 5.7.1 not marked\n")
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with Lab("ptest-gate") as made:
+        made.exec("fw", "sysctl", "-qw", "net.ipv4.tcp_fwmark_accept=1")
+        yield made
+
+
+class Gated:
+    """An Installation behind postern-divert --gate; options as in Installation."""
+
+    def __init__(self, lab, directory, mode="redirect", rules=RULES, backend="nft", **kw):
+        self.lab, self.mode, self.backend = lab, mode, backend
+        self.post = Installation(lab, directory, rules=rules, listen={"mode": mode}, **kw)
+
+    def __enter__(self):
+        self.lab.divert("up", "--iface", "wan", "--mode", self.mode, "--backend", self.backend, "--gate")
+        try:
+            self.post.start_daemon()
+            self.wait_rules()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.post.__exit__(*exc)
+        self.lab.divert("down", "--iface", "wan", "--backend", self.backend)
+
+    def gate(self):
+        found = self.post.status()["gate"]
+        return found[0] if isinstance(found, list) else found
+
+    def wait_rules(self, count=1):
+        wait_until(lambda: len(re.findall("ev=gate-rules", self.post.log())) >= count, "the gate to have its rules")
+        if self.backend == "nft":
+            wait_until(lambda: "wan" in self.lab.exec("fw", "nft", "list", "set", "inet", "postern", "alive").stdout, "the diversion to be alive")
+        else:
+            wait_until(lambda: "timeout" in self.lab.exec("fw", "ipset", "list", "postern_alive_wan").stdout.partition("Members:")[2],
+                       "the diversion to be alive")
+
+    def connect(self, source, timeout=10):
+        return self.lab.connect("inet", (source, 0), (MTA[6 if ":" in source else 4], 25), timeout=timeout)
+
+    def is_silent(self, source):
+        try:
+            self.connect(source, timeout=1.5).close()
+        except socket.timeout:
+            return True
+        return False
+
+    def greeting(self, source):
+        with Talk(self.connect(source)) as talk:
+            return talk.greeting.text
+
+    def rcpt(self, source):
+        with Talk(self.connect(source)) as talk:
+            talk.hello()
+            talk.say("MAIL FROM:<a@sender.example>")
+            return talk.say("RCPT TO:<b@protected.example>")
+
+
+DEBUG = {"log-level": "debug"}
+
+
+@every_mode
+@every_family
+def test_verdicts(lab, tmp_path, mode, v):
+    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, options=DEBUG) as gated:
+        assert gated.rcpt(CLIENTS[v][0]).code == 250, "undecided at the SYN: the session"
+        assert gated.is_silent(SPAMMER[v])
+        assert "fw.example.net" not in gated.greeting(CLIENTS[v][1]), "straight to the server"
+        assert gated.rcpt(CLIENTS[v][2]).text == "5.7.1 marked"
+        wait_until(lambda: int(gated.gate()["syns_passed"]) == 1, "the counters of the gate")
+        found = gated.gate()
+        assert int(found["syns"]) >= 4 and int(found["syns_dropped"]) >= 1 and int(found["syns_marked"]) >= 1, found
+        assert int(found["syns_reset"]) == int(found["syns_unreadable"]) == int(found["syns_lost"]) == 0, found
+        log = gated.post.log()
+        assert re.search(rf'ev=syn verdict=drop rule=2 client="?{re.escape(of(SPAMMER[v]))}:\d+"? .*iface=wan', log)
+        assert re.search(r"ev=syn verdict=pass rule=3 ", log)
+
+
+@every_mode
+@every_family
+def test_reset(lab, tmp_path, mode, v):
+    with Gated(lab, tmp_path, mode, options={**DEBUG, "gate-drop": "reset"}) as gated:
+        with pytest.raises(ConnectionRefusedError):
+            gated.connect(SPAMMER[v])
+        assert gated.rcpt(CLIENTS[v][0]).code == 250
+        wait_until(lambda: int(gated.gate()["syns_reset"]) >= 1, "the reset to be counted")
+
+
+def test_what_is_not_known_is_left_to_the_session(lab, tmp_path):
+    rules = f"drop:{Lab.SPAMMER4}:spam@*:ALL\ndrop:*.evil.example:ALL:ALL\ndrop:{Lab.CLIENTS4[1]}:ALL:ALL\nallow:ALL:ALL:ALL\n"
+    with Gated(lab, tmp_path, rules=rules, options=DEBUG) as gated:
+        assert gated.rcpt(Lab.SPAMMER4).code == 250
+        # It may have that name, but would be dropped by either rule.
+        assert gated.is_silent(Lab.CLIENTS4[1])
+
+
+def test_reload_and_hits(lab, tmp_path):
+    with Gated(lab, tmp_path, rules="allow:ALL:ALL:ALL\n", options=DEBUG) as gated:
+        assert gated.rcpt(Lab.SPAMMER4).code == 250
+        gated.post.rules_path.write_text(rules_for(Lab.SPAMMER4) + "allow:ALL:ALL:ALL\n")
+        gated.post.daemon.send_signal(signal.SIGHUP)
+        gated.wait_rules(2)
+        assert gated.is_silent(Lab.SPAMMER4)
+        stats = gated.post.postern("rules", "stats").stdout
+        assert re.search(r"^\D*1\D+[1-9]\d*\D+drop", stats, re.M) or re.search(r"[1-9]\d* +.*drop", stats), stats
+
+
+def test_gate_dies(lab, tmp_path):
+    """Whoever comes while nobody reads the queue is the session's; then there is a new gate with the same rules."""
+    with Gated(lab, tmp_path, options=DEBUG) as gated:
+        pid = int(gated.gate()["pid"])
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: gated.gate()["state"] == "running" and int(gated.gate()["pid"]) != pid, "another gate")
+        gated.wait_rules(2)
+        assert gated.is_silent(Lab.SPAMMER4)
+        assert gated.rcpt(Lab.CLIENT4).code == 250
+
+
+def test_queue_is_taken(lab, tmp_path):
+    """By another program: the log says so, sessions judge everybody."""
+    taker = lab.python("fw", "import os,socket,struct,time\n"
+                       "s = socket.socket(16, 3, 12); s.bind((0, 0))\n"
+                       "def a(t, v): return struct.pack('=HH', 4 + len(v), t) + v + b'\\0' * (-len(v) % 4)\n"
+                       "body = struct.pack('!BBH', 0, 0, 2525) + a(1, struct.pack('!BBH', 1, 0, 0))\n"
+                       "s.send(struct.pack('=IHHII', 16 + len(body), 3 << 8 | 2, 5, 1, 0) + body)\n"
+                       "print(struct.unpack('=i', s.recv(4096)[16:20])[0], flush=True); time.sleep(60)\n")
+    assert taker.stdout.readline() == "0\n"
+    post = Installation(lab, tmp_path)
+    try:
+        with post:
+            post.start_daemon()
+            post.wait_log('ev=gate-queue.*queue 2525 is taken by another program')
+            wait_until(lambda: "none" in str(post.status()["gate"]), "the status of the gate")
+    finally:
+        lab.stop(taker)
