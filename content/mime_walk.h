@@ -28,7 +28,7 @@
 #define MIME_FIELD_MAX 65536u             /* of a header field; names are looked for in these */
 #define MIME_DEPTH_MAX 32u                /* multiparts and messages around a part */
 #define MIME_BOUNDARY_MAX 1024u           /* bytes of a boundary */
-#define MIME_WALK_BYTES_MAX (512u * 1024) /* at the worst */
+#define MIME_WALK_BYTES_MAX (768u * 1024) /* at the worst */
 
 enum mime_kind { MIME_HEADER, MIME_TEXT, MIME_NAME };
 

@@ -1,0 +1,330 @@
+/* Hostile messages: what the walk may cost, in memory and in time.  Time is only ever compared with that of a message of the same kind. */
+#include "mime_walk.h"
+
+#include <malloc.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "buf.h"
+#include "sanitized.h"
+
+/* A factor that noise does not reach and a square does: lengths differ by 16. */
+#define LENGTHS_APART 16u
+#define TIMES_APART_MAX 6.0
+#define ROUNDS 3u
+#define MESSAGE_BYTES (1u << 20)
+
+static void add(struct buf *m, const char *text)
+{
+	assert_int_equal(buf_append(m, text, strlen(text)), 0);
+}
+
+static void fill(struct buf *m, const char *text, size_t bytes)
+{
+	for (size_t end = m->len + bytes; m->len < end;)
+		add(m, text);
+}
+
+/* --- one header field of the length given --- */
+
+static void names_unquoted(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Disposition: ");
+	fill(m, "name=", bytes);
+}
+
+static void names_in_quotes(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Disposition: x");
+	fill(m, ";name=\"'\"", bytes);
+}
+
+static void apostrophes(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Disposition: x");
+	fill(m, "; name='\"", bytes);
+}
+
+static void comments(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Type: ");
+	fill(m, "(", bytes);
+}
+
+static void words(struct buf *m, size_t bytes)
+{
+	add(m, "Subject: ");
+	fill(m, "=?a?q?", bytes);
+}
+
+static void sections(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Disposition: x");
+	fill(m, ";filename*0*=%41", bytes);
+}
+
+static void name_of_dots(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Type: a/b; name=\"");
+	fill(m, ". ", bytes);
+}
+
+static void spaces(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Type: a/b; name");
+	fill(m, " ", bytes);
+	add(m, "=");
+}
+
+/* --- a body --- */
+
+static void one_line(struct buf *m, size_t bytes)
+{
+	add(m, "\n");
+	fill(m, "=A \xe4", bytes);
+}
+
+static void one_encoded_line(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Transfer-Encoding: quoted-printable\nContent-Type: text/plain; charset=shift_jis\n\n");
+	fill(m, "=   \x83=", bytes);
+}
+
+static void delimiters(struct buf *m, size_t bytes)
+{
+	add(m, "Content-Type: multipart/mixed; boundary=a\n\n");
+	fill(m, "--a\n", bytes);
+}
+
+static void nested(struct buf *m, size_t bytes)
+{
+	fill(m, "Content-Type: multipart/mixed; boundary=aaaaaaaaaaaaaaaaaaaa; boundary=aaaaaaaaaaaaaaaaaaab\n\n--aaaaaaaaaaaaaaaaaaaa\n", bytes / 2);
+	fill(m, "--aaaaaaaaaaaaaaaaaaa\n", bytes / 2);
+}
+
+static void stray_fields(struct buf *m, size_t bytes)
+{
+	add(m, "rubbish\n");
+	fill(m, "Content-Type: text/html\nContent-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit\n", bytes);
+}
+
+static void files(struct buf *m, size_t bytes)
+{
+	add(m, "\n");
+	fill(m, "begin 644 x\n#86)C\n=ybegin name=y\n", bytes);
+}
+
+/* Messages in messages, each in quoted-printable as well, which does not shrink: the last one that is decoded shows it all again. */
+static void encoded(struct buf *m, size_t bytes)
+{
+	for (unsigned i = 0; i < 8; i++)
+		add(m, "Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n");
+	fill(m, "words in plain text\n", bytes);
+}
+
+typedef void (*make_fn)(struct buf *m, size_t bytes);
+
+struct kind {
+	const char *name;
+	make_fn make;
+	bool is_field;
+};
+
+static const struct kind kinds[] = {
+	{ "names without quotes", names_unquoted, true }, { "names in quotes", names_in_quotes, true }, { "apostrophes", apostrophes, true },
+	{ "comments", comments, true },			  { "encoded words", words, true },		{ "sections", sections, true },
+	{ "a name of dots", name_of_dots, true },	  { "spaces", spaces, true },			{ "one line", one_line, false },
+	{ "one encoded line", one_encoded_line, false },  { "delimiters", delimiters, false },		{ "nested", nested, false },
+	{ "stray fields", stray_fields, false },	  { "files", files, false },			{ "encoded", encoded, false },
+};
+
+struct tally {
+	uint64_t bytes;
+	size_t before, peak;
+};
+
+static void on_piece(void *owner, const struct mime_piece *piece)
+{
+	struct tally *t = owner;
+	t->bytes += piece->text.len;
+}
+
+static size_t in_use(void)
+{
+	struct mallinfo2 info = mallinfo2();
+	return info.uordblks + info.hblkhd;
+}
+
+static void on_piece_measured(void *owner, const struct mime_piece *piece)
+{
+	struct tally *t = owner;
+	size_t now = in_use() - t->before;
+	t->bytes += piece->text.len;
+	t->peak = now > t->peak ? now : t->peak;
+}
+
+static void walk(const struct buf *message, mime_sink sink, struct tally *t)
+{
+	struct mime_walk *w = NULL;
+	assert_int_equal(mime_walk_open(MIME_PLAIN, sink, t, &w), 0);
+	for (size_t at = 0; at < message->len; at += 4096)
+		assert_int_equal(mime_walk_push(w, span_sub(buf_span(message), at, at + 4096)), 0);
+	assert_int_equal(mime_walk_finish(w), 0);
+	mime_walk_close(&w);
+}
+
+/* Parts of so many bytes until the message has its length. */
+static void make(const struct kind *kind, size_t part, struct buf *out)
+{
+	while (out->len < MESSAGE_BYTES) {
+		kind->make(out, part);
+		add(out, kind->is_field ? "\n" : "\n\n");
+	}
+}
+
+static double seconds_of(const struct buf *message)
+{
+	double best = 1e9;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct timespec from, to;
+		struct tally t = { .bytes = 0 };
+		(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+		walk(message, on_piece, &t);
+		(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+		double took = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+		best = took < best ? took : best;
+	}
+	return best;
+}
+
+/* A field of 16 times the length must not cost more than as many bytes in 16 fields; a message of 16 times the length not much more than 16 times as much. */
+static void test_time_is_linear(void **unused)
+{
+	(void)unused;
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		struct buf shorter = { .cap = 0 }, longer = { .cap = 0 };
+		double factor = 1;
+		if (kinds[i].is_field) {
+			make(&kinds[i], (MIME_FIELD_MAX - 100) / LENGTHS_APART, &shorter);
+			make(&kinds[i], MIME_FIELD_MAX - 100, &longer);
+		} else {
+			kinds[i].make(&shorter, MESSAGE_BYTES / LENGTHS_APART);
+			kinds[i].make(&longer, MESSAGE_BYTES);
+			factor = LENGTHS_APART;
+		}
+		double small = seconds_of(&shorter), large = seconds_of(&longer);
+		print_message("%-22s %8.3f ms %8.3f ms\n", kinds[i].name, small * 1e3, large * 1e3);
+		assert_true(large <= small * factor * TIMES_APART_MAX);
+		buf_free(&shorter);
+		buf_free(&longer);
+	}
+}
+
+static void test_memory_is_bounded(void **unused)
+{
+	(void)unused;
+	if (IS_SANITIZED) /* whose allocator counts differently */
+		skip();
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		struct buf message = { .cap = 0 };
+		make(&kinds[i], kinds[i].is_field ? MIME_FIELD_MAX - 100 : MESSAGE_BYTES, &message);
+		struct tally t = { .before = in_use() };
+		walk(&message, on_piece_measured, &t);
+		print_message("%-22s %8zu bytes at most, %llu shown of %zu\n", kinds[i].name, t.peak, (unsigned long long)t.bytes, message.len);
+		assert_true(t.peak > 0 && t.peak <= MIME_WALK_BYTES_MAX);
+		buf_free(&message);
+	}
+}
+
+/* Quoted-printable of all that is in it. */
+static void quote(struct buf *m)
+{
+	struct buf quoted = { .cap = 0 };
+	for (size_t i = 0; i < m->len; i++)
+		assert_int_equal(buf_append(&quoted, m->data[i] == '=' ? "=3D" : &m->data[i], m->data[i] == '=' ? 3 : 1), 0);
+	buf_free(m);
+	*m = quoted;
+}
+
+static void wrap(struct buf *m, const char *head, char boundary)
+{
+	struct buf wrapped = { .cap = 0 };
+	char own[2] = { boundary, '\0' };
+	add(&wrapped, head);
+	if (boundary) {
+		fill(&wrapped, "b", MIME_BOUNDARY_MAX - 1);
+		add(&wrapped, own);
+		add(&wrapped, "\n\n--");
+		fill(&wrapped, "b", MIME_BOUNDARY_MAX - 1);
+		add(&wrapped, own);
+		add(&wrapped, "\n");
+	}
+	assert_int_equal(buf_append(&wrapped, m->data, m->len), 0);
+	buf_free(m);
+	*m = wrapped;
+}
+
+/* Everything at once: in each of the messages that are decoded at the same time parts with boundaries of the greatest length, and within them a field of the
+ * greatest length whose bytes become three each. */
+static void test_memory_at_the_worst(void **unused)
+{
+	(void)unused;
+	if (IS_SANITIZED)
+		skip();
+	struct buf m = { .cap = 0 };
+	add(&m, "Content-Disposition: attachment; filename=\"");
+	fill(&m, "\xe4", MIME_FIELD_MAX - 200);
+	add(&m, "\"\nContent-Transfer-Encoding: quoted-printable\n\n");
+	fill(&m, "\xe4", 100000);
+	for (unsigned message = 0; message < 4; message++) {
+		for (unsigned depth = 0; depth < 2; depth++)
+			wrap(&m, "Content-Type: multipart/mixed; boundary=", (char)('a' + message * 2 + depth));
+		if (message == 3)
+			break;
+		quote(&m);
+		wrap(&m, "Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n", '\0');
+	}
+	struct tally t = { .before = in_use() };
+	walk(&m, on_piece_measured, &t);
+	print_message("%zu bytes, %llu shown of %zu\n", t.peak, (unsigned long long)t.bytes, m.len);
+	assert_true(t.peak > 2 * MIME_FIELD_MAX && t.peak <= MIME_WALK_BYTES_MAX);
+	buf_free(&m);
+}
+
+/* What an ordinary message holds while it comes. */
+static void test_memory_of_ordinary_mail(void **unused)
+{
+	(void)unused;
+	if (IS_SANITIZED)
+		skip();
+	struct buf m = { .cap = 0 };
+	add(&m, "Subject: hello\nContent-Type: multipart/alternative; boundary=bound\n\n--bound\nContent-Type: text/plain; charset=iso-8859-15\n\n");
+	fill(&m, "words in a line\n", 4000);
+	add(&m, "--bound\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: base64\n\n");
+	fill(&m, "PHA+aGVsbG8gPC9wPjxwPmhlbGxvIDwvcD48cD5oZWxsbyA8L3A+Cg==\n", 4000);
+	struct tally t = { .before = in_use() };
+	walk(&m, on_piece_measured, &t);
+	print_message("%zu bytes\n", t.peak);
+	assert_true(t.peak <= 16384);
+	buf_free(&m);
+}
+
+int main(void)
+{
+	mime_walk_init_prepriv();
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_time_is_linear),
+		cmocka_unit_test(test_memory_is_bounded),
+		cmocka_unit_test(test_memory_at_the_worst),
+		cmocka_unit_test(test_memory_of_ordinary_mail),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
