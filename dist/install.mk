@@ -8,8 +8,8 @@ PARTSDIR ?= $(PREFIX)/lib/postern/postern-divert.d
 INSTALL_MAN := $(sort $(wildcard man/*.5 man/*.8))
 # Other names of the same page.
 INSTALL_MAN_LINKS := smtpd-mailq.8=postern.8
-INSTALL_UNITS := posternd.service posternfwd.service postern-divert@.service
-INSTALL_SAMPLES := postern.conf.sample rules.sample filter.sample
+INSTALL_UNITS := posternd.service posternfwd.service postern-divert.service postern-divert@.service
+INSTALL_SAMPLES := postern.conf.sample rules.sample divert.conf.sample filter.sample
 INSTALL_CONTRIB := check-clamd check-dcc check-spamc
 INSTALL_DOCS := README.md LICENSE docs/architecture.md docs/spool-format.md docs/performance.md
 
@@ -21,7 +21,7 @@ install: all
 	install -d $(D)$(SBINDIR) $(D)$(BINDIR) $(D)$(MANDIR)/man5 $(D)$(MANDIR)/man8 $(D)$(DOCDIR) $(D)$(UNITDIR) $(D)$(SYSUSERSDIR) \
 		$(D)$(SYSCONFDIR)/postern $(D)$(PARTSDIR)
 	install -m 755 $(B)/bin/posternd $(B)/bin/posternfwd $(D)$(SBINDIR)
-	sed 's|^PARTS=.*|PARTS=$(PARTSDIR)|' scripts/postern-divert >$(D)$(SBINDIR)/postern-divert
+	sed -e 's|^PARTS=.*|PARTS=$(PARTSDIR)|' -e 's|^CONF=.*|CONF=$(SYSCONFDIR)/postern/divert.conf|' scripts/postern-divert >$(D)$(SBINDIR)/postern-divert
 	chmod 755 $(D)$(SBINDIR)/postern-divert
 	install -m 644 scripts/postern-divert.d/*.sh $(D)$(PARTSDIR)
 	install -m 755 $(B)/bin/postern $(D)$(BINDIR)

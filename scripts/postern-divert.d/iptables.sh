@@ -4,6 +4,7 @@
 
 # Chains by what they are for: TABLE NAME
 IPT_CHAINS='nat POSTERN
+nat POSTERNK
 mangle POSTERN
 mangle POSTERNI
 mangle POSTERNR
@@ -59,10 +60,10 @@ ipset_tidy() {
 	gone=$(ipset_switches)
 	ipt_any_chain || gone="$gone
 $(ipset_list)"
-	printf '%s\n' "$gone" | while read -r name _; do
-		if printf '%s\n' "$there" | grep -qxF "$name"; then
-			change ipset destroy "$name" || exit 1
-		fi
+	printf '%s\n' "$gone" | while read -r name kind _; do
+		printf '%s\n' "$there" | grep -qxF "$name" || continue
+		# Of our name and another kind is not ours.
+		! ipset list -t "$name" | grep -qxF "Type: $kind" || change ipset destroy "$name" || exit 1
 	done
 }
 
@@ -76,13 +77,6 @@ ipt_any_chain() {
 }
 
 # ---- rules
-
-ipt_table() {
-	case $mode in
-	redirect) echo nat ;;
-	tproxy) echo mangle ;;
-	esac
-}
 
 # Whose connections are not diverted, whatever else is true of them.
 ipt_skip_rules() {
@@ -120,6 +114,11 @@ ipt_tproxy_rules() {
 		-A $chain $(ipt_wanted) -j CONNMARK --set-xmark $DIVERT_MARK/$DIVERT_MARK
 		-A $chain $(ipt_wanted) -j TPROXY --on-port $port --tproxy-mark $DIVERT_MARK/$DIVERT_MARK
 	END
+}
+
+# As nft_keep_chain; it ends the way through the rules of iptables, not through those of nft.
+ipt_keep_rules() {
+	printf '%s\n' "-A $chain -m mark --mark $DIVERT_MARK/$DIVERT_MARK -j ACCEPT"
 }
 
 # Without --nowildcard the match passes listeners over.
@@ -219,10 +218,17 @@ ipt_want() {
 # The head of FORWARD and INPUT: what the administrator lets through there was meant for the diversion to see.
 ipt_up_family() {
 	smtp_in="-i $iface -p tcp --dport $SMTP"
-	ipt_set "$1" "$(ipt_table)" "POSTERN_$iface" "-A PREROUTING -i $iface" "$mode" || return 1
 	case $mode in
-	redirect) ipt_unset "$1" mangle "POSTERN_$iface" || return 1 ;;
-	tproxy) ipt_unset "$1" nat "POSTERN_$iface" || return 1 ;;
+	redirect)
+		# With --local before other people's destination NAT, as in nft_redirect_chain.
+		ipt_set "$1" nat "POSTERN_$iface" "$([ -n "$local" ] && echo -I || echo -A) PREROUTING -i $iface" redirect || return 1
+		ipt_unset "$1" nat "POSTERNK_$iface" && ipt_unset "$1" mangle "POSTERN_$iface" || return 1
+		;;
+	tproxy)
+		ipt_set "$1" mangle "POSTERN_$iface" "-A PREROUTING -i $iface" tproxy || return 1
+		! ipt_can "$1" nat '-j ACCEPT' || ipt_set "$1" nat "POSTERNK_$iface" "-I PREROUTING $smtp_in" keep || return 1
+		ipt_unset "$1" nat "POSTERN_$iface" || return 1
+		;;
 	esac
 	ipt_want "$sets" raw POSTERNG "-A PREROUTING $smtp_in" gate &&
 		ipt_want "$gate" raw POSTERNO "-A OUTPUT -o $iface -p tcp --sport $SMTP" tarpit &&
@@ -234,7 +240,7 @@ ipt_up_family() {
 }
 
 iptables_up() {
-	ipset_declare || return 1
+	ipset_declare || { ipset_tidy && return 1; }
 	for family in $(families); do
 		if ! complain_with "ipt_why $family" ipt_up_family "$family"; then
 			iptables_down || :
@@ -279,6 +285,10 @@ ipt_why() {
 		echo "this kernel has no connection marks for IPv$v: load the module xt_connmark, or use --mode redirect"
 	elif [ -n "$reply_iface" ] && ! ipt_can "$v" mangle '-m socket --transparent -j RETURN'; then
 		echo "this kernel has no socket match for IPv$v: load the module xt_socket, or leave --reply-iface away"
+	elif [ -n "$fail" ] && ! ipt_can "$v" filter '-p tcp -j REJECT --reject-with tcp-reset'; then
+		echo "this kernel has no REJECT for IPv$v: load the modules ipt_REJECT and ip6t_REJECT, or leave --fail and --gate away"
+	elif [ -n "$learn" ] && ! ipt_can "$v" mangle "-j SET --add-set postern_pass$v dst --exist --timeout 1"; then
+		echo "this kernel has no SET target for IPv$v: load the module xt_set, or leave --learn away"
 	elif [ -n "$gate" ]; then
 		ipt_queue_why "$v"
 	fi

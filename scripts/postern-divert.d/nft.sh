@@ -2,7 +2,7 @@
 # Sets are the daemon's to fill (see postern-divert(8), SETS); chains are named KIND_INTERFACE and are ours alone.
 # shellcheck shell=sh disable=SC2154  # the options are parsed by postern-divert
 
-NFT_KINDS='redirect tproxy ident reply gate sort tarpit refuse refusein learn skip'
+NFT_KINDS='redirect tproxy ident reply gate sort tarpit refuse refusein learn keep skip'
 
 # What nft itself would add is written out, so that declaring a set again is no change: an `update` rule makes a set dynamic.
 nft_set_list() {
@@ -43,10 +43,11 @@ nft_wanted() {
 	[ -n "$local" ] || printf ' fib daddr type != local'
 }
 
+# With --local before other people's destination NAT: who asks for that wants also what they send on to a server inside.
 nft_redirect_chain() {
 	cat <<-END
 		chain redirect_$iface {
-			type nat hook prerouting priority dstnat; policy accept;
+			type nat hook prerouting priority dstnat${local:+ - 10}; policy accept;
 			iifname "$iface" tcp dport $SMTP jump skip_$iface
 	END
 	for family in ipv4 ipv6; do
@@ -86,6 +87,19 @@ nft_tproxy_chain() {
 		nft_tproxy_rule $family "$(nft_wanted)"
 	done
 	printf '\tiifname "%s" %s drop\n}\n' "$iface" "$(nft_wanted)"
+}
+
+# The first rule of NAT that matches has the connection. What goes to a transparent socket must keep its address, or the packets
+# behind the first do not find it: other people's destination NAT finds it taken.
+nft_keep_chain() {
+	nft_can nat "dnat ip to ip daddr" || return 0
+	cat <<-END
+		chain keep_$iface {
+			type nat hook prerouting priority dstnat - 10; policy accept;
+			iifname "$iface" meta mark & $DIVERT_MARK == $DIVERT_MARK tcp dport $SMTP dnat ip to ip daddr
+			iifname "$iface" meta mark & $DIVERT_MARK == $DIVERT_MARK tcp dport $SMTP dnat ip6 to ip6 daddr
+		}
+	END
 }
 
 nft_reply_chain() {
@@ -203,6 +217,7 @@ nft_up_text() {
 	nft_skip_chain
 	nft_gate_chain
 	"nft_${mode}_chain"
+	[ "$mode" = redirect ] || nft_keep_chain
 	[ -z "$gate" ] || nft_tarpit_chain
 	[ -z "$fail" ] || nft_refuse_chain refuse forward
 	[ -z "$fail" ] || [ -z "$local" ] || nft_refuse_chain refusein input
@@ -269,9 +284,9 @@ queue_forget() {
 
 # ---- what the kernel cannot do
 
-# nft_can TYPE RULE [PRIORITY]
+# nft_can TYPE RULE; a rule may name the set pass4.
 nft_can() {
-	printf 'table inet postern_probe { chain probe { type %s hook prerouting priority 0; %s; }; }\n' "$1" "$2" | nft -c -f - 2>/dev/null
+	printf 'table inet postern_probe { set pass4 { type ipv4_addr; flags dynamic,timeout; }; chain probe { type %s hook prerouting priority 0; %s; }; }\n' "$1" "$2" | nft -c -f - 2>/dev/null
 }
 
 # Called after a failure: names the first thing the kernel cannot do.
@@ -290,5 +305,9 @@ nft_why() {
 		echo 'this kernel has no socket expression for nft: load the module nft_socket, or leave --reply-iface away'
 	elif [ -n "$fail" ] && ! nft_can filter 'ct state new reject with tcp reset'; then
 		echo 'this kernel has no reject statement for nft: load the module nft_reject_inet, or leave --fail and --gate away'
+	elif [ -n "$gate" ] && ! nft_can filter 'tcp dport 25 notrack'; then
+		echo 'this kernel has no notrack statement for nft: load the module nft_ct, or leave --gate away'
+	elif [ -n "$learn" ] && ! nft_can filter 'tcp dport 25 update @pass4 { ip daddr timeout 1s }'; then
+		echo 'this kernel cannot add to a set by a rule of nft (nft_dynset): leave --learn away'
 	fi
 }

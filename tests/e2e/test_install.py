@@ -15,15 +15,15 @@ EXPECTED = {
     "usr/local/sbin/posternd", "usr/local/sbin/posternfwd", "usr/local/sbin/postern-divert",
     "usr/local/bin/postern", "usr/local/bin/smtpd-mailq",
     "usr/local/lib/systemd/system/posternd.service", "usr/local/lib/systemd/system/posternfwd.service",
-    "usr/local/lib/systemd/system/postern-divert@.service",
+    "usr/local/lib/systemd/system/postern-divert.service", "usr/local/lib/systemd/system/postern-divert@.service",
     "usr/local/lib/sysusers.d/postern.conf",
     *(f"usr/local/share/man/man8/{page}.8" for page in ("postern", "posternd", "posternfwd", "postern-divert", "smtpd-mailq")),
     *(f"usr/local/share/man/man5/{page}.5" for page in ("postern.conf", "postern-rules", "postern-filter")),
     *(f"usr/local/share/doc/postern/{name}" for name in ("README.md", "LICENSE", "architecture.md", "spool-format.md", "performance.md",
-                                                         "postern.conf.sample", "rules.sample", "filter.sample")),
+                                                         "postern.conf.sample", "rules.sample", "filter.sample", "divert.conf.sample")),
     *(f"{PARTS}/{part.name}" for part in (ROOT / "scripts/postern-divert.d").glob("*.sh")),
     *(f"usr/local/share/doc/postern/contrib/{name}" for name in ("check-clamd", "check-dcc", "check-spamc")),
-    CONF, "etc/postern/rules", "etc/postern/filter",
+    CONF, "etc/postern/rules", "etc/postern/divert.conf", "etc/postern/filter",
 }
 
 
@@ -53,6 +53,7 @@ def test_what_is_installed(installed):
 def test_postern_divert_finds_its_parts(installed):
     text = (installed / "usr/local/sbin/postern-divert").read_text()
     assert f"\nPARTS=/{PARTS}\n" in text and (installed / PARTS).is_dir()
+    assert "\nCONF=/etc/postern/divert.conf\n" in text
 
 
 def test_each_manual_page_is_its_own(installed):
@@ -116,7 +117,7 @@ def test_units_are_good(installed):
     for unit in units.iterdir():
         unit.write_text(unit.read_text().replace("/usr/local/sbin/", f"{installed}/usr/local/sbin/"))
     (units / "postern-divert@.service").rename(units / "postern-divert@wan.service")
-    for unit in ("posternd.service", "posternfwd.service", "postern-divert@wan.service"):
+    for unit in ("posternd.service", "posternfwd.service", "postern-divert.service", "postern-divert@wan.service"):
         # Units that stand beside it are found; man pages are not looked for, they are not installed.
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(units / unit)], capture_output=True, text=True, timeout=60,
                               check=False, env=dict(os.environ, SYSTEMD_UNIT_PATH=f"{units}:"))
