@@ -53,6 +53,23 @@ int conntrack_original(struct nfnl *nl, uint16_t zone, const struct endpoint *lo
 	return err;
 }
 
+int conntrack_find(struct nfnl *nl, uint16_t zone, int fd, const struct endpoint *client, struct origdst *out, struct reason *why)
+{
+	/* Without a diversion to ask about: our end of the socket, and the mark. */
+	int err = origdst_find(fd, client, LISTEN_DIRECT, 0, out, why);
+	const struct endpoint local = out->original;
+	if (err)
+		return err;
+	err = conntrack_original(nl, zone, &local, client, &out->original);
+	if (err == ERR_NOTFOUND)
+		return reason_set(why, ERR_REFUSED, "not diverted: connection tracking does not know it in zone %u", zone);
+	if (err)
+		return reason_set(why, err, "connection tracking does not answer (%s)", err_name(err));
+	if (endpoint_eq(&out->original, &local))
+		return reason_set(why, ERR_REFUSED, "a direct hit on the listening port, not diverted");
+	return 0;
+}
+
 static int forget(struct nfnl *nl, const struct conntrack_tuple *tuple, bool is_reply)
 {
 	struct question q;

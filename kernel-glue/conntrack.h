@@ -8,9 +8,13 @@
 
 #include "conntrack_message.h"
 #include "nfnl.h"
+#include "origdst.h"
 
 /* Where did the client of an accepted connection want to go, before anybody's NAT?  local: our end, client: the other one. */
 int conntrack_original(struct nfnl *nl, uint16_t zone, const struct endpoint *local, const struct endpoint *client, struct endpoint *original_out);
+
+/* As origdst_find with LISTEN_REDIRECT, in that zone.  ERR_REFUSED also where the zone knows no such flow. */
+int conntrack_find(struct nfnl *nl, uint16_t zone, int fd, const struct endpoint *client, struct origdst *out, struct reason *why);
 
 /* Forget the flow of an accepted connection: its next packet is a first one, and meets every rule anew. */
 int conntrack_forget(struct nfnl *nl, uint16_t zone, const struct endpoint *local, const struct endpoint *client);

@@ -22,7 +22,7 @@ static int ask_conntrack(int fd, bool v6, struct endpoint *out, struct reason *w
 	int failed = v6 ? getsockopt(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST, &sa, &len) : getsockopt(fd, SOL_IP, SO_ORIGINAL_DST, &sa, &len);
 	if (failed) {
 		if (errno == ENOENT)
-			return reason_set(why, ERR_REFUSED, "not diverted: connection tracking does not know it");
+			return reason_set(why, ERR_REFUSED, "not diverted: connection tracking does not know it (it looks in zone 0: see conntrack-zone)");
 		if (errno == ENOPROTOOPT)
 			return reason_set(why, ERR_UNSUPPORTED, "this kernel has no SO_ORIGINAL_DST (nf_conntrack): use mode = tproxy");
 		return fail(why, "SO_ORIGINAL_DST");

@@ -172,6 +172,7 @@ static const struct option listen_options[] = {
 	{ "mode", KIND_CHOICE, FIELD(struct conf_listen, mode), "redirect", 0, 0, mode_names },
 	{ "port", KIND_COUNT, FIELD(struct conf_listen, port), "0", 0, 65535, NULL },
 	{ "address", KIND_TEXT, FIELD(struct conf_listen, address), "", 0, 0, NULL },
+	{ "conntrack-zone", KIND_COUNT, FIELD(struct conf_listen, conntrack_zone), "0", 0, 65535, NULL },
 	{ "proxy-protocol", KIND_NETS, FIELD(struct conf_listen, balancers), "", 0, 0, NULL },
 	{ "trust", KIND_CHOICE, FIELD(struct conf_listen, trusted), "untrusted", 0, 0, trust_names },
 	{ "deterrents", KIND_CHOICE, FIELD(struct conf_listen, deterrents), "default", 0, 0, deterrents_names },
@@ -417,6 +418,9 @@ static int check_listen(struct conf *conf, struct conf_listen *l, struct reason 
 		return reason_set(why, ERR_INVAL, "listen \"%s\": address = '%s': expected an IPv4 or IPv6 address", l->iface, l->address);
 	if (l->address[0] && l->mode != LISTEN_DIRECT)
 		return reason_set(why, ERR_INVAL, "listen \"%s\": address works with mode = direct only", l->iface);
+	if (l->conntrack_zone && l->mode != LISTEN_REDIRECT)
+		return reason_set(why, ERR_INVAL, "listen \"%s\": conntrack-zone works with mode = redirect only: else nobody asks connection tracking",
+				  l->iface);
 	if (l->balancers.count && l->mode != LISTEN_DIRECT)
 		return reason_set(why, ERR_INVAL, "listen \"%s\": proxy-protocol works with mode = direct only: a balancer connects to this host itself",
 				  l->iface);

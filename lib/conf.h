@@ -47,6 +47,7 @@ struct conf_listen {
 	uint64_t port;     /* 0 in the file: 2525 redirect, 2526 tproxy, 25 direct */
 	char address[ADDR_TEXT_CAP]; /* direct mode: bind to this address only; empty = any */
 	uint64_t trusted;  /* bool */
+	uint64_t conntrack_zone; /* redirect mode: where the diverted connections are; 0: SO_ORIGINAL_DST finds them */
 	struct cidr_list balancers; /* direct mode: who begins with a PROXY header */
 	uint64_t deterrents; /* enum listen_deterrents; default: not where trusted */
 	uint64_t fail;     /* enum listen_fail; default: as postern-divert was told */

@@ -14,6 +14,7 @@
 #include "local_addrs.h"
 #include "log.h"
 #include "origdst.h"
+#include "origin_lookups.h"
 #include "session.h"
 #include "stutter.h"
 
@@ -48,6 +49,8 @@ static void refuse(struct acceptor *a, int fd, const struct origdst *where, enum
 	/* A fresh socket's send buffer takes one line; if not, the client sees a close, which means the same. */
 	if (n > 0)
 		(void)send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	/* A master that hangs may still hold a copy of the descriptor. */
+	(void)shutdown(fd, SHUT_WR);
 	(void)close(fd);
 }
 
@@ -128,9 +131,51 @@ static void await_header(struct acceptor *a, int fd, const struct origdst *where
 static bool is_full(const struct acceptor *a)
 {
 	const struct session_host *host = a->host;
-	size_t coming = arrivals_count(a->arrivals);
+	size_t coming = arrivals_count(a->arrivals) + origin_lookups_count(host->origins);
 	return host->session_count + coming >= host->conf.conf.max_sessions ||
 	       host->session_count + coming + stutter_count(host->stutterers) >= host->session_limit;
+}
+
+/* err, why: what was found out about where the client wanted to go. */
+static void placed(void *ctx, int fd, int err, const struct origdst *where, const char *why)
+{
+	struct acceptor *a = ctx;
+	struct session_host *host = a->host;
+	const struct conf_listen *l = &host->conf.conf.listen[a->listen_index];
+	if (err == ERR_EOF) {
+		(void)close(fd);
+		return;
+	}
+	if (err == ERR_REFUSED) {
+		refuse(a, fd, where, COUNTER_REFUSED_DIRECT, "4.3.2", "this port takes diverted connections only", why);
+	} else if (err) {
+		refuse(a, fd, where, COUNTER_REFUSED_ORIGDST, "4.3.2", "try again later", why);
+	} else if (is_loop(host, l, &where->original)) {
+		refuse(a, fd, where, COUNTER_REFUSED_LOOP, "4.3.2", "this connection leads back to itself",
+		       "a loop: the original destination is ourselves");
+	} else if (is_full(a)) {
+		refuse(a, fd, where, COUNTER_REFUSED_FULL, "4.3.2", "too many connections, try again later", "max-sessions is reached");
+	} else if (is_overloaded(host)) {
+		refuse(a, fd, where, COUNTER_REFUSED_LOAD, "4.3.2", "too busy, try again later", "refuse-load-average is reached");
+	} else if (cidr_list_has(&l->balancers, &where->client.addr)) {
+		await_header(a, fd, where);
+	} else {
+		begin(a, fd, where, NULL);
+	}
+}
+
+/* Only the master can ask there. */
+static void ask_for_origin(struct acceptor *a, int fd, const struct endpoint *client)
+{
+	struct origdst where = { 0 };
+	struct reason why = { "" };
+	int err = origdst_find(fd, client, LISTEN_DIRECT, 0, &where, &why);
+	if (err)
+		placed(a, fd, err, &where, why.text);
+	else if (is_full(a))
+		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "4.3.2", "too many connections, try again later", "max-sessions is reached");
+	else if (origin_lookups_add(a->host->origins, fd, a->listen_index, &where, placed, a) != 0)
+		refuse(a, fd, &where, COUNTER_REFUSED_ORIGDST, "4.3.2", "try again later", "the master is behind with original destinations");
 }
 
 static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
@@ -145,27 +190,12 @@ static void take(struct acceptor *a, int fd, const struct sockaddr *sa)
 		return;
 	}
 	counter_add(host->counters, COUNTER_CONNECTIONS, 1);
-	int err = origdst_find(fd, &client, (enum listen_mode)l->mode, (uint16_t)l->port, &where, &why);
-	if (err == ERR_EOF) {
-		(void)close(fd);
+	if (l->conntrack_zone) {
+		ask_for_origin(a, fd, &client);
 		return;
 	}
-	if (err == ERR_REFUSED) {
-		refuse(a, fd, &where, COUNTER_REFUSED_DIRECT, "4.3.2", "this port takes diverted connections only", why.text);
-	} else if (err) {
-		refuse(a, fd, &where, COUNTER_REFUSED_ORIGDST, "4.3.2", "try again later", why.text);
-	} else if (is_loop(host, l, &where.original)) {
-		refuse(a, fd, &where, COUNTER_REFUSED_LOOP, "4.3.2", "this connection leads back to itself",
-		       "a loop: the original destination is ourselves");
-	} else if (is_full(a)) {
-		refuse(a, fd, &where, COUNTER_REFUSED_FULL, "4.3.2", "too many connections, try again later", "max-sessions is reached");
-	} else if (is_overloaded(host)) {
-		refuse(a, fd, &where, COUNTER_REFUSED_LOAD, "4.3.2", "too busy, try again later", "refuse-load-average is reached");
-	} else if (cidr_list_has(&l->balancers, &client.addr)) {
-		await_header(a, fd, &where);
-	} else {
-		begin(a, fd, &where, NULL);
-	}
+	int err = origdst_find(fd, &client, (enum listen_mode)l->mode, (uint16_t)l->port, &where, &why);
+	placed(a, fd, err, &where, why.text);
 }
 
 static void ready(void *ctx, unsigned events)
@@ -226,6 +256,7 @@ void acceptor_destroy(struct acceptor **acceptor)
 	loop_io_destroy(&a->io);
 	loop_timer_destroy(&a->pause);
 	arrivals_destroy(&a->arrivals);
+	origin_lookups_drop(a->host->origins, a);
 	(void)close(a->fd);
 	free(a);
 	*acceptor = NULL;

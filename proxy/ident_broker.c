@@ -24,7 +24,7 @@ static bool is_within_rate(struct ident_broker *b, uint32_t worker, uint64_t now
 }
 
 /* Who is at the ends of a connection, and the interface that it is tied to (0: none). */
-static int look_at(int fd, const struct conf_listen *listen, struct origdst *where_out, unsigned *ifindex_out, struct reason *why)
+static int look_at(struct ident_broker *b, int fd, const struct conf_listen *listen, struct origdst *where_out, unsigned *ifindex_out, struct reason *why)
 {
 	struct sockaddr_storage sa;
 	struct endpoint client;
@@ -34,7 +34,7 @@ static int look_at(int fd, const struct conf_listen *listen, struct origdst *whe
 	int err = endpoint_from_sockaddr((struct sockaddr *)&sa, &client);
 	if (err)
 		return reason_set(why, err, "no internet connection");
-	err = origdst_find(fd, &client, (enum listen_mode)listen->mode, (uint16_t)listen->port, where_out, why);
+	err = origin_broker_find(b->origins, listen, fd, &client, where_out, why);
 	len = sizeof *ifindex_out;
 	if (getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, ifindex_out, &len) != 0)
 		*ifindex_out = 0;
@@ -46,7 +46,7 @@ static int open_for(struct ident_broker *b, const struct conf_listen *listen, in
 	struct origdst where;
 	unsigned ifindex = 0;
 	struct reason why = { "" };
-	int err = look_at(connection_fd, listen, &where, &ifindex, &why);
+	int err = look_at(b, connection_fd, listen, &where, &ifindex, &why);
 	/* Nobody diverts what a host sends to itself: such a pair is made up. */
 	if (err || addr_eq(&where.client.addr, &where.original.addr))
 		return err ? err : ERR_INVAL;

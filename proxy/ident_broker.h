@@ -12,11 +12,13 @@
 #include <stdint.h>
 
 #include "listener.h"
+#include "origin_broker.h"
 #include "role_messages.h"
 
 #define IDENT_BROKER_RATE 1000u
 
 struct ident_broker {
+	struct origin_broker *origins; /* borrowed */
 	struct {
 		uint64_t used; /* of IDENT_BROKER_RATE, in thousandths; goes down with time */
 		uint64_t at_ms;

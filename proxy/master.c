@@ -31,6 +31,7 @@ struct master {
 	struct master_assets assets;
 	struct listeners_watch *listeners_watch;
 	struct ident_broker ident_broker;
+	struct origin_broker origin_broker;
 
 	struct loop *loop;
 	struct worker_crew crew;
@@ -165,6 +166,16 @@ static void worker_needs_ident(void *ctx, struct worker_process *worker, const s
 	(void)worker_process_send(worker, ROLE_IDENT, &answer, sizeof answer, fd);
 	if (fd >= 0)
 		(void)close(fd);
+}
+
+static void worker_needs_origin(void *ctx, struct worker_process *worker, const struct role_origin_wanted *wanted, int connection_fd)
+{
+	struct master *m = ctx;
+	struct role_origin answer;
+	if (worker_process_is_behind(worker))
+		return;
+	origin_broker_answer(&m->origin_broker, &m->options.conf, wanted, connection_fd, &answer);
+	(void)worker_process_send(worker, ROLE_ORIGIN, &answer, sizeof answer, -1);
 }
 
 /* ---- an interface that was made anew */
@@ -383,8 +394,7 @@ static int start_loop(struct master *m, struct reason *why)
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
 							     worker_took_rules,	worker_lost_forwarder, worker_lost_checker,  worker_needs_ident,
-							     worker_ended,
-							     m };
+							     worker_needs_origin, worker_ended,		   m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	const struct gate_process_parts gate_parts = {
 		.supply = &m->assets.supply,
@@ -395,6 +405,7 @@ static int start_loop(struct master *m, struct reason *why)
 		.ended = gate_ended,
 		.ctx = m,
 	};
+	m->ident_broker.origins = &m->origin_broker;
 	int err = loop_create(&m->loop);
 	if (!err)
 		err = loop_timer_create(m->loop, drain_overdue, m, &m->drain_timer);
@@ -437,6 +448,7 @@ static int start_loop(struct master *m, struct reason *why)
 static void close_all(struct master *m)
 {
 	worker_crew_destroy(&m->crew);
+	origin_broker_close(&m->origin_broker);
 	gate_process_destroy(&m->gate);
 	checker_process_destroy(&m->checker);
 	for (size_t i = 0; i < sizeof m->signals / sizeof m->signals[0]; i++)

@@ -30,6 +30,7 @@ enum role_message {
 	ROLE_FORWARDER,    /* no payload; descriptor: a connection to posternfwd */
 	ROLE_IDENT,        /* struct role_ident; descriptor, none when err is set: a connection that has begun (ident_broker.h) */
 	ROLE_CHECKER,      /* no payload; descriptor: a channel to the checker (checker_messages.h), in the place of an earlier one */
+	ROLE_ORIGIN,       /* struct role_origin */
 	ROLE_DRAIN,        /* no payload: accept no more, end what is idle, finish the rest */
 
 	/* worker to master */
@@ -41,6 +42,7 @@ enum role_message {
 	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
 	ROLE_CHECKER_LOST, /* no payload: the channel to the checker is gone */
 	ROLE_NEED_IDENT,   /* struct role_ident_wanted; descriptor: the client's connection, of which a connection to its ident server is wanted */
+	ROLE_NEED_ORIGIN,  /* struct role_origin_wanted; descriptor: the client's connection, of which the original destination is wanted */
 };
 
 /* What a worker follows from the configuration; replaced at a reload. */
@@ -96,6 +98,19 @@ struct role_ident_wanted {
 struct role_ident {
 	uint64_t ticket;
 	int64_t err;
+};
+
+/* ticket: the worker's own, comes back as it is. */
+struct role_origin_wanted {
+	uint64_t ticket;
+	uint64_t listen_index; /* into conf.listen: where the client came in */
+};
+
+struct role_origin {
+	uint64_t ticket;
+	int64_t err; /* as origdst_find has it */
+	struct endpoint original;
+	struct reason why;
 };
 
 struct role_failed {

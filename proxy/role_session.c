@@ -15,6 +15,7 @@
 #include "fault.h"
 #include "ipc.h"
 #include "log.h"
+#include "origin_lookups.h"
 #include "mime_walk.h"
 #include "priv.h"
 #include "role_messages.h"
@@ -292,6 +293,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	struct role_segment segment;
 	struct role_large large;
 	struct role_ident ident;
+	struct role_origin origin;
 	switch (msg->type) {
 	case ROLE_CONF: reload_conf(w, msg); break;
 	case ROLE_RULES: worker_rules_reload(w->rules, msg); break;
@@ -313,6 +315,12 @@ static void from_master(void *ctx, struct ipc_message *msg)
 		if (msg->len == sizeof ident) {
 			memcpy(&ident, msg->payload, sizeof ident);
 			ident_sockets_take(w->host.ident_sockets, &ident, take_fd(msg));
+		}
+		break;
+	case ROLE_ORIGIN:
+		if (w->host.origins && msg->len == sizeof origin) {
+			memcpy(&origin, msg->payload, sizeof origin);
+			origin_lookups_take(w->host.origins, &origin);
 		}
 		break;
 	case ROLE_CHECKER:
@@ -366,6 +374,8 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		err = ident_sockets_create(w->master, &host->ident_sockets);
 	if (!err)
+		err = origin_lookups_create(host->loop, w->master, &host->origins);
+	if (!err)
 		err = checker_link_create(host->loop, w->master, &host->checker);
 	if (!err)
 		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
@@ -394,6 +404,7 @@ static void take_down(struct worker *w)
 	checker_link_destroy(&host->checker);
 	fact_service_destroy(&host->fact_service);
 	ident_sockets_destroy(&host->ident_sockets);
+	origin_lookups_destroy(&host->origins);
 	resolver_destroy(&host->resolver);
 	stutterers_destroy(&host->stutterers);
 	loop_destroy(&host->loop);

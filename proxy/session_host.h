@@ -27,6 +27,7 @@ struct client_table;
 struct stutterers;
 struct session;
 struct recipient_checks;
+struct origin_lookups;
 struct checker_link;
 
 struct session_host {
@@ -39,6 +40,7 @@ struct session_host {
 	struct resolver *resolver;
 	struct fact_service *fact_service;
 	struct ident_sockets *ident_sockets;
+	struct origin_lookups *origins;
 	struct spool_writer *writer;
 	struct recipient_checks *checks;
 	struct checker_link *checker;

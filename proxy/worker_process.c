@@ -97,6 +97,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	struct role_rules_taken taken;
 	struct role_failed failed;
 	struct role_ident_wanted ident;
+	struct role_origin_wanted origin;
 	switch (msg->type) {
 	case ROLE_READY:
 		if (w->state != WORKER_STARTING)
@@ -142,6 +143,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 			break;
 		memcpy(&ident, msg->payload, sizeof ident);
 		w->events.need_ident(w->events.ctx, w, &ident, msg->fd_count == 1 ? msg->fds[0] : -1);
+		return;
+	case ROLE_NEED_ORIGIN:
+		if (msg->len != sizeof origin)
+			break;
+		memcpy(&origin, msg->payload, sizeof origin);
+		w->events.need_origin(w->events.ctx, w, &origin, msg->fd_count == 1 ? msg->fds[0] : -1);
 		return;
 	default:
 		break;

@@ -122,6 +122,7 @@ def test_no_configuration_file(make):
     ('listen "lan" { port = "99999" }', ["port = '99999': expected a number from 0 to 65535"]),
     ('listen "*" { }', ['listen "*"', "name it, or say mode = direct"]),
     ('listen "lan" { mode = "direct" }', ["forward = original needs a diverted connection"]),
+    ('listen "lan" { mode = "tproxy" conntrack-zone = 5 }', ["conntrack-zone works with mode = redirect only"]),
     ('listen "lan" { proxy-protocol = "10.0.0.0/8" }', ["proxy-protocol works with mode = direct only"]),
     ('listen "lan" { proxy-protocol = "10.0.0.0/33" }', ["proxy-protocol: '10.0.0.0/33': expected an address or a network"]),
     ('listen "lan" { proxy-protocol = "balancer.example" }', ["proxy-protocol: 'balancer.example': expected an address or a network"]),
