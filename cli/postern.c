@@ -8,6 +8,7 @@
 #include "cli_queue.h"
 #include "cli_rules.h"
 #include "cli_rules_stats.h"
+#include "cli_set.h"
 #include "cli_status.h"
 #include "cli_verify.h"
 
@@ -34,7 +35,7 @@ static const struct command {
 	const char *name;
 	enum cli_exit (*run)(int argc, char **argv, struct cli_options *options);
 } commands[] = {
-	{ "status", cli_status }, { "queue", cli_queue }, { "check", cli_check }, { "rules", run_rules }, { "filter", cli_filter }, { "verify", cli_verify }, { "help", run_help },
+	{ "status", cli_status }, { "queue", cli_queue }, { "check", cli_check }, { "rules", run_rules }, { "filter", cli_filter }, { "verify", cli_verify }, { "set", cli_set }, { "help", run_help },
 };
 
 static enum cli_exit run(int argc, char **argv)
@@ -45,7 +46,7 @@ static enum cli_exit run(int argc, char **argv)
 	if (code != CLI_OK)
 		return code;
 	if (rest == argc) {
-		cli_complain("say what to do: status, queue, check, rules, filter or verify; see postern help");
+		cli_complain("say what to do: status, queue, check, rules, filter, verify or set; see postern help");
 		return CLI_USAGE;
 	}
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)

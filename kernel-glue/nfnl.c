@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "nft_message.h"
+
 /* A dump's datagrams are at most 32 KiB; what is heard is smaller. */
 #define RECEIVE_CAP 65536
 #define SEND_ROOM (8 << 20)
@@ -105,8 +107,8 @@ int nfnl_send(struct nfnl *nl, const void *bytes, size_t len, int *errno_out)
 			continue;
 		if (got <= 0)
 			break;
-		int left = (int)got;
-		for (const struct nlmsghdr *m = (const void *)nl->buffer; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left)) {
+		struct span rest = { nl->buffer, (size_t)got };
+		for (const struct nlmsghdr *m; (m = netlink_next(&rest)) != NULL;) {
 			int verdict = judge(m, err ? NULL : &said);
 			if (verdict < 0 && !err)
 				err = verdict;
@@ -120,8 +122,8 @@ int nfnl_send(struct nfnl *nl, const void *bytes, size_t len, int *errno_out)
 /* Is that all?  The first failure stays in *err; what comes behind it is still read, or the next question would find the socket busy. */
 static bool hand_on(struct nfnl *nl, size_t len, int *err, nfnl_message_fn fn, void *ctx)
 {
-	int left = (int)len;
-	for (const struct nlmsghdr *m = (const void *)nl->buffer; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left)) {
+	struct span rest = { nl->buffer, len };
+	for (const struct nlmsghdr *m; (m = netlink_next(&rest)) != NULL;) {
 		if (m->nlmsg_seq != nl->seq)
 			continue;
 		int verdict = judge(m, NULL);
@@ -168,8 +170,8 @@ int nfnl_hear(struct nfnl *nl, unsigned budget, nfnl_message_fn fn, void *ctx)
 		ssize_t got = mnl_socket_recvfrom(nl->socket, nl->buffer, sizeof nl->buffer);
 		if (got < 0)
 			return errno == ENOBUFS ? ERR_NOSPACE : errno == EINTR || errno == EAGAIN ? ERR_EOF : ERR_IO;
-		int left = (int)got;
-		for (const struct nlmsghdr *m = (const void *)nl->buffer; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left))
+		struct span rest = { nl->buffer, (size_t)got };
+		for (const struct nlmsghdr *m; (m = netlink_next(&rest)) != NULL;)
 			(void)fn(ctx, m);
 	}
 	return 0;

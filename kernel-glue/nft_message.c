@@ -1,7 +1,6 @@
 #include "nft_message.h"
 
 #include <endian.h>
-#include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -175,9 +174,18 @@ void nft_message_elements(const struct nlmsghdr *m, nft_element_fn fn, void *ctx
 	}
 }
 
+/* Not mnl_nlmsg_ok(), which takes a length of two gigabytes and more for a negative one. */
+const struct nlmsghdr *netlink_next(struct span *rest)
+{
+	const struct nlmsghdr *m = (const void *)rest->ptr;
+	if (rest->len < sizeof *m || m->nlmsg_len < sizeof *m || m->nlmsg_len > rest->len)
+		return NULL;
+	*rest = span_sub(*rest, (m->nlmsg_len + (size_t)3) & ~(size_t)3, rest->len);
+	return m;
+}
+
 void nft_messages_each(struct span bytes, void (*fn)(void *ctx, const struct nlmsghdr *message), void *ctx)
 {
-	int left = bytes.len > INT32_MAX ? INT32_MAX : (int)bytes.len;
-	for (const struct nlmsghdr *m = (const void *)bytes.ptr; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left))
+	for (const struct nlmsghdr *m; (m = netlink_next(&bytes)) != NULL;)
 		fn(ctx, m);
 }

@@ -37,7 +37,8 @@ struct nft_element {
 typedef void (*nft_element_fn)(void *ctx, const struct nft_element *element);
 void nft_message_elements(const struct nlmsghdr *message, nft_element_fn fn, void *ctx);
 
-/* Each message in bytes; they must be aligned for one. */
+/* The next message in bytes that are aligned for one, whole and within them; NULL: no more. */
+const struct nlmsghdr *netlink_next(struct span *rest);
 void nft_messages_each(struct span bytes, void (*fn)(void *ctx, const struct nlmsghdr *message), void *ctx);
 
 /* Each attribute of a message behind its family, or inside of another attribute. */

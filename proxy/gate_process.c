@@ -9,6 +9,8 @@
 
 #include "log.h"
 #include "role_exec.h"
+#include "set_questions.h"
+#include "sets_file.h"
 
 #define BACKOFF_MIN_MS 200u
 #define BACKOFF_MAX_MS 30000u
@@ -30,8 +32,15 @@ struct gate_process {
 	unsigned workers_still, still, beats_since_rules;
 	bool is_closed, is_ending;
 	bool has_status;
+	bool is_destroyed; /* while a file is written: the job's end frees */
 	struct gate_status status;
 	struct reason failure;
+	struct set_questions questions;
+
+	/* what the gate wants to be kept */
+	int kept_fd, next_fd; /* being written, and to be written then; -1: none */
+	struct reason kept_why;
+	int kept_err;
 };
 
 static void set_state(struct gate_process *g, enum worker_state state)
@@ -55,6 +64,9 @@ static void restart_due(void *ctx)
 
 static void end_now(struct gate_process *g)
 {
+	/* Else when that is on the disk. */
+	if (g->kept_fd >= 0)
+		return;
 	set_state(g, WORKER_ENDED);
 	g->parts.ended(g->parts.ctx);
 }
@@ -111,6 +123,54 @@ static void look_after_rules(struct gate_process *g)
 		send_rules(g);
 }
 
+/* ---- what it keeps */
+
+static void write_kept(void *ctx)
+{
+	struct gate_process *g = ctx;
+	g->kept_err = sets_file_write(g->parts.spool_fd, g->kept_fd, &g->kept_why);
+}
+
+static void start_writing(struct gate_process *g);
+
+static void kept_written(void *ctx)
+{
+	struct gate_process *g = ctx;
+	(void)close(g->kept_fd);
+	g->kept_fd = -1;
+	if (g->kept_err)
+		log_event(LOG_LEVEL_ERR, "sets-not-kept", "%s", g->kept_why.text);
+	if (g->is_destroyed) {
+		free(g);
+		return;
+	}
+	start_writing(g);
+	if (g->is_ending && g->pid == 0 && g->state != WORKER_ENDED)
+		end_now(g);
+}
+
+static void start_writing(struct gate_process *g)
+{
+	if (g->kept_fd >= 0 || g->next_fd < 0)
+		return;
+	g->kept_fd = g->next_fd;
+	g->next_fd = -1;
+	if (loop_job_start(g->loop, write_kept, kept_written, g) == 0)
+		return;
+	log_event(LOG_LEVEL_ERR, "sets-not-kept", "no job can be started");
+	(void)close(g->kept_fd);
+	g->kept_fd = -1;
+}
+
+static void take_kept(struct gate_process *g, struct ipc_message *msg)
+{
+	if (g->next_fd >= 0)
+		(void)close(g->next_fd);
+	g->next_fd = msg->fds[0];
+	msg->fds[0] = -1;
+	start_writing(g);
+}
+
 /* ---- the channel */
 
 static void channel_closed(void *ctx, int err)
@@ -133,6 +193,7 @@ static void take_failed(struct gate_process *g, const struct ipc_message *msg)
 static void channel_message(void *ctx, struct ipc_message *msg)
 {
 	struct gate_process *g = ctx;
+	struct gate_answer answer;
 	switch (msg->type) {
 	case GATE_READY:
 		if (g->state != WORKER_STARTING)
@@ -152,6 +213,18 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 		memcpy(&g->status, msg->payload, sizeof g->status);
 		g->has_status = true;
 		g->still = 0;
+		return;
+	case GATE_KEEP:
+		if (msg->fd_count != 1)
+			break;
+		take_kept(g, msg);
+		return;
+	case GATE_ANSWER:
+		if (msg->len != sizeof answer || msg->fd_count > 1)
+			break;
+		memcpy(&answer, msg->payload, sizeof answer);
+		set_questions_answer(&g->questions, &answer, msg->fd_count ? msg->fds[0] : -1);
+		msg->fds[0] = -1;
 		return;
 	default:
 		break;
@@ -183,7 +256,10 @@ static int feed(struct gate_process *g)
 {
 	const struct worker_supply *supply = g->parts.supply;
 	struct gate_setup setup = { .user = g->parts.user, .workers = g->parts.crew->count, .log_form = supply->setup.log_form, .conf = supply->setup.conf };
-	int err = ipc_channel_send(g->channel, GATE_SETUP, &setup, sizeof setup, &supply->chroot_fd, 1);
+	const int fds[] = { supply->chroot_fd, sets_file_open(g->parts.spool_fd) };
+	int err = ipc_channel_send(g->channel, GATE_SETUP, &setup, sizeof setup, fds, fds[1] >= 0 ? 2 : 1);
+	if (fds[1] >= 0)
+		(void)close(fds[1]);
 	if (!err)
 		send_rules(g);
 	return err;
@@ -254,6 +330,7 @@ bool gate_process_died(struct gate_process *g, pid_t pid, int wait_status)
 	g->pid = 0;
 	g->has_status = false;
 	ipc_channel_destroy(&g->channel);
+	set_questions_fail(&g->questions, "the gate has just died; try again");
 	if (g->is_ending)
 		end_now(g);
 	else
@@ -290,9 +367,16 @@ void gate_process_end(struct gate_process *g)
 
 void gate_process_ask(struct gate_process *g, struct control_client *client, struct span request)
 {
-	(void)g;
-	(void)request;
-	control_end(client, ERR_UNSUPPORTED, "the gate answers nothing yet");
+	struct gate_question question;
+	if (g->state != WORKER_RUNNING) {
+		control_end(client, ERR_EOF, "the gate does not run: see the log");
+		return;
+	}
+	int err = set_questions_begin(&g->questions, client, request, &question);
+	if (err)
+		control_end(client, err, err == ERR_BUSY ? "too many questions at once; try again" : "the question is too long");
+	else if (send_to(g, GATE_ASK, &question, sizeof question) != 0)
+		set_questions_fail(&g->questions, "the gate does not take questions; try again");
 }
 
 void gate_process_client(struct gate_process *g, const struct gate_client *client)
@@ -329,6 +413,7 @@ int gate_process_create(struct loop *loop, const struct gate_process_parts *part
 	g->loop = loop;
 	g->parts = *parts;
 	g->backoff_ms = BACKOFF_MIN_MS;
+	g->kept_fd = g->next_fd = -1;
 	int err = loop_timer_create(loop, restart_due, g, &g->restart_timer);
 	if (!err)
 		err = loop_timer_create(loop, beat_due, g, &g->beat_timer);
@@ -350,6 +435,12 @@ void gate_process_destroy(struct gate_process **gate)
 	ipc_channel_destroy(&g->channel);
 	loop_timer_destroy(&g->restart_timer);
 	loop_timer_destroy(&g->beat_timer);
-	free(g);
+	set_questions_fail(&g->questions, "the daemon ends");
+	if (g->next_fd >= 0)
+		(void)close(g->next_fd);
+	g->next_fd = -1;
 	*gate = NULL;
+	g->is_destroyed = true;
+	if (g->kept_fd < 0)
+		free(g);
 }

@@ -401,7 +401,7 @@ static int start_loop(struct master *m, struct reason *why)
 		.crew = &m->crew,
 		.counters = &m->assets.counters,
 		.user = m->assets.gate_user,
-		.spool_fd = spool_keeper_fd(m->assets.spool),
+		.spool_fd = spool_keeper_root_fd(m->assets.spool),
 		.ended = gate_ended,
 		.ctx = m,
 	};

@@ -165,8 +165,15 @@ void master_status_answer(const struct master_status_sources *from, struct contr
 		rule_stats_answer(from->rule_stats, client);
 		return;
 	}
+	if (span_starts_nocase(span_trim(request), SPAN_LIT("set "))) {
+		if (from->gate)
+			gate_process_ask(from->gate, client, span_trim(request));
+		else
+			control_end(client, ERR_UNSUPPORTED, "there is no gate: postern.conf says gate = no");
+		return;
+	}
 	if (!span_eq(span_trim(request), SPAN_LIT("status"))) {
-		control_end(client, ERR_INVAL, "posternd answers: status, rules stats");
+		control_end(client, ERR_INVAL, "posternd answers: status, rules stats, set");
 		return;
 	}
 	answer_daemon(from, client);

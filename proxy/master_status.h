@@ -29,7 +29,7 @@ struct master_status_sources {
 	bool is_draining;
 };
 
-/* "status": lines that begin with what=daemon, what=worker, what=listener, what=counters, what=spool.  "rules stats": see rule_stats.h.
+/* "status": lines that begin with what=daemon, what=worker, what=listener, what=counters, what=spool.  "rules stats": see rule_stats.h.  "set ...": handed to the gate.
  * Anything else is refused. */
 void master_status_answer(const struct master_status_sources *from, struct control_client *client, struct span request);
 

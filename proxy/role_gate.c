@@ -4,29 +4,29 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "gate_messages.h"
-#include "heartbeat.h"
+#include "gate_questions.h"
+#include "gate_sets.h"
 #include "ipc.h"
 #include "log.h"
-#include "nfnl.h"
 #include "priv.h"
 #include "syn_side.h"
 
 #define SETUP_TIMEOUT_MS 10000
+#define KEEP_EVERY_MS (5u * 60 * 1000)
+#define KEEP_SOON_MS 2000u
 
 struct gate {
 	struct gate_setup setup;
-	int chroot_fd;
-	struct nfnl *nl;
+	int chroot_fd, kept_fd;
+	struct gate_sets *sets;
 	struct loop *loop;
 	struct ipc_channel *master;
-	struct loop_timer *still_timer;
-	struct nft_batch batch;
+	struct loop_timer *still_timer, *keep_timer;
 	struct syn_side *syns;
 	struct gate_beat beat;
-	struct gate_status status;
-	bool has_complained;
 };
 
 /* ---- receive, open, drop */
@@ -41,6 +41,9 @@ static int receive_prepriv(struct gate *g, struct reason *why)
 		memcpy(&g->setup, msg.payload, sizeof g->setup);
 		g->chroot_fd = msg.fds[0];
 		msg.fds[0] = -1;
+		g->kept_fd = msg.fd_count > 1 ? msg.fds[1] : -1;
+		if (g->kept_fd >= 0)
+			msg.fds[1] = -1;
 		log_setup("posternd/gate", (enum log_form)g->setup.log_form, (enum log_level)g->setup.conf.conf.log_level);
 	} else {
 		err = reason_set(why, ERR_PROTO, "a setup that makes no sense");
@@ -81,25 +84,70 @@ static size_t list_ifaces(const struct gate *g, struct heartbeat_iface ifaces[CO
 	return count;
 }
 
-static void beat(struct gate *g)
+static void send_status(struct gate *g)
 {
+	const struct conf *conf = &g->setup.conf.conf;
+	struct gate_status status;
+	memset(&status, 0, sizeof status);
+	gate_sets_status(g->sets, &status);
+	for (size_t i = 0; i < conf->listen_count; i++)
+		if (conf->listen[i].mode != LISTEN_DIRECT)
+			gate_sets_switch(g->sets, conf->listen[i].iface, &status.switches[i]);
+	status.has_queue = syn_side_has_queue(g->syns);
+	status.rules_generation = syn_side_rules_generation(g->syns);
+	status.syns = *syn_side_counts(g->syns);
+	(void)ipc_channel_send(g->master, GATE_STATUS, &status, sizeof status, NULL, 0);
+}
+
+static void take_beat(struct gate *g, const struct ipc_message *msg)
+{
+	const struct conf *conf = &g->setup.conf.conf;
 	struct heartbeat_iface ifaces[CONF_LISTEN_MAX];
-	int errnum = 0;
-	nft_batch_begin(&g->batch);
-	heartbeat_write(&g->batch, ifaces, list_ifaces(g, ifaces), g->setup.conf.conf.dead_after_s * 1000);
-	int err = nft_batch_end(&g->batch);
-	if (!err)
-		err = nfnl_send(g->nl, g->batch.bytes.data, g->batch.bytes.len, &errnum);
-	g->status.backend = err ? GATE_BACKEND_NONE : GATE_BACKEND_NFT;
-	if (err && !g->has_complained)
-		log_event(err == ERR_NOTFOUND ? LOG_LEVEL_INFO : LOG_LEVEL_ERR, "gate-idle",
-			  "the kernel has no sets of ours (%s): postern-divert up makes them, then they are used", strerror(errnum));
-	g->has_complained = err != 0;
+	memset(ifaces, 0, sizeof ifaces);
+	memcpy(&g->beat, msg->payload, sizeof g->beat);
+	loop_timer_start(g->still_timer, conf->dead_after_s * 1000);
+	gate_sets_beat(g->sets, ifaces, list_ifaces(g, ifaces), conf->dead_after_s * 1000);
 	syn_side_tick(g->syns);
-	g->status.has_queue = syn_side_has_queue(g->syns);
-	g->status.rules_generation = syn_side_rules_generation(g->syns);
-	g->status.syns = *syn_side_counts(g->syns);
-	(void)ipc_channel_send(g->master, GATE_STATUS, &g->status, sizeof g->status, NULL, 0);
+	send_status(g);
+}
+
+static void keep(struct gate *g)
+{
+	int fd = gate_sets_text(g->sets);
+	if (fd < 0 || ipc_channel_send(g->master, GATE_KEEP, NULL, 0, &fd, 1) != 0)
+		log_event(LOG_LEVEL_ERR, "sets-not-kept", "what is in the sets could not be handed to the master");
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void keep_due(void *ctx)
+{
+	struct gate *g = ctx;
+	loop_timer_start(g->keep_timer, KEEP_EVERY_MS);
+	keep(g);
+}
+
+/* What was deleted must not come back, should the host go down now. */
+static void keep_soon(void *ctx)
+{
+	const struct gate *g = ctx;
+	loop_timer_start(g->keep_timer, KEEP_SOON_MS);
+}
+
+static void answer(struct gate *g, const struct ipc_message *msg)
+{
+	struct gate_question question;
+	struct gate_answer said;
+	int fd = -1;
+	memset(&said, 0, sizeof said);
+	memcpy(&question, msg->payload, sizeof question);
+	if (question.len > sizeof question.text)
+		return;
+	said.ticket = question.ticket;
+	said.err = gate_questions_answer(g->sets, (struct span){ question.text, question.len }, &fd, &said.why);
+	(void)ipc_channel_send(g->master, GATE_ANSWER, &said, sizeof said, &fd, fd >= 0 ? 1 : 0);
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 static void from_master(void *ctx, struct ipc_message *msg)
@@ -107,11 +155,12 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	struct gate *g = ctx;
 	switch (msg->type) {
 	case GATE_BEAT:
-		if (msg->len == sizeof g->beat) {
-			memcpy(&g->beat, msg->payload, sizeof g->beat);
-			loop_timer_start(g->still_timer, g->setup.conf.conf.dead_after_s * 1000);
-			beat(g);
-		}
+		if (msg->len == sizeof g->beat)
+			take_beat(g, msg);
+		break;
+	case GATE_ASK:
+		if (msg->len == sizeof(struct gate_question))
+			answer(g, msg);
 		break;
 	case GATE_CONF:
 		if (msg->len == sizeof g->setup.conf) {
@@ -120,7 +169,10 @@ static void from_master(void *ctx, struct ipc_message *msg)
 		}
 		break;
 	case GATE_RULES: syn_side_take_rules(g->syns, msg); break;
-	case GATE_END: loop_stop(g->loop); break;
+	case GATE_END:
+		keep(g);
+		loop_stop(g->loop);
+		break;
 	default: break;
 	}
 }
@@ -147,11 +199,16 @@ static int build(struct gate *g, struct reason *why)
 	if (!err)
 		err = loop_timer_create(g->loop, master_still, g, &g->still_timer);
 	if (!err)
+		err = loop_timer_create(g->loop, keep_due, g, &g->keep_timer);
+	if (!err)
+		err = gate_sets_start(g->sets, g->loop, keep_soon, g);
+	if (!err)
 		err = ipc_channel_create(g->loop, ROLE_CONTROL_FD, from_master, master_gone, g, &g->master);
 	if (!err)
 		err = syn_side_start(g->syns, g->loop);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
+	loop_timer_start(g->keep_timer, KEEP_EVERY_MS);
 	return ipc_channel_send(g->master, GATE_READY, NULL, 0, NULL, 0);
 }
 
@@ -159,15 +216,15 @@ static void take_down(struct gate *g)
 {
 	syn_side_destroy(&g->syns);
 	loop_timer_destroy(&g->still_timer);
+	loop_timer_destroy(&g->keep_timer);
+	gate_sets_destroy(&g->sets);
 	ipc_channel_destroy(&g->master);
 	loop_destroy(&g->loop);
-	nft_batch_free(&g->batch);
-	nfnl_close(&g->nl);
 }
 
 int role_gate_run(void)
 {
-	static struct gate g = { .chroot_fd = -1 };
+	static struct gate g = { .chroot_fd = -1, .kept_fd = -1 };
 	struct role_failed failed = { .why = { "" } };
 	priv_start_process();
 	(void)prctl(PR_SET_NAME, "postern-gate", 0, 0, 0);
@@ -178,11 +235,15 @@ int role_gate_run(void)
 	(void)signal(SIGQUIT, SIG_IGN);
 	int err = receive_prepriv(&g, &failed.why);
 	if (!err)
-		err = nfnl_open(&g.nl, &failed.why);
+		err = gate_sets_create_prepriv(&g.sets, &failed.why);
 	if (!err)
 		err = open_syns_prepriv(&g, &failed.why);
 	if (!err)
 		err = drop(&g, &failed.why);
+	if (!err && g.kept_fd >= 0) {
+		gate_sets_load(g.sets, g.kept_fd);
+		(void)close(g.kept_fd);
+	}
 	if (!err)
 		err = build(&g, &failed.why);
 	if (err) {

@@ -212,6 +212,11 @@ void spool_keeper_need_large(struct spool_keeper *keeper, const struct spool_kee
 	submit(keeper, &r);
 }
 
+int spool_keeper_root_fd(const struct spool_keeper *keeper)
+{
+	return keeper->dirs.root;
+}
+
 int spool_keeper_fd(const struct spool_keeper *keeper)
 {
 	return keeper->dirs.journal;

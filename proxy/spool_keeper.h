@@ -44,6 +44,9 @@ void spool_keeper_start(struct spool_keeper *keeper, struct loop *loop, const st
 void spool_keeper_need_segment(struct spool_keeper *keeper, const struct spool_keeper_asker *asker);
 void spool_keeper_need_large(struct spool_keeper *keeper, const struct spool_keeper_asker *asker, const struct spool_id *id);
 
+/* Of the spool directory itself, where the master's own files are; the keeper's. */
+int spool_keeper_root_fd(const struct spool_keeper *keeper);
+
 /* The descriptor stays the keeper's: for space checks. */
 int spool_keeper_fd(const struct spool_keeper *keeper);
 

@@ -1,0 +1,593 @@
+#include "gate_sets.h"
+
+#include <inttypes.h>
+#include <linux/netfilter/nf_tables.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "nft_sets.h"
+#include "nft_snapshot.h"
+#include "set_text.h"
+
+#define RESTORE_A_TURN 4000u
+#define HEAR_A_TURN 2000u
+#define SWEEP_A_BEAT 100000u
+#define LEARNED_EVERY_S 60u
+#define FILE_CAP (256u << 20)
+#define WRITE_CHUNK 65536u
+
+struct gate_sets {
+	struct loop *loop;
+	struct nfnl *nl, *changes;
+	struct loop_io *changes_io;
+	struct loop_task examine_task, restore_task;
+	struct nft_batch batch;
+	struct set_table *table;
+	struct nft_snapshot snapshot;
+	bool is_stale;        /* chains that are in the snapshot were taken away since */
+	bool is_known;        /* something was found or not found once, and logged */
+	bool is_listed[KSET_COUNT], is_unlisted_news[KSET_COUNT];
+	enum kernel_set restoring; /* KSET_COUNT: nothing */
+	size_t cursor;
+	size_t restored, refused;
+	int64_t restore_began_ms;
+	unsigned beats;
+
+	/* of the generation under way */
+	bool has_table_gone, has_table_come, has_chain_gone, has_changed;
+
+	struct heartbeat_iface ifaces[CONF_LISTEN_MAX];
+	size_t iface_count;
+	uint64_t dead_after_ms;
+	bool has_told_closed; /* the set closed is as fail says */
+	enum gate_backend backend;
+	uint64_t put_back;
+	loop_fn kept_changed;
+	void *ctx;
+};
+
+/* ---- transactions */
+
+static int commit(struct gate_sets *s, int *errnum)
+{
+	int err = nft_batch_end(&s->batch);
+	return err ? err : nfnl_send(s->nl, s->batch.bytes.data, s->batch.bytes.len, errnum);
+}
+
+static void write_set(struct gate_sets *s, bool is_addition, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
+{
+	struct nft_elements to;
+	if (is_addition)
+		nft_elements_add(&s->batch, kernel_set_name(set), &to);
+	else
+		nft_elements_delete(&s->batch, kernel_set_name(set), &to);
+	for (size_t i = 0; i < count; i++)
+		nft_sets_write(&to, &e[i], kernel_set_is_net(set), is_addition ? nft_sets_timeout_ms(e[i].expires_at, now) : 0);
+	nft_elements_end(&to);
+}
+
+/* ---- putting back what waits */
+
+static void put_some(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
+{
+	nft_batch_begin(&s->batch);
+	write_set(s, true, set, e, count, now);
+	if (commit(s, NULL) == 0) {
+		for (size_t i = 0; i < count; i++)
+			(void)set_table_put(s->table, set, &e[i], true);
+		s->restored += count;
+	} else if (count == 1) {
+		/* Full, or in the way of another one. */
+		(void)set_table_remove(s->table, set, e);
+		s->refused++;
+	} else {
+		put_some(s, set, e, count / 2, now);
+		put_some(s, set, e + count / 2, count - count / 2, now);
+	}
+}
+
+static void restore_done(struct gate_sets *s)
+{
+	struct kv kv;
+	if (s->restored + s->refused == 0)
+		return;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "sets-restored");
+	kv_u64(&kv, "elements", s->restored);
+	kv_u64(&kv, "refused", s->refused);
+	kv_i64(&kv, "ms", (int64_t)loop_now_ms(s->loop) - s->restore_began_ms);
+	log_kv(s->refused ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
+	s->restored = s->refused = 0;
+}
+
+/* The next of the set that waits; from one end of the table to the other for each set. */
+static size_t collect(struct gate_sets *s, struct kernel_element some[RESTORE_A_TURN], int64_t now)
+{
+	size_t count = 0;
+	struct set_entry entry;
+	while (count < RESTORE_A_TURN && set_table_next(s->table, &s->cursor, &entry))
+		if (entry.set == s->restoring && !entry.is_in_kernel && (!entry.element.expires_at || entry.element.expires_at > now))
+			some[count++] = entry.element;
+	return count;
+}
+
+static void restore_turn(void *ctx)
+{
+	static struct kernel_element some[RESTORE_A_TURN];
+	struct gate_sets *s = ctx;
+	int64_t now = loop_wall_time();
+	while (s->restoring < KSET_COUNT) {
+		size_t count = s->is_listed[s->restoring] ? collect(s, some, now) : 0;
+		if (count) {
+			put_some(s, s->restoring, some, count, now);
+			loop_task_post(s->loop, &s->restore_task);
+			return;
+		}
+		s->restoring++;
+		s->cursor = 0;
+	}
+	restore_done(s);
+}
+
+static void restore(struct gate_sets *s)
+{
+	s->restoring = KSET_PASS4;
+	s->cursor = 0;
+	if (s->restored + s->refused == 0)
+		s->restore_began_ms = (int64_t)loop_now_ms(s->loop);
+	loop_task_post(s->loop, &s->restore_task);
+}
+
+/* ---- what is there */
+
+static void log_found(struct gate_sets *s, bool is_found)
+{
+	bool was_found = s->backend == GATE_BACKEND_NFT;
+	if (s->is_known && was_found == is_found)
+		return;
+	s->is_known = true;
+	log_event(LOG_LEVEL_INFO, is_found ? "gate-sets" : "gate-idle",
+		  is_found ? "the sets of the table inet postern are kept here" :
+			     "the kernel has no sets of ours: postern-divert up makes them, then they are used");
+}
+
+static void list_set(struct gate_sets *s, enum kernel_set set)
+{
+	int err = nft_sets_list(s->nl, s->table, set, loop_wall_time());
+	s->is_listed[set] = s->is_listed[set] || !err;
+	/* Cut short by a change: once more at the next beat. */
+	s->is_unlisted_news[set] = err == ERR_AGAIN;
+}
+
+static void examine(void *ctx)
+{
+	struct gate_sets *s = ctx;
+	int err = nft_snapshot_take(s->nl, &s->snapshot);
+	if (err && err != ERR_NOTFOUND) {
+		log_event(LOG_LEVEL_ERR, "gate-blind", "the table inet postern cannot be read (%s)", err_name(err));
+		return;
+	}
+	s->is_stale = false;
+	s->has_told_closed = false;
+	bool is_found = s->snapshot.has_alive;
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
+		if (!s->snapshot.has_set[set]) {
+			s->is_listed[set] = false;
+			set_table_lost(s->table, set);
+			continue;
+		}
+		is_found = true;
+		if (!s->is_listed[set])
+			list_set(s, set);
+	}
+	log_found(s, is_found);
+	s->backend = is_found ? GATE_BACKEND_NFT : GATE_BACKEND_NONE;
+	restore(s);
+}
+
+static void all_lost(struct gate_sets *s)
+{
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
+		s->is_listed[set] = false;
+		set_table_lost(s->table, set);
+	}
+}
+
+/* ---- the heart */
+
+static void write_heartbeat(struct gate_sets *s)
+{
+	struct heartbeat_iface ifaces[CONF_LISTEN_MAX];
+	memcpy(ifaces, s->ifaces, sizeof ifaces);
+	for (size_t i = 0; s->has_told_closed && i < s->iface_count; i++)
+		ifaces[i].fail = HEARTBEAT_LEAVE;
+	heartbeat_write(&s->batch, ifaces, s->iface_count, s->dead_after_ms);
+}
+
+static void put_table_back(struct gate_sets *s, const struct nft_message *culprit)
+{
+	struct kv kv;
+	int errnum = 0;
+	s->has_told_closed = false;
+	nft_batch_begin(&s->batch);
+	nft_snapshot_write(&s->snapshot, &s->batch);
+	if (s->snapshot.has_alive)
+		write_heartbeat(s);
+	int err = commit(s, &errnum);
+	kv_init(&kv);
+	kv_text(&kv, "ev", err ? "put-back-failed" : "put-back");
+	kv_span(&kv, "flushed_by", culprit->process);
+	kv_u64(&kv, "pid", culprit->pid);
+	if (err)
+		kv_text(&kv, "why", strerror(errnum));
+	kv_text(&kv, "msg", err ? "the table inet postern was flushed: run postern-divert up again" :
+				  "the table inet postern was flushed and is back; postern-divert down is how to be rid of it");
+	log_kv(LOG_LEVEL_WARN, &kv);
+	s->put_back += !err;
+}
+
+/* ---- news */
+
+static void take_element(struct gate_sets *s, enum kernel_set set, const struct nft_element *element, bool is_deletion)
+{
+	struct kernel_element e;
+	if (!nft_sets_element(set, element, loop_wall_time(), &e))
+		return;
+	if (is_deletion)
+		(void)set_table_remove(s->table, set, &e);
+	else
+		(void)set_table_put(s->table, set, &e, true);
+}
+
+struct element_news {
+	struct gate_sets *s;
+	enum kernel_set set;
+	bool is_deletion;
+};
+
+static void element_news(void *ctx, const struct nft_element *element)
+{
+	const struct element_news *news = ctx;
+	take_element(news->s, news->set, element, news->is_deletion);
+}
+
+static void take_elements(struct gate_sets *s, const struct nft_message *m, const struct nlmsghdr *message)
+{
+	struct element_news news = { .s = s, .is_deletion = m->is_deletion };
+	if (span_eq(m->name, SPAN_LIT("alive")))
+		return;
+	if (kernel_set_find(m->name, &news.set))
+		s->has_changed = true;
+	else if (kernel_set_is_net(news.set))
+		/* Half a range at a time: read together. */
+		s->is_unlisted_news[news.set] = true;
+	else
+		nft_message_elements(message, element_news, &news);
+}
+
+static void end_generation(struct gate_sets *s, const struct nft_message *m)
+{
+	bool is_gone = s->has_table_gone && !s->has_table_come;
+	if (s->has_table_gone)
+		all_lost(s);
+	/* Chains that were taken away by themselves, before the table, were meant to go: then the snapshot is stale, or has none. */
+	if (is_gone && !s->is_stale && nft_snapshot_has_chains(&s->snapshot))
+		put_table_back(s, m);
+	s->is_stale = s->is_stale || (s->has_chain_gone && !s->has_table_gone);
+	if (s->has_table_gone || s->has_table_come || s->has_changed)
+		loop_task_post(s->loop, &s->examine_task);
+	s->has_table_gone = s->has_table_come = s->has_chain_gone = s->has_changed = false;
+}
+
+static int hear(void *ctx, const struct nlmsghdr *message)
+{
+	struct gate_sets *s = ctx;
+	struct nft_message m;
+	nft_message_read(message, &m);
+	switch (m.kind) {
+	case NFT_TABLE_ITSELF:
+		/* One that comes back in the same breath is another one. */
+		s->has_table_gone = s->has_table_gone || m.is_deletion;
+		s->has_table_come = !m.is_deletion;
+		break;
+	case NFT_CHAIN:
+	case NFT_RULE:
+	case NFT_SET:
+		s->has_changed = true;
+		s->has_chain_gone = s->has_chain_gone || (m.kind == NFT_CHAIN && m.is_deletion);
+		break;
+	case NFT_ELEMENTS: take_elements(s, &m, message); break;
+	case NFT_GENERATION: end_generation(s, &m); break;
+	case NFT_OTHER: break;
+	}
+	return 0;
+}
+
+static void changes_due(void *ctx, unsigned events)
+{
+	struct gate_sets *s = ctx;
+	(void)events;
+	if (nfnl_hear(s->changes, HEAR_A_TURN, hear, s) != ERR_NOSPACE)
+		return;
+	log_event(LOG_LEVEL_INFO, "gate-missed", "more changes of nft at once than could be heard: everything is read again");
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+		s->is_unlisted_news[set] = true;
+	s->is_stale = true;
+	s->has_table_gone = s->has_table_come = s->has_chain_gone = s->has_changed = false;
+	loop_task_post(s->loop, &s->examine_task);
+}
+
+/* ---- each second */
+
+/* Rules of the kernel's own add to these and tell nobody. */
+static bool is_learned(enum kernel_set set)
+{
+	return set == KSET_PASS4 || set == KSET_PASS6;
+}
+
+void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, size_t count, uint64_t dead_after_ms)
+{
+	if (s->iface_count != count || memcmp(s->ifaces, ifaces, count * sizeof *ifaces) != 0)
+		s->has_told_closed = false;
+	memcpy(s->ifaces, ifaces, count * sizeof *ifaces);
+	s->iface_count = count;
+	s->dead_after_ms = dead_after_ms;
+	if (s->snapshot.has_alive) {
+		nft_batch_begin(&s->batch);
+		write_heartbeat(s);
+		s->has_told_closed = commit(s, NULL) == 0;
+	}
+	s->beats++;
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+		if (s->snapshot.has_set[set] && (s->is_unlisted_news[set] || (is_learned(set) && s->beats % LEARNED_EVERY_S == 0)))
+			list_set(s, set);
+	set_table_sweep(s->table, loop_wall_time(), SWEEP_A_BEAT);
+}
+
+/* ---- by order */
+
+int gate_sets_add(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, struct reason *why)
+{
+	int errnum = 0;
+	int64_t now = loop_wall_time();
+	if (!s->snapshot.has_set[set])
+		return reason_set(why, ERR_UNSUPPORTED, "the kernel has no set %s: run postern-divert up first", kernel_set_name(set));
+	/* Added first so that it can be deleted, whether it was there or not: only so it gets its new time everywhere. */
+	nft_batch_begin(&s->batch);
+	write_set(s, true, set, e, 1, now);
+	write_set(s, false, set, e, 1, now);
+	write_set(s, true, set, e, 1, now);
+	int err = commit(s, &errnum);
+	if (!err)
+		err = set_table_put(s->table, set, e, true);
+	if (err == ERR_BUSY)
+		return reason_set(why, err, "overlaps with something else in %s", kernel_set_name(set));
+	return err ? reason_set(why, err, "%s: %s", kernel_set_name(set), errnum ? strerror(errnum) : err_name(err)) : 0;
+}
+
+int gate_sets_delete(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, struct reason *why)
+{
+	int errnum = 0;
+	bool was_known = set_table_remove(s->table, set, e);
+	if (was_known && s->kept_changed)
+		s->kept_changed(s->ctx);
+	if (!s->snapshot.has_set[set])
+		return was_known ? 0 : reason_set(why, ERR_NOTFOUND, "not in %s", kernel_set_name(set));
+	nft_batch_begin(&s->batch);
+	write_set(s, false, set, e, 1, 0);
+	int err = commit(s, &errnum);
+	if (err == ERR_NOTFOUND)
+		return reason_set(why, err, "not in %s", kernel_set_name(set));
+	return err ? reason_set(why, err, "%s: %s", kernel_set_name(set), strerror(errnum)) : 0;
+}
+
+bool gate_sets_has(const struct gate_sets *s, enum kernel_set set, const struct addr *address)
+{
+	const struct kernel_element e = { .from = *address, .to = *address };
+	struct set_entry entry;
+	return set_table_find(s->table, set, &e, &entry) && (!entry.element.expires_at || entry.element.expires_at > loop_wall_time());
+}
+
+/* ---- texts */
+
+struct text_file {
+	int fd;
+	struct buf buf;
+	bool has_failed;
+};
+
+static void flush_text(struct text_file *t)
+{
+	size_t done = 0;
+	while (done < t->buf.len && !t->has_failed) {
+		ssize_t n = write(t->fd, t->buf.data + done, t->buf.len - done);
+		t->has_failed = n <= 0;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	buf_clear(&t->buf);
+}
+
+static void put_text(struct text_file *t, const char *text, size_t len)
+{
+	if (buf_append(&t->buf, text, len) != 0)
+		t->has_failed = true;
+	if (t->buf.len >= WRITE_CHUNK)
+		flush_text(t);
+}
+
+static int end_text(struct text_file *t)
+{
+	flush_text(t);
+	buf_free(&t->buf);
+	if (!t->has_failed)
+		return t->fd;
+	(void)close(t->fd);
+	return -1;
+}
+
+static bool begin_text(struct text_file *t)
+{
+	*t = (struct text_file){ .fd = memfd_create("postern-sets", MFD_CLOEXEC), .buf.cap = 2 * WRITE_CHUNK };
+	return t->fd >= 0;
+}
+
+int gate_sets_text(const struct gate_sets *s)
+{
+	char line[SET_TEXT_LINE_CAP];
+	struct text_file t;
+	struct set_entry entry;
+	size_t cursor = 0;
+	int64_t now = loop_wall_time();
+	if (!begin_text(&t))
+		return -1;
+	put_text(&t, SET_TEXT_HEAD "\n", sizeof SET_TEXT_HEAD);
+	while (set_table_next(s->table, &cursor, &entry))
+		if (!entry.element.expires_at || entry.element.expires_at > now)
+			put_text(&t, line, set_text_line(entry.set, &entry.element, line));
+	return end_text(&t);
+}
+
+int gate_sets_listing(const struct gate_sets *s, unsigned wanted)
+{
+	char line[SET_TEXT_LINE_CAP * 2], text[KERNEL_ELEMENT_TEXT_CAP];
+	struct text_file t;
+	struct set_entry entry;
+	size_t cursor = 0;
+	int64_t now = loop_wall_time();
+	if (!begin_text(&t))
+		return -1;
+	while (set_table_next(s->table, &cursor, &entry)) {
+		const struct kernel_element *e = &entry.element;
+		if (!(wanted >> entry.set & 1) || (e->expires_at && e->expires_at <= now))
+			continue;
+		int len = snprintf(line, sizeof line, "set=%s address=%s expires=%" PRId64 " expires_in=%" PRId64 " state=%s\n",
+				   kernel_set_name(entry.set), kernel_element_format(e, text), e->expires_at, e->expires_at ? e->expires_at - now : 0,
+				   entry.is_in_kernel ? "active" : "waiting");
+		put_text(&t, line, len > 0 ? (size_t)len : 0);
+	}
+	return end_text(&t);
+}
+
+static void load_text(struct gate_sets *s, struct span text)
+{
+	struct span line;
+	size_t bad = 0, loaded = 0;
+	int64_t now = loop_wall_time();
+	while (span_cut(&text, '\n', &line)) {
+		struct kernel_element element;
+		enum kernel_set set;
+		int err = set_text_parse(line, &set, &element);
+		if (!err && element.expires_at && element.expires_at <= now)
+			continue;
+		if (!err)
+			err = set_table_put(s->table, set, &element, false);
+		bad += err && err != ERR_NOTFOUND;
+		loaded += !err;
+	}
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "sets-loaded");
+	kv_u64(&kv, "elements", loaded);
+	kv_u64(&kv, "bad_lines", bad);
+	log_kv(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
+}
+
+void gate_sets_load(struct gate_sets *s, int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st) != 0 || st.st_size <= 0)
+		return;
+	size_t len = (size_t)st.st_size;
+	void *text = len > FILE_CAP ? MAP_FAILED : mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (text == MAP_FAILED) {
+		log_event(LOG_LEVEL_ERR, "sets-lost", "what was kept of the sets cannot be read");
+		return;
+	}
+	load_text(s, (struct span){ text, len });
+	(void)munmap(text, len);
+}
+
+/* ---- state */
+
+void gate_sets_status(const struct gate_sets *s, struct gate_status *out)
+{
+	out->backend = (uint32_t)s->backend;
+	out->put_back = s->put_back;
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+		out->elements[set] = set_table_count(s->table, set);
+}
+
+void gate_sets_switch(const struct gate_sets *s, const char *iface, struct gate_switch *out)
+{
+	char chain[32], key[16] = "";
+	*out = (struct gate_switch){ .is_armed = 0 };
+	(void)snprintf(chain, sizeof chain, "refuse_%s", iface);
+	memcpy(key, iface, strnlen(iface, sizeof key));
+	out->is_armed = nft_snapshot_has_chain(&s->snapshot, span_of(chain));
+	out->is_closed = nft_snapshot_has_element(&s->snapshot, SPAN_LIT("closed"), (struct span){ key, sizeof key });
+	for (size_t i = 0; i < s->iface_count; i++) {
+		if (strncmp(s->ifaces[i].name, iface, sizeof s->ifaces[i].name) != 0)
+			continue;
+		out->is_alive = s->snapshot.has_alive && s->ifaces[i].is_alive;
+		if (s->ifaces[i].fail != HEARTBEAT_LEAVE)
+			out->is_closed = s->ifaces[i].fail == HEARTBEAT_CLOSED;
+	}
+}
+
+/* ---- life */
+
+int gate_sets_create_prepriv(struct gate_sets **out, struct reason *why)
+{
+	struct gate_sets *s = calloc(1, sizeof *s);
+	if (!s)
+		return reason_set(why, ERR_NOMEM, "no memory");
+	int err = set_table_create(&s->table);
+	if (!err)
+		err = nfnl_open(&s->nl, why);
+	if (!err)
+		err = nfnl_open_changes(&s->changes, why);
+	if (err) {
+		gate_sets_destroy(&s);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+int gate_sets_start(struct gate_sets *s, struct loop *loop, loop_fn kept_changed, void *ctx)
+{
+	s->loop = loop;
+	s->kept_changed = kept_changed;
+	s->ctx = ctx;
+	s->examine_task = (struct loop_task){ .fn = examine, .ctx = s };
+	s->restore_task = (struct loop_task){ .fn = restore_turn, .ctx = s };
+	int err = loop_io_create(loop, nfnl_fd(s->changes), changes_due, s, &s->changes_io);
+	if (!err)
+		err = loop_io_want(s->changes_io, LOOP_READ);
+	loop_task_post(loop, &s->examine_task);
+	return err;
+}
+
+void gate_sets_destroy(struct gate_sets **sets)
+{
+	struct gate_sets *s = *sets;
+	if (!s)
+		return;
+	if (s->loop) {
+		loop_task_cancel(&s->examine_task);
+		loop_task_cancel(&s->restore_task);
+	}
+	loop_io_destroy(&s->changes_io);
+	nfnl_close(&s->nl);
+	nfnl_close(&s->changes);
+	nft_batch_free(&s->batch);
+	nft_snapshot_free(&s->snapshot);
+	set_table_destroy(&s->table);
+	free(s);
+	*sets = NULL;
+}
