@@ -34,6 +34,12 @@ static int changed_fds[ANSWERS_MAX];
 static uint32_t owners[ANSWERS_MAX];
 static size_t answered, wanted;
 
+static void stop(void *ctx)
+{
+	(void)ctx;
+	loop_stop(loop);
+}
+
 static void overdue(void *ctx)
 {
 	(void)ctx;
@@ -238,7 +244,7 @@ static void test_cancelling(void **unused)
 	checker_cancel(checker, 1, 2); /* not his */
 	assert_int_equal(answered, 0);
 	struct loop_timer *timer;
-	assert_int_equal(loop_timer_create(loop, (loop_fn)loop_stop, loop, &timer), 0);
+	assert_int_equal(loop_timer_create(loop, stop, NULL, &timer), 0);
 	loop_timer_start(timer, 200);
 	loop_run(loop);
 	checker_forget(checker, 0);
@@ -321,7 +327,7 @@ static void test_strays(void **unused)
 	(void)unlink(path);
 	/* Killed, and waited for: each death is looked at by the loop. */
 	struct loop_timer *timer;
-	assert_int_equal(loop_timer_create(loop, (loop_fn)loop_stop, loop, &timer), 0);
+	assert_int_equal(loop_timer_create(loop, stop, NULL, &timer), 0);
 	for (unsigned tries = 0; tries < 500 && kill(atoi(text), 0) == 0; tries++) {
 		loop_timer_start(timer, 20);
 		loop_run(loop);
