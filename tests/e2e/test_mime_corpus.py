@@ -138,3 +138,25 @@ def test_names_and_text_agree_with_python():
     print(f"\n{len(messages)} messages, {names} names, {lines} lines; not the same, and explained: {dict(explained)}")
     assert not unexplained, unexplained[:20]
     assert sum(explained.values()) * 1000 < lines
+
+
+@pytest.mark.long
+def test_attachment_patterns_over_real_mail(tmp_path):
+    """The whole filter, not the walk alone: `attachment:` with every name that Python finds refuses each message that has one, and no other but those with
+    files in their text."""
+    directory = subprocess.run([ROOT / "tests/corpus"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    paths = sorted(Path(directory).rglob("*.txt"))
+    names = {path: {name for name in names_of(email.message_from_bytes(path.read_bytes())) if name} for path in paths}
+    escaped = {"".join("\\" + c if c in ".[]*^$\\" else c for c in name) for found in names.values() for name in found}
+    rules = tmp_path / "filter"
+    rules.write_text("".join(f"attachment: ^{name}$\n" for name in sorted(escaped)))
+    done = subprocess.run([BUILD / "bin/postern", "filter", "try", "--filter", rules, *paths], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 1, done.stdout[-2000:]
+    verdicts = re.findall(r"^(/.*?\.txt): (passes|refused by line \d+ of the filter \(attachment\))", done.stdout, re.M)
+    assert len(verdicts) == len(paths)
+    refused = {Path(path) for path, verdict in verdicts if verdict != "passes"}
+    expected = {path for path, found in names.items() if found}
+    assert expected <= refused, sorted(expected - refused)[:5]
+    for path in refused - expected:
+        assert re.search(rb"^begin |^=ybegin ", path.read_bytes(), re.M), path
+    print(f"\n{len(escaped)} names, {len(refused)} of {len(paths)} messages refused")
