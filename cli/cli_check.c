@@ -98,6 +98,6 @@ enum cli_exit cli_check(int argc, char **argv, struct cli_options *options)
 	(void)fflush(stdout);
 	warn_about_host(&conf);
 	const char *filter = conf.filter[0] ? conf.filter : NULL;
-	uint32_t lacking = (filter ? 0u : NEED_FILTER) | (conf.check_command[0] ? 0u : NEED_EXTCHK);
+	uint32_t lacking = (filter ? 0u : NEED_FILTER) | (conf.check_command[0] ? 0u : NEED_EXTCHK) | (conf.milter[0] ? 0u : NEED_MILTER);
 	return cli_rules_check(conf.rules, filter, lacking, false) == 0 ? CLI_OK : CLI_FAILED;
 }

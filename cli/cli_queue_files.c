@@ -103,7 +103,8 @@ static void put_summary(struct kv *kv, const struct walk *walk, const struct spo
 	kv_i64(kv, "next_s", item && item->next_time > walk->now ? item->next_time - walk->now : 0);
 	kv_text(kv, "destination", destination_of(found, destination));
 	kv_addr(kv, "client", &found->envelope->client.addr);
-	kv_span(kv, "error", item ? item->last_text : SPAN_NONE);
+	bool is_quarantined = found->envelope->hold.len && strcmp(state_of(found), "held") == 0;
+	kv_span(kv, "error", is_quarantined ? found->envelope->hold : item ? item->last_text : SPAN_NONE);
 }
 
 static int visit_list(struct walk *walk, const struct spool_found *found)

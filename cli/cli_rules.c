@@ -93,6 +93,9 @@ static void warn_about_needs(const char *path, const struct rules *rules, uint32
 	if (lacking & NEED_EXTCHK)
 		rules_diag_add(diags, RULES_WARNING, &place,
 			       "a rule says allow-extchk and there is no check-command: its recipients get 451; see check-command in postern.conf(5)");
+	if (lacking & NEED_MILTER)
+		rules_diag_add(diags, RULES_WARNING, &place,
+			       "a rule says allow-milter and there is no milter: its recipients get 451; see milter in postern.conf(5)");
 }
 
 int cli_rules_check(const char *path, const char *filter, uint32_t lacking, bool json)

@@ -17,7 +17,7 @@ struct group {
 
 static const struct group groups[] = {
 	{ "daemon", "daemon", false }, { "worker", "workers", true }, { "checker", "checker", false }, { "listener", "listeners", true },
-	{ "gate", "gate", false }, { "counters", "counters", false }, { "spool", "spool", false },
+	{ "gate", "gate", false }, { "milter", "milters", true }, { "counters", "counters", false }, { "spool", "spool", false },
 };
 
 static void daemon_line(void *ctx, struct span line)
@@ -86,6 +86,10 @@ static void print_daemon(const json_t *status)
 						       { "port", "PORT" },	      { "trust", "TRUST" },     { "when_dead", "WHEN DEAD" },
 						       { "switch", "SWITCH" },        { "forward", "FORWARD" },
 						       { "identity", "IDENTITY" } };
+	static const struct cli_column milters[] = { { "name", "MILTER" },	     { "address", "ADDRESS" },	     { "fail", "FAIL" },
+						     { "asked", "ASKED" },	     { "refused", "REFUSED" },	     { "discarded", "DISCARDED" },
+						     { "quarantined", "QUARANTINED" }, { "changed", "CHANGED" },	     { "failures", "FAILURES" },
+						     { "last_error", "LAST ERROR" } };
 	(void)puts("posternd");
 	cli_pairs_print(json_object_get(status, "daemon"));
 	print_heading("workers");
@@ -98,6 +102,10 @@ static void print_daemon(const json_t *status)
 	cli_table_print(json_object_get(status, "listeners"), listeners, sizeof listeners / sizeof listeners[0]);
 	print_heading("gate");
 	cli_pairs_print(json_object_get(status, "gate"));
+	if (json_array_size(json_object_get(status, "milters")) > 0) {
+		print_heading("milters");
+		cli_table_print(json_object_get(status, "milters"), milters, sizeof milters / sizeof milters[0]);
+	}
 	print_heading("counters");
 	cli_pairs_print(json_object_get(status, "counters"));
 	print_spool(json_object_get(status, "spool"));
@@ -167,7 +175,7 @@ enum cli_exit cli_status(int argc, char **argv, struct cli_options *options)
 	if (code != CLI_OK)
 		return code;
 
-	json_t *status = json_pack("{s:n, s:[], s:[], s:{}, s:{}, s:{}}", "daemon", "workers", "listeners", "gate", "counters", "spool");
+	json_t *status = json_pack("{s:n, s:[], s:[], s:{}, s:[], s:{}, s:{}}", "daemon", "workers", "listeners", "gate", "milters", "counters", "spool");
 	json_t *forwarder = json_object();
 	const struct control_answer daemon_answer = { .line = daemon_line, .ctx = status };
 	const struct control_answer forwarder_answer = { .line = forwarder_line, .ctx = forwarder };

@@ -9,7 +9,7 @@
 #include "err.h"
 #include "loop.h"
 
-#define CONTENT_READER_PIECE_BYTES 65536u
+#define CONTENT_READER_PIECE_BYTES 65535u /* what fits into one packet of the milter protocol */
 
 struct content_reader;
 

@@ -62,6 +62,7 @@ struct milter_chain {
 	struct milter_message *message;
 	uint64_t body_max;
 	bool is_loaded;
+	bool is_judging;        /* the filters are asked about the message */
 	milter_judged_fn judged;
 	void *judged_ctx;
 };
@@ -228,6 +229,7 @@ static void judge(struct milter_chain *c, const struct content_change *change)
 {
 	milter_judged_fn judged = c->judged;
 	c->judged = NULL;
+	c->is_asked = true; /* nobody is asked any more */
 	loop_timer_stop(c->deadline);
 	for (size_t i = 0; i < c->count; i++)
 		if (c->peers[i].state == PEER_OPEN)
@@ -276,13 +278,16 @@ static void round_over(struct milter_chain *c);
 static void deadline_passed(void *ctx)
 {
 	struct milter_chain *c = ctx;
-	if (!c->is_loaded || c->turn == c->count) {
+	if (!c->is_loaded || (c->is_judging && c->turn == c->count)) {
 		message_failed(c, ERR_TIMEOUT);
 		return;
 	}
+	if (!c->is_judging)
+		c->turn = 0;
 	if (c->is_opening)
 		c->hooks->cancel_open(c->ctx);
 	c->is_opening = c->is_asked = c->is_busy = false;
+	c->is_judging = true;
 	loop_timer_stop(c->open_timer);
 	loop_task_cancel(&c->go_on);
 	for (; c->turn < c->count && c->outcome == MILTER_PASS; c->turn++) {
@@ -334,7 +339,7 @@ static void round_over(struct milter_chain *c)
 	} else if (c->outcome != MILTER_PASS) {
 		judge(c, NULL);
 	} else {
-		c->is_asked = true;
+		c->is_asked = true; /* to be quiet */
 		milter_message_write(c->message, message_written, c);
 	}
 }
@@ -342,15 +347,16 @@ static void round_over(struct milter_chain *c)
 /* The next filter's turn; or the next recipient's, or the message's. */
 static void step(struct milter_chain *c)
 {
-	bool has_message = c->judged && c->is_loaded && !c->head;
 	if (c->is_asked)
 		return;
-	if (!c->is_busy && !has_message) {
+	if (!c->is_busy && !c->is_judging) {
+		/* Recipients come first, also those that nobody waits for. */
 		c->is_busy = c->head != NULL;
+		c->is_judging = !c->is_busy && c->judged && c->is_loaded;
 		c->turn = 0;
-		if (!c->is_busy)
-			return;
 	}
+	if (!c->is_busy && !c->is_judging)
+		return;
 	for (; c->turn < c->count && c->outcome == MILTER_PASS; c->turn++) {
 		c->is_asked = c->peers[c->turn].state != PEER_OVER;
 		if (c->is_asked) {
@@ -459,7 +465,6 @@ void milter_chain_message(struct milter_chain *c, const struct content_image *im
 	c->body_max = body_max;
 	c->judged = done;
 	c->judged_ctx = ctx;
-	c->turn = 0;
 	loop_timer_start(c->deadline, c->deadline_ms);
 	int err = milter_message_load(c->loop, image, message_loaded, c, &c->message);
 	/* Without a message nobody is asked: the deadline's end is at once. */

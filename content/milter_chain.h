@@ -10,10 +10,7 @@
 #define POSTERN_MILTER_CHAIN_H
 
 #include "milter_dialogue.h"
-
-#define MILTER_PEERS_MAX 8u
-
-enum milter_fail { MILTER_FAIL_TEMPFAIL, MILTER_FAIL_ACCEPT, MILTER_FAIL_REJECT };
+#include "milter_spec.h"
 
 struct milter_peer {
 	const char *name;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "quarantine.h"
 #include "scheduler_parts.h"
 #include "settle.h"
 #include "verify.h"
@@ -206,6 +207,16 @@ static void load_work(void *ctx)
 static void loaded(struct scheduler *s, struct connection *c, struct fwd_message *m, struct attempt *a, int err)
 {
 	bool is_good = !err || err == ERR_EOF;
+	if (is_good && quarantine_wants(m, &a->envelope)) {
+		/* It could not be held when it came in. */
+		s->active--;
+		destination_append(m->destination, m);
+		quarantine_hold(s->f, m, &a->envelope);
+		attempt_destroy(&a);
+		if (c)
+			give_back(c);
+		return;
+	}
 	if (is_good && c) {
 		begin(c, a);
 		return;

@@ -4,6 +4,7 @@
 
 #include "backoff.h"
 #include "log.h"
+#include "quarantine.h"
 #include "scheduler_parts.h"
 #include "settle.h"
 
@@ -264,6 +265,12 @@ static void defer_some(void *ctx)
 		int err = attempt_load(&s->f->in.dirs, m, &a);
 		if (err && err != ERR_EOF) {
 			scheduler_load_failed(s, m, err);
+			continue;
+		}
+		if (quarantine_wants(m, &a->envelope)) {
+			destination_append(d, m);
+			quarantine_hold(s->f, m, &a->envelope);
+			attempt_destroy(&a);
 			continue;
 		}
 		attempt_settle_rest(a, SPOOL_OUTCOME_DEFERRED, 0, span_of(d->error));

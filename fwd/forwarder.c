@@ -12,6 +12,7 @@
 #include "feed.h"
 #include "fwd_control.h"
 #include "log.h"
+#include "quarantine.h"
 #include "route.h"
 #include "scheduler.h"
 #include "settle.h"
@@ -89,6 +90,8 @@ bool forwarder_take_record(struct forwarder *f, struct segment *segment, uint64_
 	m->accepted_time = forwarder_accepted_time(record, envelope);
 	f->stats.received++;
 	(void)scheduler_add(f->scheduler, m, envelope);
+	if (quarantine_wants(m, envelope))
+		quarantine_hold(f, m, envelope);
 	return true;
 }
 

@@ -40,6 +40,8 @@ void queue_summary_put(struct kv *kv, const struct forwarder *f, const struct fw
 	struct span error = a ? a->last_text : SPAN_NONE;
 	if (error.len == 0 && m->destination)
 		error = span_of(destination_error(m->destination));
+	if (m->state == FWD_HELD && a && a->envelope.hold.len)
+		error = a->envelope.hold;
 	else if (m->state == FWD_WAITING && !m->destination)
 		error = SPAN_LIT("it has no destination: posternfwd's log says why");
 	int64_t age = loop_wall_time() - m->accepted_time;

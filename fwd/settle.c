@@ -63,13 +63,13 @@ static void log_recipient(const struct forwarder *f, const struct attempt *a, co
 }
 
 /* Who sent it stands in posternd's ev=stored with this id, and in the lines about its attempts. */
-static void log_wish(const char *event, const struct fwd_message *m)
+static void log_wish(const char *event, const char *by, const struct fwd_message *m)
 {
 	struct kv kv;
 	kv_init(&kv);
 	kv_text(&kv, "ev", event);
 	kv_text(&kv, "id", m->id.text);
-	kv_text(&kv, "by", "administrator");
+	kv_text(&kv, "by", by);
 	if (m->destination)
 		kv_text(&kv, "dst", destination_key(m->destination));
 	kv_u64(&kv, "rcpts", m->recipients);
@@ -127,7 +127,7 @@ static void wish_written(struct settle *s, struct settle_item *item)
 	static const char *const events[] = {
 		[SETTLE_ITEM_DELETE] = "deleted", [SETTLE_ITEM_HOLD] = "held", [SETTLE_ITEM_RELEASE] = "released"
 	};
-	log_wish(events[item->kind], m);
+	log_wish(events[item->kind], item->is_quarantine ? "filter" : "administrator", m);
 	if (m->segment)
 		leave_journal(f, m, item->kind == SETTLE_ITEM_DELETE ? SPOOL_OUTCOME_DELETED : SPOOL_OUTCOME_QUEUED);
 	switch (item->kind) {
@@ -405,7 +405,8 @@ int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_
 		const char *note;
 	} wishes[] = { [SETTLE_DELETE] = { SETTLE_ITEM_DELETE, "" },
 		       [SETTLE_HOLD] = { SETTLE_ITEM_HOLD, "held" },
-		       [SETTLE_RELEASE] = { SETTLE_ITEM_RELEASE, "released" } };
+		       [SETTLE_RELEASE] = { SETTLE_ITEM_RELEASE, "released" },
+		       [SETTLE_QUARANTINE] = { SETTLE_ITEM_HOLD, "held" } };
 	struct forwarder *f = settle->f;
 	struct fwd_message *m = message;
 	if (m->state == FWD_ACTIVE || m->state == FWD_SETTLING)
@@ -418,6 +419,7 @@ int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_
 	*item = (struct settle_item){ .kind = wishes[wish].kind, .dirs = &f->in.dirs, .message = m, .now = loop_wall_time(),
 				      .done = done, .done_ctx = ctx };
 	item->was_held = m->state == FWD_HELD;
+	item->is_quarantine = wish == SETTLE_QUARANTINE;
 	item->single = (struct spool_status){ .time = item->now, .attempt = m->attempts, .note = span_of(wishes[wish].note) };
 	if (wish == SETTLE_DELETE) {
 		item->single.has_recipient = true;
@@ -426,7 +428,7 @@ int settle_wish(struct settle *settle, struct fwd_message *message, enum settle_
 	}
 	item->status = &item->single;
 	item->status_count = 1;
-	int err = m->segment && wish == SETTLE_HOLD ? attempt_load(&f->in.dirs, m, &item->attempt) : 0;
+	int err = m->segment && item->kind == SETTLE_ITEM_HOLD ? attempt_load(&f->in.dirs, m, &item->attempt) : 0;
 	if (err) {
 		free(item);
 		return err;

@@ -21,6 +21,7 @@ struct settle_item {
 	struct attempt *attempt;     /* NULL: a wish about a file in queue/ or hold/ */
 	bool keep;                   /* somebody is still to do */
 	bool was_held;               /* a wish: its file is in hold/ */
+	bool is_quarantine;          /* a filter's, not an administrator's */
 	struct spool_status *status; /* in the attempt's arena, or single */
 	size_t status_count;
 	struct spool_status single;

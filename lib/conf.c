@@ -19,7 +19,9 @@
 /* What we put behind the file: libconfuse takes a section that is never closed for a whole one, but in there it knows no such option. */
 #define END_OPTION "end-of-configuration"
 
-enum kind { KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS, KIND_NETS, KIND_COMMAND };
+enum kind {
+	KIND_TEXT, KIND_HOST, KIND_PATH, KIND_COUNT, KIND_DURATION, KIND_SIZE, KIND_CHOICE, KIND_FORWARD, KIND_SERVERS, KIND_NETS, KIND_COMMAND, KIND_MILTERS
+};
 
 struct choice {
 	const char *name;
@@ -62,6 +64,9 @@ static const struct choice identity_names[] = {
 };
 static const struct choice tls_names[] = {
 	{ "none", TLS_NONE }, { "may", TLS_MAY }, { "encrypt", TLS_ENCRYPT }, { "verify", TLS_VERIFY }, { NULL, 0 }
+};
+static const struct choice milter_fail_names[] = {
+	{ "tempfail", MILTER_FAIL_TEMPFAIL }, { "accept", MILTER_FAIL_ACCEPT }, { "reject", MILTER_FAIL_REJECT }, { NULL, 0 }
 };
 static const struct choice fallback_names[] = {
 	{ "wait", IDENTITY_SPOOF }, { "none", IDENTITY_NONE }, { "xforward", IDENTITY_XFORWARD }, { "xclient", IDENTITY_XCLIENT }, { NULL, 0 }
@@ -146,6 +151,13 @@ static const struct option options[] = {
 	{ "verify-timeout", KIND_DURATION, FIELD(struct conf, verify_timeout_s), "10s", 1, 5 * MINUTE, NULL },
 	{ "verify-keep-yes", KIND_DURATION, FIELD(struct conf, verify_keep_yes_s), "31d", 1, 365 * DAY, NULL },
 	{ "verify-keep-no", KIND_DURATION, FIELD(struct conf, verify_keep_no_s), "3h", 1, 30 * DAY, NULL },
+
+	{ "milter", KIND_MILTERS, FIELD(struct conf, milter), "", 0, 0, NULL },
+	{ "milter-fail", KIND_CHOICE, FIELD(struct conf, milter_fail), "tempfail", 0, 0, milter_fail_names },
+	{ "milter-connect-timeout", KIND_DURATION, FIELD(struct conf, milter_connect_timeout_s), "10s", 1, HOUR, NULL },
+	{ "milter-command-timeout", KIND_DURATION, FIELD(struct conf, milter_command_timeout_s), "30s", 1, HOUR, NULL },
+	{ "milter-content-timeout", KIND_DURATION, FIELD(struct conf, milter_content_timeout_s), "5m", 1, HOUR, NULL },
+	{ "milter-deadline", KIND_DURATION, FIELD(struct conf, milter_deadline_s), "8m", 1, HOUR, NULL },
 
 	{ "min-free-space", KIND_SIZE, FIELD(struct conf, min_free_bytes), "64M", 0, 1024 * GI, NULL },
 	{ "min-free-inodes", KIND_COUNT, FIELD(struct conf, min_free_inodes), "1000", 0, 1000000000, NULL },
@@ -294,11 +306,17 @@ static int set_option(const struct option *opt, const char *text, void *base, st
 		struct cidr_list nets;
 	} value = { 0 };
 	struct name_servers servers;
+	struct milter_specs milters;
 	size_t len = strlen(text);
 	int err = 0;
 	switch (opt->kind) {
+	case KIND_MILTERS:
+		err = milter_specs_parse(span_of(text), &(struct milter_defaults){ .fail = MILTER_FAIL_TEMPFAIL }, &milters, why);
+		if (err)
+			return reason_prefix(why, err, "%s", opt->name);
+		__attribute__((fallthrough));
 	case KIND_SERVERS:
-		err = text[0] ? name_servers_parse(span_of(text), &servers, why) : 0;
+		err = opt->kind == KIND_SERVERS && text[0] ? name_servers_parse(span_of(text), &servers, why) : 0;
 		if (err)
 			return reason_prefix(why, err, "%s", opt->name);
 		__attribute__((fallthrough));
@@ -620,6 +638,15 @@ int conf_read(const char *path, struct conf *out, struct reason *why)
 bool conf_listen_deters(const struct conf_listen *l)
 {
 	return l->deterrents == DETERRENTS_DEFAULT ? !l->trusted : l->deterrents == DETERRENTS_YES;
+}
+
+void conf_milters(const struct conf *conf, struct milter_specs *out)
+{
+	const struct milter_defaults defaults = {
+		(enum milter_fail)conf->milter_fail, conf->milter_connect_timeout_s, conf->milter_command_timeout_s, conf->milter_content_timeout_s
+	};
+	if (milter_specs_parse(span_of(conf->milter), &defaults, out, NULL) != 0)
+		out->count = 0;
 }
 
 const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface)

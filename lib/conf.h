@@ -13,6 +13,7 @@
 #include "cidr_list.h"
 #include "err.h"
 #include "forward_spec.h"
+#include "milter_spec.h"
 #include "tls.h"
 
 #define CONF_LISTEN_MAX 32
@@ -21,6 +22,7 @@
 #define CONF_USER_CAP 64
 #define CONF_COMMAND_CAP 512
 #define CONF_COMMAND_WORDS_MAX 32 /* of the command itself */
+#define CONF_MILTER_CAP 1536
 
 /* The mark bit of sockets that we open ourselves; scripts/postern-divert never diverts it. */
 #define CONF_OWN_MARK 0x40000000u
@@ -116,6 +118,11 @@ struct conf {
 	/* recipients that the next server is asked about */
 	uint64_t verify_timeout_s, verify_keep_yes_s, verify_keep_no_s;
 
+	/* filters that speak the milter protocol */
+	char milter[CONF_MILTER_CAP]; /* milter_spec.h, with conf_milters(); empty: none */
+	uint64_t milter_fail;         /* enum milter_fail */
+	uint64_t milter_connect_timeout_s, milter_command_timeout_s, milter_content_timeout_s, milter_deadline_s;
+
 	/* spool */
 	uint64_t min_free_bytes, min_free_inodes, segment_bytes;
 
@@ -148,6 +155,9 @@ int conf_read(const char *path, struct conf *out, struct reason *why);
 
 /* Do limits for each client and delays apply to who comes in here? */
 bool conf_listen_deters(const struct conf_listen *l);
+
+/* The filters, in their order; what a conf_read has let through has them all. */
+void conf_milters(const struct conf *conf, struct milter_specs *out);
 
 /* NULL when there is none. */
 const struct conf_listen *conf_find_listen(const struct conf *conf, const char *iface);

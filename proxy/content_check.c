@@ -7,6 +7,8 @@
 #include "arena.h"
 #include "content_engine.h"
 
+#define HOLD_REASON_CAP 500u
+
 struct content_check {
 	struct session_host *host;
 	uint32_t needs;
@@ -21,6 +23,7 @@ struct content_check {
 	int changed_fd; /* -1: nobody has changed it */
 	struct span hold_reason;
 
+	struct milter_talk *milters;
 	struct content_verdict verdict;
 	content_checked_fn done;
 	void *ctx;
@@ -54,6 +57,16 @@ int content_check_create(struct session_host *host, uint64_t sid, uint32_t needs
 	else
 		*out = c;
 	return err;
+}
+
+void content_check_use_milters(struct content_check *c, struct milter_talk *milters)
+{
+	c->milters = milters;
+}
+
+struct milter_talk *content_engine_milters(const struct content_check *c)
+{
+	return c->milters;
 }
 
 void content_check_push(struct content_check *c, struct span wire)
@@ -124,6 +137,7 @@ static int take_change(struct content_check *c, const struct content_change *cha
 		c->hold_reason = arena_copy(&c->arena, change->hold_reason);
 		if (!c->hold_reason.ptr)
 			return ERR_NOMEM;
+		c->envelope.hold = change->hold_reason.len ? span_sub(c->hold_reason, 0, HOLD_REASON_CAP) : SPAN_LIT("no reason was given");
 	}
 	return change->added_count || change->removed_count ? take_recipients(c, change) : 0;
 }

@@ -19,6 +19,10 @@ const char *content_check_missing(const struct session_host *host, uint32_t need
 
 int content_check_create(struct session_host *host, uint64_t sid, uint32_t needs, struct content_check **out);
 
+/* The filters that were told of its recipients (milter_talk.h): borrowed until destroy.  Before run, where NEED_MILTER is among the needs. */
+struct milter_talk;
+void content_check_use_milters(struct content_check *check, struct milter_talk *milters);
+
 /* Bytes of the message in wire form, without our own Received field. */
 void content_check_push(struct content_check *check, struct span wire);
 

@@ -29,6 +29,9 @@ struct content_engine {
 
 extern const struct content_engine *const content_engines[]; /* NULL behind the last */
 
+/* What content_check_use_milters gave. */
+struct milter_talk *content_engine_milters(const struct content_check *check);
+
 /* change: NULL when nothing was changed; its descriptor goes over in any case. */
 void content_engine_done(struct content_check *check, const struct content_verdict *verdict, const struct content_change *change);
 

@@ -60,6 +60,49 @@ uint64_t counters_sum(const struct counters *c, enum counter id)
 	return sum;
 }
 
+const char *milter_counter_name(enum milter_counter id)
+{
+	static const char *const names[] = {
+#define X(id, name) name,
+		MILTER_COUNTER_LIST(X)
+#undef X
+	};
+	return names[id];
+}
+
+void milter_counters_failed(struct counter_slot *slot, size_t milter, int err, int64_t time)
+{
+	milter_counter_add(slot, milter, MILTER_COUNTER_FAILURES);
+	__atomic_store_n(&slot->milters[milter].last_error, (uint64_t)-err, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->milters[milter].last_failed_time, (uint64_t)time, __ATOMIC_RELAXED);
+}
+
+void milter_counters_sum(const struct counters *c, size_t milter, struct milter_counters *out)
+{
+	*out = (struct milter_counters){ .last_error = 0 };
+	for (size_t i = 0; i < c->slot_count; i++) {
+		const struct milter_counters *from = &c->slots[i].milters[milter];
+		uint64_t failed_time = __atomic_load_n(&from->last_failed_time, __ATOMIC_RELAXED);
+		for (int id = 0; id < MILTER_COUNTER_COUNT; id++)
+			out->values[id] += __atomic_load_n(&from->values[id], __ATOMIC_RELAXED);
+		if (failed_time > out->last_failed_time) {
+			out->last_failed_time = failed_time;
+			out->last_error = __atomic_load_n(&from->last_error, __ATOMIC_RELAXED);
+		}
+	}
+}
+
+void milter_counters_clear(struct counter_slot *slot)
+{
+	for (size_t i = 0; i < MILTERS_MAX; i++) {
+		struct milter_counters *m = &slot->milters[i];
+		for (int id = 0; id < MILTER_COUNTER_COUNT; id++)
+			__atomic_store_n(&m->values[id], 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&m->last_error, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&m->last_failed_time, 0, __ATOMIC_RELAXED);
+	}
+}
+
 void counters_clear_gauges(struct counter_slot *slot)
 {
 	for (int id = 0; id < COUNTER_COUNT; id++)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "milter_spec.h"
 
 /* One name a counter: the enum, the key that status shows.  gauge: goes down again, is set to 0 when its worker dies. */
 #define COUNTER_LIST(X) \
@@ -38,6 +39,7 @@
 	X(RCPT_DENY, "rcpt_deny", 0) \
 	X(RCPT_TEMPFAIL, "rcpt_tempfail", 0) \
 	X(RCPT_UNKNOWN, "rcpt_unknown", 0) \
+	X(RCPT_MILTER, "rcpt_refused_by_milter", 0) \
 	X(MESSAGES_STORED, "messages_stored", 0) \
 	X(MESSAGES_REFUSED, "messages_refused", 0) \
 	X(MESSAGES_DISCARDED, "messages_discarded", 0) \
@@ -71,8 +73,31 @@ enum counter {
 	COUNTER_COUNT
 };
 
+/* Of each configured milter, by its place; set to 0 when a reload has changed the list. */
+#define MILTER_COUNTER_LIST(X) \
+	X(ASKED, "asked") \
+	X(REFUSED, "refused") \
+	X(DISCARDED, "discarded") \
+	X(QUARANTINED, "quarantined") \
+	X(CHANGED, "changed") \
+	X(FAILURES, "failures")
+
+enum milter_counter {
+#define X(id, name) MILTER_COUNTER_##id,
+	MILTER_COUNTER_LIST(X)
+#undef X
+	MILTER_COUNTER_COUNT
+};
+
+struct milter_counters {
+	uint64_t values[MILTER_COUNTER_COUNT];
+	uint64_t last_error;       /* the number of an ERR_*, without its sign; 0: none */
+	uint64_t last_failed_time; /* seconds since 1970 */
+};
+
 struct counter_slot {
 	uint64_t values[COUNTER_COUNT];
+	struct milter_counters milters[MILTERS_MAX];
 	uint64_t heartbeats; /* one a second while the worker's loop turns */
 	char pad[64]; /* the next worker's slot starts on a cache line of its own */
 };
@@ -117,6 +142,22 @@ static inline uint64_t counter_heartbeats(const struct counter_slot *slot)
 }
 
 uint64_t counters_sum(const struct counters *c, enum counter id);
+
+const char *milter_counter_name(enum milter_counter id);
+
+static inline void milter_counter_add(struct counter_slot *slot, size_t milter, enum milter_counter id)
+{
+	uint64_t *value = &slot->milters[milter].values[id];
+	__atomic_store_n(value, *value + 1, __ATOMIC_RELAXED);
+}
+
+void milter_counters_failed(struct counter_slot *slot, size_t milter, int err, int64_t time);
+
+/* Of all workers together; the last failure is the latest. */
+void milter_counters_sum(const struct counters *c, size_t milter, struct milter_counters *out);
+
+/* Other milters stand in these places now. */
+void milter_counters_clear(struct counter_slot *slot);
 
 /* A worker died: what it held is gone. */
 void counters_clear_gauges(struct counter_slot *slot);

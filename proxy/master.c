@@ -20,6 +20,7 @@
 #include "loop.h"
 #include "master_assets.h"
 #include "master_status.h"
+#include "milter_broker.h"
 #include "reloader.h"
 #include "rules_keeper.h"
 
@@ -32,6 +33,7 @@ struct master {
 	struct listeners_watch *listeners_watch;
 	struct ident_broker ident_broker;
 	struct origin_broker origin_broker;
+	struct milter_broker milter_broker;
 
 	struct loop *loop;
 	struct worker_crew crew;
@@ -176,6 +178,19 @@ static void worker_needs_origin(void *ctx, struct worker_process *worker, const 
 		return;
 	origin_broker_answer(&m->origin_broker, &m->options.conf, wanted, connection_fd, &answer);
 	(void)worker_process_send(worker, ROLE_ORIGIN, &answer, sizeof answer, -1);
+}
+
+static void worker_needs_milter(void *ctx, struct worker_process *worker, const struct role_milter_wanted *wanted)
+{
+	struct master *m = ctx;
+	struct role_milter answer;
+	/* As above: it asks again, or does without. */
+	if (worker_process_is_behind(worker))
+		return;
+	int fd = milter_broker_answer(&m->milter_broker, worker_process_index(worker), wanted, &answer);
+	(void)worker_process_send(worker, ROLE_MILTER, &answer, sizeof answer, fd);
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 /* ---- an interface that was made anew */
@@ -394,7 +409,7 @@ static int start_loop(struct master *m, struct reason *why)
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
 							     worker_took_rules,	worker_lost_forwarder, worker_lost_checker,  worker_needs_ident,
-							     worker_needs_origin, worker_ended,		   m };
+							     worker_needs_origin, worker_needs_milter,   worker_ended,	     m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	const struct gate_process_parts gate_parts = {
 		.supply = &m->assets.supply,
@@ -434,10 +449,11 @@ static int start_loop(struct master *m, struct reason *why)
 	if (!err)
 		err = create_checker(m);
 	if (!err)
-		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, m->gate, m->checker, &m->reloader);
+		err = reloader_create(m->loop, &m->options, &m->assets, &m->crew, m->gate, m->checker, &m->milter_broker, &m->reloader);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
 	checker_process_start(m->checker);
+	milter_broker_set(&m->milter_broker, m->loop, &m->options.conf);
 	worker_crew_start(&m->crew);
 	if (m->gate)
 		gate_process_start(m->gate);

@@ -134,6 +134,8 @@ void master_assets_log_rules(const struct master_assets *a, const struct conf *c
 	if ((needs & NEED_EXTCHK) && !conf->check_command[0])
 		log_event(LOG_LEVEL_WARN, "extcheck",
 			  "a rule says allow-extchk and there is no check-command: its recipients get 451; see check-command in postern.conf(5)");
+	if ((needs & NEED_MILTER) && !conf->milter[0])
+		log_event(LOG_LEVEL_WARN, "milter", "a rule says allow-milter and there is no milter: its recipients get 451; see milter in postern.conf(5)");
 	if (!(needs & NEED_FILTER))
 		return;
 	if (filter->is_lacking)

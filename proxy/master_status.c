@@ -143,6 +143,28 @@ static void answer_counters(const struct master_status_sources *from, struct con
 	(void)control_line(client, &kv);
 }
 
+static void answer_milters(const struct master_status_sources *from, struct control_client *client)
+{
+	struct milter_specs specs;
+	conf_milters(from->conf, &specs);
+	for (size_t i = 0; i < specs.count; i++) {
+		struct milter_counters sum;
+		char address[MILTER_ADDRESS_CAP];
+		struct kv kv;
+		begin(&kv, "milter");
+		milter_counters_sum(from->counters, i, &sum);
+		kv_text(&kv, "name", specs.list[i].name);
+		kv_text(&kv, "address", milter_spec_address(&specs.list[i], address));
+		kv_text(&kv, "fail", milter_fail_name(specs.list[i].fail));
+		for (int id = 0; id < MILTER_COUNTER_COUNT; id++)
+			kv_u64(&kv, milter_counter_name((enum milter_counter)id), sum.values[id]);
+		/* A worker may have written anything there. */
+		kv_text(&kv, "last_error", sum.last_error ? err_name(sum.last_error < 1000 ? -(int)sum.last_error : ERR_INVAL) : "");
+		kv_u64(&kv, "last_failed", sum.last_failed_time);
+		(void)control_line(client, &kv);
+	}
+}
+
 static void answer_spool(const struct master_status_sources *from, struct control_client *client)
 {
 	const struct spool_space_limits limits = { from->conf->min_free_bytes, from->conf->min_free_inodes };
@@ -181,6 +203,7 @@ void master_status_answer(const struct master_status_sources *from, struct contr
 	answer_checker(from, client);
 	answer_listeners(from, client);
 	answer_gate(from, client);
+	answer_milters(from, client);
 	answer_counters(from, client);
 	answer_spool(from, client);
 	control_end(client, 0, "");

@@ -15,6 +15,7 @@ struct reloader {
 	struct worker_crew *crew;
 	struct gate_process *gate;
 	struct checker_process *checker;
+	struct milter_broker *milters;
 	struct loop_timer *late_timer;
 	const char *outcome; /* of the last reload */
 	bool is_reading;
@@ -68,6 +69,7 @@ static void put_in_force(struct reloader *r)
 		new->rules.fd = -1;
 	}
 	checker_process_set_conf(r->checker, &new->conf);
+	milter_broker_set(r->milters, r->loop, &new->conf);
 	filter_keeper_take(&new->filter, &supply->filter_fd);
 	if (new->rules.is_compiled)
 		r->assets->needs = new->rules.needs;
@@ -180,7 +182,7 @@ const char *reloader_state(const struct reloader *r)
 }
 
 int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
-		    struct gate_process *gate, struct checker_process *checker, struct reloader **out)
+		    struct gate_process *gate, struct checker_process *checker, struct milter_broker *milters, struct reloader **out)
 {
 	struct reloader *r = calloc(1, sizeof *r);
 	if (!r)
@@ -191,6 +193,7 @@ int reloader_create(struct loop *loop, struct options *options, struct master_as
 	r->crew = crew;
 	r->gate = gate;
 	r->checker = checker;
+	r->milters = milters;
 	r->outcome = "none";
 	int err = loop_timer_create(loop, late, r, &r->late_timer);
 	if (err) {

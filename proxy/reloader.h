@@ -12,6 +12,7 @@
 #include "checker_process.h"
 #include "gate_process.h"
 #include "master_assets.h"
+#include "milter_broker.h"
 #include "options.h"
 #include "worker_crew.h"
 
@@ -19,7 +20,7 @@ struct reloader;
 
 /* gate: NULL where there is none. */
 int reloader_create(struct loop *loop, struct options *options, struct master_assets *assets, struct worker_crew *crew,
-		    struct gate_process *gate, struct checker_process *checker, struct reloader **out);
+		    struct gate_process *gate, struct checker_process *checker, struct milter_broker *milters, struct reloader **out);
 
 void reloader_request(struct reloader *reloader);
 

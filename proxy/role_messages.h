@@ -31,6 +31,7 @@ enum role_message {
 	ROLE_IDENT,        /* struct role_ident; descriptor, none when err is set: a connection that has begun (ident_broker.h) */
 	ROLE_CHECKER,      /* no payload; descriptor: a channel to the checker (checker_messages.h), in the place of an earlier one */
 	ROLE_ORIGIN,       /* struct role_origin */
+	ROLE_MILTER,       /* struct role_milter; descriptor, none when err is set: a connection that has begun (milter_broker.h) */
 	ROLE_DRAIN,        /* no payload: accept no more, end what is idle, finish the rest */
 
 	/* worker to master */
@@ -41,6 +42,7 @@ enum role_message {
 	ROLE_RULES_TAKEN,  /* struct role_rules_taken: after a ROLE_RULES that came behind READY, if it was the last one */
 	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
 	ROLE_CHECKER_LOST, /* no payload: the channel to the checker is gone */
+	ROLE_NEED_MILTER,  /* struct role_milter_wanted */
 	ROLE_NEED_IDENT,   /* struct role_ident_wanted; descriptor: the client's connection, of which a connection to its ident server is wanted */
 	ROLE_NEED_ORIGIN,  /* struct role_origin_wanted; descriptor: the client's connection, of which the original destination is wanted */
 };
@@ -111,6 +113,18 @@ struct role_origin {
 	int64_t err; /* as origdst_find has it */
 	struct endpoint original;
 	struct reason why;
+};
+
+/* The filter is named by its place in the configuration, and by what stands there: a reload may have put another one in that place. */
+struct role_milter_wanted {
+	uint64_t ticket;
+	uint64_t index;
+	uint64_t address_hash; /* milter_spec_address_hash */
+};
+
+struct role_milter {
+	uint64_t ticket;
+	int64_t err; /* ERR_AGAIN: ask again a moment later */
 };
 
 struct role_failed {

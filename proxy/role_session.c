@@ -235,8 +235,13 @@ static void reload_conf(struct worker *w, const struct ipc_message *msg)
 {
 	if (msg->len != sizeof w->host.conf)
 		return;
+	char milter[CONF_MILTER_CAP];
+	memcpy(milter, w->host.conf.conf.milter, sizeof milter);
 	/* The listen sections are the same in number and order: the master made sure. */
 	memcpy(&w->host.conf, msg->payload, sizeof w->host.conf);
+	conf_milters(&w->host.conf.conf, &w->host.milters);
+	if (strcmp(milter, w->host.conf.conf.milter) != 0)
+		milter_counters_clear(w->host.counters);
 	log_set_level((enum log_level)w->host.conf.conf.log_level);
 	const struct fact_service_options options = fact_options(&w->host.conf.conf);
 	fact_service_set_options(w->host.fact_service, &options);
@@ -294,6 +299,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	struct role_large large;
 	struct role_ident ident;
 	struct role_origin origin;
+	struct role_milter milter;
 	switch (msg->type) {
 	case ROLE_CONF: reload_conf(w, msg); break;
 	case ROLE_RULES: worker_rules_reload(w->rules, msg); break;
@@ -327,6 +333,12 @@ static void from_master(void *ctx, struct ipc_message *msg)
 		if (msg->fd_count == 1)
 			checker_link_take(w->host.checker, take_fd(msg));
 		break;
+	case ROLE_MILTER:
+		if (msg->len == sizeof milter) {
+			memcpy(&milter, msg->payload, sizeof milter);
+			milter_sockets_take(w->host.milter_sockets, &milter, take_fd(msg));
+		}
+		break;
 	case ROLE_FORWARDER:
 		if (w->spool && msg->fd_count == 1)
 			worker_spool_forwarder(w->spool, take_fd(msg));
@@ -352,6 +364,7 @@ static int build(struct worker *w, struct reason *why)
 	/* A quarter of the descriptors stays for large bodies, segments and messages from the master. */
 	host->session_limit = (size_t)(w->file_limit / 4 * 3);
 	session_host_init(host);
+	conf_milters(&host->conf.conf, &host->milters);
 	host->emptied = sessions_gone;
 	host->emptied_ctx = w;
 	spool_id_source_init(&host->ids, w->setup.worker);
@@ -377,6 +390,8 @@ static int build(struct worker *w, struct reason *why)
 		err = origin_lookups_create(host->loop, w->master, &host->origins);
 	if (!err)
 		err = checker_link_create(host->loop, w->master, &host->checker);
+	if (!err)
+		err = milter_sockets_create(w->master, &host->milter_sockets);
 	if (!err)
 		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
 	if (!err)
@@ -405,6 +420,7 @@ static void take_down(struct worker *w)
 	fact_service_destroy(&host->fact_service);
 	ident_sockets_destroy(&host->ident_sockets);
 	origin_lookups_destroy(&host->origins);
+	milter_sockets_destroy(&host->milter_sockets);
 	resolver_destroy(&host->resolver);
 	stutterers_destroy(&host->stutterers);
 	loop_destroy(&host->loop);

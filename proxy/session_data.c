@@ -104,7 +104,7 @@ void session_data(struct session *s, const struct smtp_command *cmd)
 		return;
 	}
 	const struct conf *conf = session_conf(s);
-	txn->id = spool_id_next(&s->host->ids);
+	session_txn_id(s);
 	smtp_data_init(&txn->data, conf->bare_lf == BARE_LF_NORMALIZE);
 	smtp_header_init(&txn->header, arena_copy(&txn->arena, span_of(conf->hostname)));
 	int err = spool_txn_open(s->host->writer, &txn->id, spool_drained, s, &txn->spool);
@@ -112,6 +112,8 @@ void session_data(struct session *s, const struct smtp_command *cmd)
 		err = store_received(s);
 	if (!err && txn->needs)
 		err = content_check_create(s->host, s->sid, txn->needs, &txn->check);
+	if (!err && txn->check)
+		content_check_use_milters(txn->check, txn->milters);
 	if (err) {
 		session_reply(s, 451, "4.3.0", "Local error (%s), try again later", err_name(err));
 		session_txn_reset(s);

@@ -13,6 +13,7 @@
 #include "filter_set.h"
 #include "ident_sockets.h"
 #include "loop.h"
+#include "milter_sockets.h"
 #include "message_id.h"
 #include "resolver.h"
 #include "role_messages.h"
@@ -41,6 +42,8 @@ struct session_host {
 	struct fact_service *fact_service;
 	struct ident_sockets *ident_sockets;
 	struct origin_lookups *origins;
+	struct milter_sockets *milter_sockets;
+	struct milter_specs milters; /* of conf: replaced with it */
 	struct spool_writer *writer;
 	struct recipient_checks *checks;
 	struct checker_link *checker;

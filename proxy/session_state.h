@@ -3,6 +3,7 @@
  *   session_reply.c     reply slots
  *   session_commands.c  the command table and the commands without an envelope
  *   session_txn.c       MAIL, RCPT and the transaction between MAIL and the end of data
+ *   session_milter.c    what the milters are told of a transaction
  *   session_deterrents.c  greeting, limits, what is logged of clients that misbehave
  *   session_data.c      DATA, and the way of the body into the spool
  *   session_store.c     the end of data: faults, checks on content, the commit, the final reply
@@ -16,6 +17,7 @@
 #include "client_table.h"
 #include "content_check.h"
 #include "kv.h"
+#include "milter_chain.h"
 #include "origdst.h"
 #include "paranoid.h"
 #include "policy.h"
@@ -42,7 +44,8 @@ enum session_state {
 	SESSION_DEAD,    /* closed; freed by session_reap on the next turn of the loop */
 };
 
-/* A recipient whose verdict hangs on facts that are on their way; then, where the rules let it in, on what the next server says of it. */
+/* A recipient whose verdict hangs on facts that are on their way; then, where the rules let it in, on what the next server says of it,
+ * and last on the milters. */
 struct rcpt_waiting {
 	struct rcpt_waiting *next;
 	struct session *session;
@@ -51,6 +54,8 @@ struct rcpt_waiting {
 	struct smtp_rcpt_params params;
 	struct judgement judgement;
 	struct recipient_check *check; /* the next server is asked; NULL before */
+	const char *known;             /* what it said */
+	bool asks_milters;
 	struct rules_verdict *verdict; /* heap; of the rules, meanwhile */
 };
 
@@ -68,9 +73,11 @@ struct session_txn {
 	struct rcpt_waiting *waiting;
 	size_t waiting_count;
 	uint32_t needs; /* enum verdict_need of all recipients */
+	struct milter_talk *milters; /* NULL: no recipient has asked for them */
+
+	struct spool_id id; /* session_txn_id */
 
 	/* DATA */
-	struct spool_id id;
 	struct spool_txn *spool; /* NULL: nothing is being stored (any more) */
 	struct smtp_data data;
 	struct smtp_header header;
@@ -140,7 +147,8 @@ void session_log_begin(const struct session *s, struct kv *kv, const char *event
 void session_reply(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void session_reply_const(struct session *s, const struct smtp_reply_text *reply);
 
-/* A reply into a slot (NULL: in turn), whole: "550 5.7.1 text" without CRLF.  It waits for hold_ms, or longer in the tarpit. */
+/* A reply into a slot (NULL: in turn), whole: "550 5.7.1 text" without CRLF, or several such lines joined by it.  It waits for hold_ms, or longer in the tarpit. */
+#define SESSION_REPLY_LINES_CAP 1022u
 void session_reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms);
 
 /* The same, but never held back. */
@@ -197,8 +205,22 @@ void session_facts_arrived(void *ctx);
 /* MAIL waits for an answer: whatever builds on it must wait, too. */
 bool session_mail_waits(const struct session *s);
 
+/* Give the transaction its id, where it has none yet. */
+void session_txn_id(struct session *s);
+
 /* The one way in which a transaction ends, whatever happened to it: the state is idle behind it. */
 void session_txn_reset(struct session *s);
+
+/* ---- milters */
+
+/* Ask them about a recipient; done as in milter_chain.h.  The first one begins the conversation. */
+int session_milters_ask(struct session *s, struct span path, const struct smtp_rcpt_params *params, milter_rcpt_fn done, void *ctx);
+
+/* Tell them, if there is a conversation, of a recipient that they are not asked about.  refusal: the reply that it got; empty: it was accepted. */
+void session_milters_tell(struct session *s, struct span path, const struct smtp_rcpt_params *params, struct span refusal);
+
+/* Their words to the client. */
+void session_milters_reply(struct session *s, struct reply_slot *slot, const struct milter_refusal *refusal);
 
 /* ---- data */
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "milter_talk.h"
 #include "session_state.h"
 #include "space.h"
 
@@ -31,12 +32,19 @@ void session_txn_reset(struct session *s)
 	sender_domain_cancel(&txn->sender_check);
 	body_rewrite_destroy(&txn->rewrite);
 	content_check_destroy(&txn->check);
+	milter_talk_destroy(&txn->milters);
 	spool_txn_abort(&txn->spool);
 	free(txn->recipients);
 	arena_free(&txn->arena);
 	free(txn);
 	policy_reset(&s->policy);
 	counter_sub(s->host->counters, COUNTER_TXNS_OPEN, 1);
+}
+
+void session_txn_id(struct session *s)
+{
+	if (!s->txn->id.text[0])
+		s->txn->id = spool_id_next(&s->host->ids);
 }
 
 /* ---- MAIL */
@@ -260,37 +268,14 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 	if (v->kind != VERDICT_ALLOW) {
 		s->txn->refused_count++;
 		s->is_tarpitted = s->is_tarpitted || v->is_tarpit;
+		session_milters_tell(s, path, params, span_of(v->reply));
 		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000);
 		return;
 	}
 	s->txn->needs |= v->needs;
+	if (!(v->needs & NEED_MILTER))
+		session_milters_tell(s, path, params, SPAN_NONE);
 	session_reply_line(s, slot, add_recipient(s, path, params) == 0 ? accepted : no_memory, false, 0);
-}
-
-/* ---- what the next server says (verify-recipients) */
-
-static void server_answered(void *ctx, enum verify_result result, const char *line)
-{
-	static const char *const names[] = { [VERIFY_UNKNOWN] = "unknown", [VERIFY_YES] = "yes", [VERIFY_NO] = "no" };
-	struct rcpt_waiting *w = ctx;
-	struct session *s = w->session;
-	struct rcpt_waiting **link = &s->txn->waiting;
-	w->check = NULL;
-	while (*link != w)
-		link = &(*link)->next;
-	*link = w->next;
-	s->txn->waiting_count--;
-	if (result == VERIFY_NO) {
-		/* The verdict in the log stays that of the rules: `rules replay` compares it. */
-		log_verdict(s, w->path, w->verdict, names[result], line);
-		counter_add(s->host->counters, COUNTER_RCPT_UNKNOWN, 1);
-		s->txn->refused_count++;
-		session_reply_line(s, w->slot, span_of(line), false, 0);
-	} else {
-		answer_rcpt(s, w->slot, w->path, &w->params, w->verdict, names[result]);
-	}
-	waiting_free(w);
-	session_go_on(s);
 }
 
 static void wait_for(struct session *s, struct rcpt_waiting *w)
@@ -300,19 +285,105 @@ static void wait_for(struct session *s, struct rcpt_waiting *w)
 	s->txn->waiting_count++;
 }
 
+static void waits_no_more(struct session *s, const struct rcpt_waiting *w)
+{
+	struct rcpt_waiting **link = &s->txn->waiting;
+	while (*link != w)
+		link = &(*link)->next;
+	*link = w->next;
+	s->txn->waiting_count--;
+}
+
+/* It is to wait for somebody else's word: the verdict of the rules is kept. */
+static bool keep_verdict(struct session *s, struct rcpt_waiting *w, const struct rules_verdict *v)
+{
+	if (!w->verdict && (w->verdict = malloc(sizeof *w->verdict)) != NULL)
+		*w->verdict = *v;
+	if (!w->slot)
+		w->slot = reply_queue_reserve(&s->replies);
+	return w->verdict && w->slot;
+}
+
+/* ---- what the milters say */
+
+static void milters_answered(void *ctx, const struct milter_refusal *refusal, const char *who)
+{
+	struct rcpt_waiting *w = ctx;
+	struct session *s = w->session;
+	(void)who; /* has a line of its own */
+	waits_no_more(s, w);
+	if (refusal) {
+		char line[MILTER_REFUSAL_LINE_CAP];
+		/* The verdict in the log stays that of the rules: `rules replay` compares it. */
+		log_verdict(s, w->path, w->verdict, w->known, milter_refusal_line(refusal, line));
+		counter_add(s->host->counters, COUNTER_RCPT_MILTER, 1);
+		s->txn->refused_count++;
+		session_milters_reply(s, w->slot, refusal);
+	} else {
+		answer_rcpt(s, w->slot, w->path, &w->params, w->verdict, w->known);
+	}
+	waiting_free(w);
+	session_go_on(s);
+}
+
+/* True: the reply comes later, and w has gone over to the transaction.  Who can't be asked for lack of memory is put off. */
+static bool ask_milters(struct session *s, struct rcpt_waiting *w, struct rules_verdict *v)
+{
+	static const struct span no_memory = SPAN_LIT("452 4.3.0 Out of memory, try again later");
+	if (v->kind != VERDICT_ALLOW || !(v->needs & NEED_MILTER) || missing_need(s, v))
+		return false;
+	if (!keep_verdict(s, w, v) || session_milters_ask(s, w->path, &w->params, milters_answered, w) != 0) {
+		v->kind = VERDICT_TEMPFAIL;
+		(void)span_to_cstr(no_memory, v->reply, sizeof v->reply);
+		return false;
+	}
+	judgement_end(&w->judgement);
+	w->asks_milters = true;
+	wait_for(s, w);
+	return true;
+}
+
+/* The rules, and the next server where it was asked, let it in, or one of them does not. */
+static void decided(struct session *s, struct rcpt_waiting *w, struct rules_verdict *v)
+{
+	if (ask_milters(s, w, v))
+		return;
+	answer_rcpt(s, w->slot, w->path, &w->params, v, w->known);
+	waiting_free(w);
+}
+
+/* ---- what the next server says (verify-recipients) */
+
+static void server_answered(void *ctx, enum verify_result result, const char *line)
+{
+	static const char *const names[] = { [VERIFY_UNKNOWN] = "unknown", [VERIFY_YES] = "yes", [VERIFY_NO] = "no" };
+	struct rcpt_waiting *w = ctx;
+	struct session *s = w->session;
+	w->check = NULL;
+	w->known = names[result];
+	waits_no_more(s, w);
+	if (result == VERIFY_NO) {
+		/* The verdict in the log stays that of the rules: `rules replay` compares it. */
+		log_verdict(s, w->path, w->verdict, w->known, line);
+		counter_add(s->host->counters, COUNTER_RCPT_UNKNOWN, 1);
+		s->txn->refused_count++;
+		session_reply_line(s, w->slot, span_of(line), false, 0);
+		waiting_free(w);
+	} else {
+		decided(s, w, w->verdict);
+	}
+	session_go_on(s);
+}
+
 /* True: the reply comes later, and w has gone over to the transaction.  Whoever can't ask accepts. */
 static bool ask_server(struct session *s, struct rcpt_waiting *w, const struct rules_verdict *v)
 {
 	const struct conf_listen *listen = session_listen(s);
 	if (!listen->verify_recipients || v->kind != VERDICT_ALLOW || missing_need(s, v))
 		return false;
-	w->verdict = malloc(sizeof *w->verdict);
-	if (!w->slot)
-		w->slot = reply_queue_reserve(&s->replies);
-	if (!w->verdict || !w->slot || recipient_check_start(s->host->checks, listen->iface, &s->where.original, w->path,
+	if (!keep_verdict(s, w, v) || recipient_check_start(s->host->checks, listen->iface, &s->where.original, w->path,
 							     session_conf(s)->verify_timeout_s * 1000, server_answered, w, &w->check) != 0)
 		return false;
-	*w->verdict = *v;
 	judgement_end(&w->judgement);
 	wait_for(s, w);
 	return true;
@@ -321,10 +392,8 @@ static bool ask_server(struct session *s, struct rcpt_waiting *w, const struct r
 /* The rules have spoken. */
 static void judged(struct session *s, struct rcpt_waiting *w, struct rules_verdict *v)
 {
-	if (ask_server(s, w, v))
-		return;
-	answer_rcpt(s, w->slot, w->path, &w->params, v, NULL);
-	waiting_free(w);
+	if (!ask_server(s, w, v))
+		decided(s, w, v);
 }
 
 static void start_judgement(struct session *s, struct span path, const struct smtp_rcpt_params *params)
@@ -397,7 +466,7 @@ void session_facts_arrived(void *ctx)
 	while (link && *link) {
 		struct rcpt_waiting *w = *link;
 		struct rules_verdict verdict;
-		if (w->check || judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
+		if (w->check || w->asks_milters || judgement_run(&w->judgement, &verdict) == STEP_WAIT) {
 			link = &w->next;
 			continue;
 		}

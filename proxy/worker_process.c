@@ -98,6 +98,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	struct role_failed failed;
 	struct role_ident_wanted ident;
 	struct role_origin_wanted origin;
+	struct role_milter_wanted milter;
 	switch (msg->type) {
 	case ROLE_READY:
 		if (w->state != WORKER_STARTING)
@@ -137,6 +138,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 		return;
 	case ROLE_CHECKER_LOST:
 		w->events.checker_lost(w->events.ctx, w);
+		return;
+	case ROLE_NEED_MILTER:
+		if (msg->len != sizeof milter)
+			break;
+		memcpy(&milter, msg->payload, sizeof milter);
+		w->events.need_milter(w->events.ctx, w, &milter);
 		return;
 	case ROLE_NEED_IDENT:
 		if (msg->len != sizeof ident)

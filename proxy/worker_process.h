@@ -44,6 +44,7 @@ struct worker_process_events {
 	/* connection_fd: -1 when none came, for lack of descriptors; borrowed for the call. */
 	void (*need_ident)(void *ctx, struct worker_process *worker, const struct role_ident_wanted *wanted, int connection_fd);
 	void (*need_origin)(void *ctx, struct worker_process *worker, const struct role_origin_wanted *wanted, int connection_fd);
+	void (*need_milter)(void *ctx, struct worker_process *worker, const struct role_milter_wanted *wanted);
 	void (*ended)(void *ctx, struct worker_process *worker); /* after a drain */
 	void *ctx;
 };

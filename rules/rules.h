@@ -72,7 +72,7 @@ void rules_prefetch(const struct rules *rules, struct rules_facts *facts);
 enum verdict_kind { VERDICT_ALLOW, VERDICT_DENY, VERDICT_NOTO, VERDICT_TEMPFAIL };
 
 /* What an accepted message must still pass; recipients' needs are united. */
-enum verdict_need { NEED_FILTER = 1u << 0, NEED_EXTCHK = 1u << 1 };
+enum verdict_need { NEED_FILTER = 1u << 0, NEED_EXTCHK = 1u << 1, NEED_MILTER = 1u << 2 };
 
 #define VERDICT_REPLY_CAP 511  /* an SMTP reply line of 512 octets without its CRLF, with a NUL */
 #define VERDICT_REASON_CAP 256

@@ -22,6 +22,7 @@ static const struct action_def actions[] = {
 	{ "debug", { .kind = ACTION_DEBUG }, false, false },
 	{ "allow-filter", { .kind = ACTION_ALLOW, .needs = NEED_FILTER }, true, true },
 	{ "allow-extchk", { .kind = ACTION_ALLOW, .needs = NEED_EXTCHK }, true, true },
+	{ "allow-milter", { .kind = ACTION_ALLOW, .needs = NEED_MILTER }, true, true },
 	{ "access", { .kind = ACTION_ACCESS }, false, true },
 	{ "drop", { .kind = ACTION_DROP }, false, true },
 	{ "pass", { .kind = ACTION_PASS }, false, true },
@@ -78,7 +79,7 @@ int rules_action_parse(struct span text, struct rules_action *out, struct reason
 		if (count++ == 0)
 			joined = def->action;
 		else if (!all_joinable || def->action.kind != joined.kind)
-			return reason_set(why, ERR_SYNTAX, "'%s' can't be joined with '|': expected only allow, allow-filter, allow-extchk",
+			return reason_set(why, ERR_SYNTAX, "'%s' can't be joined with '|': expected only allow, allow-filter, allow-extchk, allow-milter",
 					  def->name);
 		joined.needs |= def->action.needs;
 		if (def->action.kind == ACTION_MARK && mark_value_parse(span_sub(name, strlen(def->name), name.len), &joined.mark, why))

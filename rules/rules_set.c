@@ -144,6 +144,7 @@ const char *verdict_need_name(enum verdict_need need)
 	switch (need) {
 	case NEED_FILTER: return "filter";
 	case NEED_EXTCHK: return "extchk";
+	case NEED_MILTER: return "milter";
 	}
 	return NULL;
 }

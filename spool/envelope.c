@@ -33,6 +33,7 @@ static const struct field fields[] = {
 	FIELD("BODY", FORM_BODY, body),
 	FIELD("RET", FORM_RET, ret),
 	FIELD("ENVID", FORM_TEXT, envid),
+	FIELD("HOLD", FORM_TEXT, hold),
 };
 #define FIELD_COUNT (sizeof fields / sizeof fields[0])
 

@@ -48,6 +48,7 @@ struct spool_envelope {
 
 	struct endpoint client;
 	struct endpoint dst;     /* where the client wanted to go */
+	struct span hold;        /* why it is to be held back until somebody releases it (quarantine); empty: it is not */
 	struct span iface;       /* network interface it came in by */
 	struct span listener;    /* name of the listen section */
 	struct span client_name; /* confirmed name of the client */

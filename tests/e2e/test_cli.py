@@ -111,7 +111,7 @@ def test_status_without_daemons(tmp_path):
     assert done.returncode == NOT_RUNNING and "posternd does not run" in done.stderr and "posternfwd does not run" in done.stderr
     done = run("status", "--json", "-d", tmp_path)
     assert done.returncode == NOT_RUNNING and not done.stderr
-    assert json.loads(done.stdout) == {"daemon": None, "workers": [], "listeners": [], "gate": {}, "counters": {}, "spool": {}, "forwarder": None}
+    assert json.loads(done.stdout) == {"daemon": None, "workers": [], "listeners": [], "gate": {}, "milters": [], "counters": {}, "spool": {}, "forwarder": None}
 
 
 def test_changes_without_forwarder_or_spool(tmp_path):
