@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -74,7 +72,7 @@ static int write_native(int fd, int wire_fd, uint64_t wire_len)
 
 static int make_dir(int place_fd, uint64_t number, struct check_file *file)
 {
-	(void)snprintf(file->dir, sizeof file->dir, "%016" PRIx64, number);
+	check_place_name(number, file->dir);
 	file->place_fd = place_fd;
 	if (mkdirat(place_fd, file->dir, 0700) != 0)
 		return err_from_errno(errno);
@@ -212,7 +210,7 @@ void check_file_remove(struct check_file *file)
 {
 	if (file->dir_fd < 0)
 		return;
-	check_place_sweep(file->dir_fd);
+	check_place_empty(file->dir_fd);
 	(void)close(file->dir_fd);
 	(void)unlinkat(file->place_fd, file->dir, AT_REMOVEDIR);
 	*file = CHECK_FILE_NONE;

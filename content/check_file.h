@@ -9,16 +9,16 @@
 #include <fcntl.h>
 #include <stdint.h>
 
+#include "check_place.h"
 #include "err.h"
 
 #define CHECK_FILE_NAME "message"
-#define CHECK_FILE_DIR_CAP 32
 #define CHECK_FILE_SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 struct check_file {
 	int place_fd;                 /* borrowed */
 	int dir_fd;                   /* -1: there is none */
-	char dir[CHECK_FILE_DIR_CAP]; /* its name in the place */
+	char dir[CHECK_PLACE_NAME_LEN + 1]; /* its name in the place */
 };
 
 /* A zeroed struct with dir_fd -1 is no file. */

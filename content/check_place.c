@@ -3,9 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,7 +61,17 @@ int check_place_open(const char *path, int *fd_out, struct reason *why)
 
 static void remove_tree(int dir_fd, const char *name, int depth);
 
-static void empty_dir(int dir_fd, int depth)
+static bool is_any(const char *name)
+{
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static bool is_ours(const char *name)
+{
+	return strlen(name) == CHECK_PLACE_NAME_LEN && strspn(name, "0123456789abcdef") == CHECK_PLACE_NAME_LEN;
+}
+
+static void remove_those(int dir_fd, bool (*is_wanted)(const char *name), int depth)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -72,7 +82,7 @@ static void empty_dir(int dir_fd, int depth)
 		return;
 	}
 	while ((entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+		if (is_wanted(entry->d_name))
 			remove_tree(dir_fd, entry->d_name, depth);
 	(void)closedir(dir);
 }
@@ -84,12 +94,22 @@ static void remove_tree(int dir_fd, const char *name, int depth)
 	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	empty_dir(fd, depth + 1);
+	remove_those(fd, is_any, depth + 1);
 	(void)close(fd);
 	(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
 }
 
-void check_place_sweep(int dir_fd)
+void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1])
 {
-	empty_dir(dir_fd, 0);
+	(void)snprintf(out, CHECK_PLACE_NAME_LEN + 1, "%016" PRIx64, number);
+}
+
+void check_place_sweep(int place_fd)
+{
+	remove_those(place_fd, is_ours, 0);
+}
+
+void check_place_empty(int dir_fd)
+{
+	remove_those(dir_fd, is_any, 0);
 }

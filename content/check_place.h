@@ -4,6 +4,7 @@
 #ifndef POSTERN_CHECK_PLACE_H
 #define POSTERN_CHECK_PLACE_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "err.h"
@@ -15,7 +16,14 @@ void check_place_make_prepriv(int chroot_fd, const char *path, uid_t uid, gid_t 
 /* Made with mode 700 where it is missing and we may.  ERR_PERM when it is another user's, or not writable. */
 int check_place_open(const char *path, int *fd_out, struct reason *why);
 
+/* How messages' directories are called: nothing else in the place is ours. */
+#define CHECK_PLACE_NAME_LEN 16u
+void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1]);
+
+/* Remove the messages' directories that an earlier process has left. */
+void check_place_sweep(int place_fd);
+
 /* Remove all that is in a directory. */
-void check_place_sweep(int dir_fd);
+void check_place_empty(int dir_fd);
 
 #endif

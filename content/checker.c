@@ -16,6 +16,7 @@
 #include "err.h"
 #include "log.h"
 
+#define COMPLAIN_EVERY_MS 60000u
 #define FILE_BYTES_MIN (UINT64_C(1) << 30) /* a command may append to a log of its own */
 
 enum phase {
@@ -57,6 +58,7 @@ struct checker {
 	struct question *first, *last;
 	size_t waiting, busy;
 	uint64_t last_number;
+	uint64_t complain_ms; /* when the operator is told of trouble again */
 };
 
 const char *checker_result_name(enum checker_result result)
@@ -118,6 +120,17 @@ static void fail(struct question *q, const char *why)
 	(void)span_to_cstr(span_sub(span_of(why), 0, CHECK_SAID_CAP - 1), q->answer.said, CHECK_SAID_CAP);
 }
 
+/* A fault of this host's and not of the message: every message would meet it.  Each has its line in the log anyway. */
+static void fail_for_all(struct question *q, const char *why)
+{
+	struct checker *c = q->checker;
+	fail(q, why);
+	if (loop_now_ms(c->loop) < c->complain_ms)
+		return;
+	c->complain_ms = loop_now_ms(c->loop) + COMPLAIN_EVERY_MS;
+	log_event(LOG_LEVEL_ERR, "extcheck-trouble", "%s: messages that need the checker get 451", why);
+}
+
 /* ---- the file's end */
 
 static void work_finish(void *ctx)
@@ -153,6 +166,7 @@ static void command_ended(void *ctx, const struct check_exit *exit)
 {
 	struct question *q = ctx;
 	struct checker_answer *a = &q->answer;
+	char why[CHECK_SAID_CAP];
 	a->code = exit->code;
 	a->ms = exit->ms;
 	memcpy(a->said, exit->said, sizeof a->said);
@@ -162,8 +176,8 @@ static void command_ended(void *ctx, const struct check_exit *exit)
 	case CHECK_TIMED_OUT: a->result = CHECKER_TIMEOUT; break;
 	case CHECK_NOT_STARTED:
 		a->code = 0;
-		a->result = CHECKER_FAILED;
-		(void)snprintf(a->said, sizeof a->said, "the command can't be run: %s", strerror(exit->code));
+		(void)snprintf(why, sizeof why, "the command can't be run: %s", strerror(exit->code));
+		fail_for_all(q, why);
 		break;
 	}
 	finish(q, a->result == CHECKER_ACCEPT ? PHASE_FINISHING : PHASE_REMOVING);
@@ -172,7 +186,7 @@ static void command_ended(void *ctx, const struct check_exit *exit)
 static int start_command(struct question *q)
 {
 	struct checker *c = q->checker;
-	char dir[sizeof c->options.dir + CHECK_FILE_DIR_CAP + 1], file[sizeof dir + sizeof CHECK_FILE_NAME];
+	char dir[sizeof c->options.dir + 1 + CHECK_PLACE_NAME_LEN], file[sizeof dir + sizeof CHECK_FILE_NAME];
 	(void)snprintf(dir, sizeof dir, "%s/%s", c->options.dir, q->file.dir);
 	(void)snprintf(file, sizeof file, "%s/" CHECK_FILE_NAME, dir);
 	char **words = check_args_vector(&q->args, c->options.command, file);
@@ -223,8 +237,7 @@ static void prepared(void *ctx)
 	struct question *q = ctx;
 	close_fd(&q->args_fd);
 	if (q->err) {
-		log_event(LOG_LEVEL_ERR, "extcheck-trouble", "%s", q->why.text);
-		fail(q, q->why.text);
+		fail_for_all(q, q->why.text);
 		tell_and_leave(q);
 		return;
 	}
@@ -232,8 +245,7 @@ static void prepared(void *ctx)
 	if (err) {
 		char why[64];
 		(void)snprintf(why, sizeof why, "no process can be started (%s)", err_name(err));
-		log_event(LOG_LEVEL_ERR, "extcheck-trouble", "%s", why);
-		fail(q, why);
+		fail_for_all(q, why);
 	}
 	if (err || q->is_cancelled)
 		finish(q, PHASE_REMOVING);

@@ -27,6 +27,7 @@ struct checker_process {
 	struct ipc_channel *channel;
 	struct loop_timer *restart_timer;
 	uint64_t backoff_ms, started_ms, restarts;
+	bool needs_link[CHECKER_OWNERS_MAX]; /* workers without a channel */
 	unsigned still; /* looks since it last said that it lives */
 	bool was_ready; /* once, ever: before that a death is a failed start */
 	struct reason failure; /* what the dying checker said */
@@ -69,6 +70,7 @@ void checker_process_link(struct checker_process *p, struct worker_process *work
 	int fds[2];
 	if (!p || !p->channel || p->state != WORKER_RUNNING || worker_process_state(worker) != WORKER_RUNNING || to.worker >= CHECKER_OWNERS_MAX)
 		return;
+	p->needs_link[to.worker] = false;
 	int err = ipc_pair(fds);
 	if (!err) {
 		err = ipc_channel_send(p->channel, CHECKER_LINK, &to, sizeof to, &fds[0], 1);
@@ -78,8 +80,16 @@ void checker_process_link(struct checker_process *p, struct worker_process *work
 		(void)close(fds[1]);
 	}
 	/* ERR_EOF: it has died, and the next one is joined to everybody. */
-	if (err && err != ERR_EOF)
-		log_event(LOG_LEVEL_ERR, "checker-link", "worker %u gets no channel to the checker (%s)", to.worker, err_name(err));
+	if (!err || err == ERR_EOF)
+		return;
+	p->needs_link[to.worker] = true;
+	log_event(LOG_LEVEL_ERR, "checker-link", "worker %u gets no channel to the checker (%s)", to.worker, err_name(err));
+}
+
+void checker_process_lost(struct checker_process *p, struct worker_process *worker)
+{
+	if (p && worker_process_index(worker) < CHECKER_OWNERS_MAX)
+		p->needs_link[worker_process_index(worker)] = true;
 }
 
 static void is_ready(struct checker_process *p)
@@ -197,7 +207,12 @@ bool checker_process_died(struct checker_process *p, pid_t pid, int wait_status)
 
 void checker_process_watch(struct checker_process *p)
 {
-	if (p && p->pid > 0 && ++p->still == WORKER_WATCH_LIMIT) {
+	if (!p)
+		return;
+	for (size_t i = 0; i < p->crew->count && i < CHECKER_OWNERS_MAX; i++)
+		if (p->needs_link[i])
+			checker_process_link(p, p->crew->workers[i]);
+	if (p->pid > 0 && ++p->still == WORKER_WATCH_LIMIT) {
 		log_event(LOG_LEVEL_ERR, "checker-stuck", "the checker (pid %ld) has shown no sign of life for %u s: killed", (long)p->pid,
 			  WORKER_WATCH_LIMIT * WORKER_WATCH_MS / 1000);
 		kill_it(p);

@@ -32,8 +32,11 @@ void checker_process_start(struct checker_process *checker);
 /* After a reload: what runs from here on runs under these options. */
 void checker_process_set_conf(struct checker_process *checker, const struct conf *conf);
 
-/* This worker has no channel to the checker: it is a new process, or has lost it. */
+/* This worker is a new process, which has no channel to the checker. */
 void checker_process_link(struct checker_process *checker, struct worker_process *worker);
+
+/* This worker has lost it.  It gets another, by a new checker's start or the next look (watch): something is wrong. */
+void checker_process_lost(struct checker_process *checker, struct worker_process *worker);
 
 /* The process that had this pid is gone.  False: it was not the checker. */
 bool checker_process_died(struct checker_process *checker, pid_t pid, int wait_status);

@@ -153,7 +153,7 @@ static void worker_lost_forwarder(void *ctx, struct worker_process *worker)
 static void worker_lost_checker(void *ctx, struct worker_process *worker)
 {
 	struct master *m = ctx;
-	checker_process_link(m->checker, worker);
+	checker_process_lost(m->checker, worker);
 }
 
 /* A worker that is behind gets nothing: descriptors would pile up here.  It helps itself without one. */
