@@ -10,9 +10,10 @@
 #define NONE UINT32_MAX
 
 struct entry {
-	uint32_t next; /* of the same bucket */
+	uint32_t next;  /* of the same bucket */
 	uint32_t id;
-	uint8_t window; /* where the hashed bytes lie in the text */
+	uint32_t bytes; /* that are hashed, as load4 and load2 give them */
+	uint8_t window; /* where they lie in the text */
 	struct filter_literal literal;
 };
 
@@ -20,8 +21,8 @@ struct entry {
 struct table {
 	uint64_t *bitmap;
 	uint32_t *buckets; /* of entries */
-	uint32_t bucket_mask;
 	unsigned shift;    /* of the hash, to the number of a bit */
+	unsigned bucket_shift;
 	size_t count;
 };
 
@@ -66,7 +67,7 @@ static bool has_bit(const struct table *t, uint32_t hashed)
 
 static uint32_t bucket_of(const struct table *t, uint32_t hashed)
 {
-	return (hashed >> 7) & t->bucket_mask;
+	return hashed >> t->bucket_shift;
 }
 
 /* ---- building */
@@ -74,14 +75,15 @@ static uint32_t bucket_of(const struct table *t, uint32_t hashed)
 static int table_create(struct table *t, size_t count)
 {
 	unsigned bits = BITMAP_BITS_MIN;
-	uint32_t buckets = 16;
+	unsigned bucket_bits = 4;
 	while (bits < BITMAP_BITS_MAX && ((size_t)1 << bits) < count * BITS_EACH)
 		bits++;
-	while (buckets < count * 2 && buckets < (1u << 24))
-		buckets *= 2;
+	while (bucket_bits < BITMAP_BITS_MAX && ((size_t)1 << bucket_bits) < count * 2)
+		bucket_bits++;
+	size_t buckets = (size_t)1 << bucket_bits;
 	t->count = count;
 	t->shift = 32 - bits;
-	t->bucket_mask = buckets - 1;
+	t->bucket_shift = 32 - bucket_bits;
 	t->bitmap = calloc((size_t)1 << (bits - 6), sizeof *t->bitmap);
 	t->buckets = malloc(buckets * sizeof *t->buckets);
 	if (!t->bitmap || !t->buckets)
@@ -124,7 +126,8 @@ static void put(struct filter_index *index, uint32_t at, const struct filter_ind
 	*e = (struct entry){ .id = text->id, .literal = text->literal };
 	e->window = (uint8_t)choose_window(index, t, &e->literal, size);
 	const char *window = e->literal.bytes + e->window;
-	uint32_t hashed = hash(size == 4 ? load4(window) : load2(window)), bit = bit_of(t, hashed);
+	e->bytes = size == 4 ? load4(window) : load2(window);
+	uint32_t hashed = hash(e->bytes), bit = bit_of(t, hashed);
 	uint32_t *bucket = &t->buckets[bucket_of(t, hashed)];
 	e->next = *bucket;
 	*bucket = at;
@@ -172,7 +175,7 @@ static bool next_entry(const struct filter_index *index, struct filter_index_pas
 	while (pass->entry != NONE) {
 		const struct entry *e = &index->entries[pass->entry];
 		pass->entry = e->next;
-		if (is_there(e, pass->bytes, pass->at)) {
+		if (e->bytes == pass->window && is_there(e, pass->bytes, pass->at)) {
 			*out = (struct filter_find){ pass->at - e->window, e->id };
 			return true;
 		}
@@ -212,21 +215,32 @@ static size_t next_place_with_shorts(const struct filter_index *index, struct sp
 	return at;
 }
 
+/* The entries of the window's bucket come next. */
+static void look_at(const struct table *t, struct filter_index_pass *pass, uint32_t window)
+{
+	uint32_t hashed = hash(window);
+	pass->window = window;
+	pass->entry = has_bit(t, hashed) ? t->buckets[bucket_of(t, hashed)] : NONE;
+}
+
 static void look_for_longs(const struct filter_index *index, struct filter_index_pass *pass, size_t at)
 {
 	const struct table *t = &index->longs;
 	if (index->count == 0)
 		at = pass->bytes.len;
 	pass->at = index->shorts.count ? next_place_with_shorts(index, pass->bytes, at) : next_place(t, pass->bytes, at);
-	pass->entry = is_at4(t, pass->bytes, pass->at) ? t->buckets[bucket_of(t, hash(load4(pass->bytes.ptr + pass->at)))] : NONE;
 	pass->is_short = false;
+	pass->entry = NONE;
+	if (pass->at + 4 <= pass->bytes.len)
+		look_at(t, pass, load4(pass->bytes.ptr + pass->at));
 }
 
 static void look_for_shorts(const struct filter_index *index, struct filter_index_pass *pass)
 {
-	const struct table *t = &index->shorts;
-	pass->entry = is_at2(t, pass->bytes, pass->at) ? t->buckets[bucket_of(t, hash(load2(pass->bytes.ptr + pass->at)))] : NONE;
 	pass->is_short = true;
+	pass->entry = NONE;
+	if (pass->at + 2 <= pass->bytes.len)
+		look_at(&index->shorts, pass, load2(pass->bytes.ptr + pass->at));
 }
 
 void filter_index_start(const struct filter_index *index, struct filter_index_pass *pass, struct span bytes)
@@ -253,7 +267,7 @@ size_t filter_index_bytes(const struct filter_index *index)
 	size_t bytes = sizeof *index + index->count * sizeof *index->entries;
 	const struct table *tables[] = { &index->longs, &index->shorts };
 	for (size_t i = 0; i < 2; i++)
-		bytes += ((size_t)1 << (32 - tables[i]->shift)) / 8 + ((size_t)tables[i]->bucket_mask + 1) * sizeof *tables[i]->buckets;
+		bytes += ((size_t)1 << (32 - tables[i]->shift)) / 8 + ((size_t)1 << (32 - tables[i]->bucket_shift)) * sizeof *tables[i]->buckets;
 	return bytes;
 }
 

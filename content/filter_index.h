@@ -31,6 +31,7 @@ struct filter_find {
 struct filter_index_pass {
 	struct span bytes;
 	size_t at;         /* private: the place, */
+	uint32_t window;   /*   its bytes, */
 	uint32_t entry;    /*   and how far it was looked at */
 	bool is_short;
 };

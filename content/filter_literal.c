@@ -36,17 +36,41 @@ unsigned filter_literal_rarity(char c)
 	return 6;
 }
 
+/* Words that nearly every message has, whatever their letters: each counts as one letter. */
+static size_t common_word_at(const struct filter_literal *l, size_t at)
+{
+	static const char *const words[] = { "subject:", "from:", "to:", "cc:", "date:", "received:", "return-path:", "reply-to:", "message-id:", "x-mailer:",
+					     "from ", "by ", "content-type:", "content-", "charset", "multipart", "text/", "html", "plain", "boundary=",
+					     "filename", "name=", "http", "://", "www.", ".com", ".net", ".org", "mailto:", "href=", "<a ", "font", "table",
+					     "width=", "=3d", "&nbsp;", "this ", "that ", "you", "with", "your", "mail", "click" };
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		if (words[i][0] != l->bytes[at])
+			continue;
+		size_t len = strlen(words[i]);
+		if (at + len <= l->len && memcmp(l->bytes + at, words[i], len) == 0)
+			return len;
+	}
+	return 0;
+}
+
+static unsigned rarity_of_one(const struct filter_literal *l)
+{
+	unsigned sum = 0;
+	for (size_t at = 0; at < l->len;) {
+		size_t common = common_word_at(l, at);
+		sum += common ? 2 : filter_literal_rarity(l->bytes[at]);
+		at += common ? common : 1;
+	}
+	/* Under four bytes the look for it is less exact. */
+	return l->len < 4 ? sum / 2 : sum;
+}
+
 static unsigned rarity_of(const struct filter_literals *list)
 {
 	unsigned least = UINT32_MAX;
 	for (unsigned i = 0; i < list->count; i++) {
-		unsigned sum = 0;
-		for (unsigned j = 0; j < list->items[i].len; j++)
-			sum += filter_literal_rarity(list->items[i].bytes[j]);
-		/* Under four bytes the look for it is less exact. */
-		if (list->items[i].len < 4)
-			sum /= 2;
-		least = sum < least ? sum : least;
+		unsigned rarity = rarity_of_one(&list->items[i]);
+		least = rarity < least ? rarity : least;
 	}
 	return least;
 }
