@@ -21,6 +21,7 @@ static void answer_daemon(const struct master_status_sources *from, struct contr
 	kv_text(&kv, "state", from->is_draining ? "stopping" : "running");
 	kv_text(&kv, "hostname", from->conf->hostname);
 	kv_text(&kv, "rules", from->conf->rules);
+	kv_text(&kv, "filter", from->conf->filter[0] ? from->conf->filter : "none");
 	kv_text(&kv, "reload", from->reload);
 	kv_text(&kv, "spool", from->conf->spool);
 	kv_u64(&kv, "log_lost", log_lost());

@@ -11,6 +11,7 @@ import quopri
 import re
 import signal
 import smtplib
+import subprocess
 import threading
 
 import pytest
@@ -364,6 +365,21 @@ def test_tools(make, tmp_path):
     (tmp_path / "smtpd_filter_rules").write_text("x\\)\n")
     done = post.run("postern", "rules", "check", "--json", tmp_path / "smtpd_check_rules")
     assert done.returncode == 1 and "smtpd_filter_rules" in done.stdout
+
+
+def test_same_as_grep(make, tmp_path):
+    """Every pattern, and all together, on texts that have something for each: the lines of this repository's own pages."""
+    patterns = ["postern", "^\\.Sh", "spool.*journal", "[0-9][0-9]*", "\\<a\\>", "\\(one\\|two\\|three\\) of", "x\\{2\\}", "e\\+r\\?ror$", "``*", "$(", "^|", "a$b", "\\.$",
+                "no such thing", "\\(.\\)\\1\\1", "[^ -~]", "^$", "QUEUE", "\\bsyn\\b", "\\w\\W\\w\\W\\w\\W", "--*>", "[]]", "^ *$", "(8)"]
+    texts = sorted(path for folder in ("man", "docs", "dist", ".") for path in (BUILD.parent / folder).glob("*") if path.is_file())
+    post = make("x\n")
+    for chosen in [[p] for p in patterns] + [[p for p in patterns if p not in ("^$", "^ *$")][i::3] for i in range(3)]:
+        path = tmp_path / "chosen"
+        path.write_text("".join(f"{p}\n" for p in chosen))
+        found = subprocess.run(["grep", "-a", "-l", "-i", "-f", path, *texts], capture_output=True, text=True, check=False, env={"LC_ALL": "C"}).stdout.split()
+        done = post.run("postern", "filter", "try", "--filter", path, *texts)
+        assert sorted(re.findall(r"^(\S+): refused", done.stdout, re.MULTILINE)) == sorted(found), chosen
+        assert len(re.findall(r"^\S+: (?:refused|passes)", done.stdout, re.MULTILINE)) == len(texts), done.stdout
 
 
 def test_start_is_refused(lab, tmp_path):
