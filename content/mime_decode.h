@@ -1,6 +1,7 @@
 /* mime_decode.h - base64 and quoted-printable (RFC 2045 section 6), piece by piece, forgiving as mail programs are.
  * Base64: what is not of its alphabet is passed over; padding ends a group of four and decoding goes on behind it.
- * Quoted-printable: an "=" that begins nothing is kept; white space between "=" and the end of the line is forgiven.
+ * Quoted-printable: an "=" that begins nothing is kept; white space between "=" and the end of the line is forgiven, and kept
+ * where there is no "=" (RFC 2045 would drop it; mail programs do not).
  * The result does not depend on the cuts.  Line ends come in as LF.  Fails: as buf does.
  */
 #ifndef POSTERN_MIME_DECODE_H

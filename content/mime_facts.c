@@ -69,7 +69,7 @@ static enum mime_body body_of(struct span type)
 	for (size_t i = 0; i < sizeof message_types / sizeof message_types[0]; i++)
 		if (span_eq_nocase(type, message_types[i]))
 			return MIME_BODY_MESSAGE;
-	if (span_starts_nocase(type, SPAN_LIT("multipart/")))
+	if (span_starts_nocase(type, SPAN_LIT("multipart/")) || span_eq_nocase(type, SPAN_LIT("multipart")))
 		return MIME_BODY_MULTIPART;
 	/* RFC 2045 section 5.2: what can't be read is text. */
 	bool is_text = span_starts_nocase(type, SPAN_LIT("text/")) || span_starts_nocase(type, SPAN_LIT("message/")) || span_find(type, '/', 0) == type.len;

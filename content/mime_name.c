@@ -111,6 +111,11 @@ static int show_simple(struct span field, struct buf *text, struct mime_emit *em
 	return err;
 }
 
+static bool has_word(struct span field)
+{
+	return field.len > 0 && memmem(field.ptr, field.len, "=?", 2) != NULL;
+}
+
 int mime_names_show(struct span field, struct mime_params *params, struct mime_emit *emit)
 {
 	struct buf text = { .cap = 0 };
@@ -121,6 +126,13 @@ int mime_names_show(struct span field, struct mime_params *params, struct mime_e
 		err = show_joined(params, true, &text, emit);
 	if (!err)
 		err = show_simple(field, &text, emit);
+	/* Some decode a field before they look for its parts. */
+	struct buf decoded = { .cap = 0 };
+	if (!err && has_word(field))
+		err = mime_word_decode(field, &decoded);
+	if (!err && decoded.len > 0)
+		err = show_simple(buf_span(&decoded), &text, emit);
+	buf_free(&decoded);
 	buf_free(&text);
 	return err;
 }

@@ -148,8 +148,52 @@ static const struct kind kinds[] = {
 
 struct tally {
 	uint64_t bytes;
-	size_t before, peak;
 };
+
+/* What is allocated, counted in the allocator itself: the peak lies between two pieces. */
+static size_t in_use, peak;
+
+#if !IS_SANITIZED
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *block, size_t size);
+void __libc_free(void *block);
+
+static void *counted(void *block)
+{
+	in_use += block ? malloc_usable_size(block) : 0;
+	peak = in_use > peak ? in_use : peak;
+	return block;
+}
+
+void *malloc(size_t size)
+{
+	return counted(__libc_malloc(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return counted(__libc_calloc(count, size));
+}
+
+void *realloc(void *block, size_t size)
+{
+	size_t before = block ? malloc_usable_size(block) : 0;
+	void *moved = __libc_realloc(block, size);
+	/* While it is copied both are there. */
+	if (moved) {
+		(void)counted(moved);
+		in_use -= before;
+	}
+	return moved;
+}
+
+void free(void *block)
+{
+	in_use -= block ? malloc_usable_size(block) : 0;
+	__libc_free(block);
+}
+#endif
 
 static void on_piece(void *owner, const struct mime_piece *piece)
 {
@@ -157,24 +201,10 @@ static void on_piece(void *owner, const struct mime_piece *piece)
 	t->bytes += piece->text.len;
 }
 
-static size_t in_use(void)
-{
-	struct mallinfo2 info = mallinfo2();
-	return info.uordblks + info.hblkhd;
-}
-
-static void on_piece_measured(void *owner, const struct mime_piece *piece)
-{
-	struct tally *t = owner;
-	size_t now = in_use() - t->before;
-	t->bytes += piece->text.len;
-	t->peak = now > t->peak ? now : t->peak;
-}
-
-static void walk(const struct buf *message, mime_sink sink, struct tally *t)
+static void walk(const struct buf *message, struct tally *t)
 {
 	struct mime_walk *w = NULL;
-	assert_int_equal(mime_walk_open(MIME_PLAIN, sink, t, &w), 0);
+	assert_int_equal(mime_walk_open(MIME_PLAIN, on_piece, t, &w), 0);
 	for (size_t at = 0; at < message->len; at += 4096)
 		assert_int_equal(mime_walk_push(w, span_sub(buf_span(message), at, at + 4096)), 0);
 	assert_int_equal(mime_walk_finish(w), 0);
@@ -197,7 +227,7 @@ static double seconds_of(const struct buf *message)
 		struct timespec from, to;
 		struct tally t = { .bytes = 0 };
 		(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-		walk(message, on_piece, &t);
+		walk(message, &t);
 		(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
 		double took = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
 		best = took < best ? took : best;
@@ -228,6 +258,17 @@ static void test_time_is_linear(void **unused)
 	}
 }
 
+static size_t peak_of(const struct buf *message, struct tally *out)
+{
+	walk(message, out); /* ICU keeps the tables of a charset that was used once */
+	size_t before = in_use;
+	*out = (struct tally){ .bytes = 0 };
+	peak = in_use;
+	walk(message, out);
+	assert_int_equal(in_use, before);
+	return peak - before;
+}
+
 static void test_memory_is_bounded(void **unused)
 {
 	(void)unused;
@@ -236,10 +277,10 @@ static void test_memory_is_bounded(void **unused)
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
 		struct buf message = { .cap = 0 };
 		make(&kinds[i], kinds[i].is_field ? MIME_FIELD_MAX - 100 : MESSAGE_BYTES, &message);
-		struct tally t = { .before = in_use() };
-		walk(&message, on_piece_measured, &t);
-		print_message("%-22s %8zu bytes at most, %llu shown of %zu\n", kinds[i].name, t.peak, (unsigned long long)t.bytes, message.len);
-		assert_true(t.peak > 0 && t.peak <= MIME_WALK_BYTES_MAX);
+		struct tally t = { .bytes = 0 };
+		size_t most = peak_of(&message, &t);
+		print_message("%-22s %8zu bytes at most, %llu shown of %zu\n", kinds[i].name, most, (unsigned long long)t.bytes, message.len);
+		assert_true(most > 0 && most <= MIME_WALK_BYTES_MAX);
 		buf_free(&message);
 	}
 }
@@ -280,7 +321,7 @@ static void test_memory_at_the_worst(void **unused)
 	if (IS_SANITIZED)
 		skip();
 	struct buf m = { .cap = 0 };
-	add(&m, "Content-Disposition: attachment; filename=\"");
+	add(&m, "Content-Disposition: attachment; filename=\"=?");
 	fill(&m, "\xe4", MIME_FIELD_MAX - 200);
 	add(&m, "\"\nContent-Transfer-Encoding: quoted-printable\n\n");
 	fill(&m, "\xe4", 100000);
@@ -292,10 +333,10 @@ static void test_memory_at_the_worst(void **unused)
 		quote(&m);
 		wrap(&m, "Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n", '\0');
 	}
-	struct tally t = { .before = in_use() };
-	walk(&m, on_piece_measured, &t);
-	print_message("%zu bytes, %llu shown of %zu\n", t.peak, (unsigned long long)t.bytes, m.len);
-	assert_true(t.peak > 2 * MIME_FIELD_MAX && t.peak <= MIME_WALK_BYTES_MAX);
+	struct tally t = { .bytes = 0 };
+	size_t most = peak_of(&m, &t);
+	print_message("%zu bytes, %llu shown of %zu\n", most, (unsigned long long)t.bytes, m.len);
+	assert_true(most > 2 * MIME_FIELD_MAX && most <= MIME_WALK_BYTES_MAX);
 	buf_free(&m);
 }
 
@@ -310,10 +351,10 @@ static void test_memory_of_ordinary_mail(void **unused)
 	fill(&m, "words in a line\n", 4000);
 	add(&m, "--bound\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: base64\n\n");
 	fill(&m, "PHA+aGVsbG8gPC9wPjxwPmhlbGxvIDwvcD48cD5oZWxsbyA8L3A+Cg==\n", 4000);
-	struct tally t = { .before = in_use() };
-	walk(&m, on_piece_measured, &t);
-	print_message("%zu bytes\n", t.peak);
-	assert_true(t.peak <= 16384);
+	struct tally t = { .bytes = 0 };
+	size_t most = peak_of(&m, &t);
+	print_message("%zu bytes\n", most);
+	assert_true(most <= 16384);
 	buf_free(&m);
 }
 

@@ -179,6 +179,7 @@ static void test_multiparts(void **unused)
 	CHECK(MIXED "\n--b--\n--b\nA: b\n\none\n", H_MIXED "H:A: b\nT:one\n");
 	/* More behind the boundary (RFC 2046 section 5.1.1), and a boundary that is not one of ours. */
 	CHECK(MIXED "\n--b junk\nA: b\n\none\n--c\ntwo\n", H_MIXED "H:A: b\nT:one\nT:--c\nT:two\n");
+	CHECK("Content-Type: multipart; boundary=b\n\n--b\nA: b\n\n", "H:Content-Type: multipart; boundary=b\nH:A: b\n");
 	/* No boundary named, none used, no end of the header. */
 	CHECK("Content-Type: multipart/mixed\n\n--x\nA: b\n\none\n--x--\n", "H:Content-Type: multipart/mixed\nH:A: b\nT:one\n");
 	CHECK(MIXED "\nwords\n", H_MIXED "T:words\n");
@@ -266,6 +267,9 @@ static void test_names(void **unused)
 	NAMES("Content-Disposition: filename=x.exe", "x.exe");
 	NAMES("Content-Type: filename=x.exe", "x.exe");
 	NAMES("Content-Description: x; name=y.exe", "");
+	NAMES(CD "=?us-ascii?q?filename=3Dx.exe?=", "3Dx.exe?=|x.exe");
+	NAMES("Content-Type: =?utf-8?b?YS9iOyBuYW1lPSJ4IHkuZXhlIg==?=", "x y.exe");
+	NAMES(CD "filename==?utf-8?q?x=2Eexe?=", "x.exe");
 	/* Behind a line that is no field. */
 	NAMES("A: b\nrubbish\n" CD "filename=x.exe", "x.exe");
 }
