@@ -94,7 +94,7 @@ static int take_flow(void *ctx, const struct nlmsghdr *m)
 {
 	struct found *found = ctx;
 	struct conntrack_flow flow;
-	/* An old kernel sends all there are; the others are none of our business, whatever they are. */
+	/* The others are none of our business, whatever they are. */
 	if (conntrack_message_read(m, &flow) == 0 && found->count < FORGET_MAX && addr_eq(&flow.orig.src.addr, found->client) &&
 	    flow.orig.dst.port == found->port)
 		found->flows[found->count++] = flow;

@@ -61,17 +61,21 @@ int conntrack_dump_build(const struct addr *client, uint16_t port, void *out)
 	if (client->family == ADDR_NONE)
 		return ERR_INVAL;
 	struct nlmsghdr *m = put_head(out, IPCTNL_MSG_CT_GET, NLM_F_DUMP, (enum addr_family)client->family);
-	struct nlattr *whole = mnl_attr_nest_start(m, CTA_TUPLE_ORIG);
-	struct nlattr *part = mnl_attr_nest_start(m, CTA_TUPLE_IP);
-	put_addr(m, CTA_IP_V4_SRC, CTA_IP_V6_SRC, client);
-	mnl_attr_nest_end(m, part);
+	struct nlattr *whole = mnl_attr_nest_start(m, CTA_TUPLE_ORIG), *part;
+	/* Linux up to 6.18 at least takes an IPv6 address in a filter for the one that is not wanted. */
+	bool by_addr = client->family == ADDR_V4;
+	if (by_addr) {
+		part = mnl_attr_nest_start(m, CTA_TUPLE_IP);
+		put_addr(m, CTA_IP_V4_SRC, CTA_IP_V6_SRC, client);
+		mnl_attr_nest_end(m, part);
+	}
 	part = mnl_attr_nest_start(m, CTA_TUPLE_PROTO);
 	mnl_attr_put_u8(m, CTA_PROTO_NUM, IPPROTO_TCP);
 	mnl_attr_put_u16(m, CTA_PROTO_DST_PORT, htons(port));
 	mnl_attr_nest_end(m, part);
 	mnl_attr_nest_end(m, whole);
 	part = mnl_attr_nest_start(m, CTA_FILTER);
-	mnl_attr_put_u32(m, CTA_FILTER_ORIG_FLAGS, FILTER_IP_SRC | FILTER_PROTO_NUM | FILTER_PROTO_DST_PORT);
+	mnl_attr_put_u32(m, CTA_FILTER_ORIG_FLAGS, (by_addr ? FILTER_IP_SRC : 0) | FILTER_PROTO_NUM | FILTER_PROTO_DST_PORT);
 	mnl_attr_put_u32(m, CTA_FILTER_REPLY_FLAGS, 0);
 	mnl_attr_nest_end(m, part);
 	assert(m->nlmsg_len <= CONNTRACK_QUESTION_CAP);

@@ -29,7 +29,8 @@ enum conntrack_verb { CONNTRACK_GET, CONNTRACK_DELETE };
 #define CONNTRACK_QUESTION_CAP 192u
 int conntrack_question_build(enum conntrack_verb verb, const struct conntrack_tuple *tuple, bool is_reply, void *out);
 
-/* About all flows that a client began to a port, of every zone.  Kernels before 5.8 answer with all flows there are. */
+/* About all flows that a client began to a port, of every zone.  Others are among the answers: all of that port with IPv6, and all there are
+ * with kernels before 5.8. */
 int conntrack_dump_build(const struct addr *client, uint16_t port, void *out);
 
 /* ERR_PROTO: cut, or makes no sense; ERR_UNSUPPORTED: not of a TCP flow. */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "flow_cleaner.h"
 #include "log.h"
 #include "nft_sets.h"
 #include "nft_snapshot.h"
@@ -26,6 +27,7 @@ struct gate_sets {
 	struct nfnl *nl, *changes;
 	struct loop_io *changes_io;
 	struct loop_task examine_task, restore_task;
+	struct flow_cleaner *cleaner;
 	struct nft_batch batch;
 	struct set_table *table;
 	struct nft_snapshot snapshot;
@@ -365,6 +367,9 @@ int gate_sets_add(struct gate_sets *s, enum kernel_set set, const struct kernel_
 	int err = commit(s, &errnum);
 	if (!err)
 		err = set_table_put(s->table, set, e, true);
+	/* Of a whole network nobody knows how many there are. */
+	if (!err && (set == KSET_BLOCK4 || set == KSET_BLOCK6 || set == KSET_TARPIT4 || set == KSET_TARPIT6))
+		flow_cleaner_add(s->cleaner, &e->from);
 	if (err == ERR_BUSY)
 		return reason_set(why, err, "overlaps with something else in %s", kernel_set_name(set));
 	return err ? reason_set(why, err, "%s: %s", kernel_set_name(set), errnum ? strerror(errnum) : err_name(err)) : 0;
@@ -551,6 +556,8 @@ int gate_sets_create_prepriv(struct gate_sets **out, struct reason *why)
 		err = nfnl_open(&s->nl, why);
 	if (!err)
 		err = nfnl_open_changes(&s->changes, why);
+	if (!err)
+		err = flow_cleaner_create_prepriv(&s->cleaner, why);
 	if (err) {
 		gate_sets_destroy(&s);
 		return err;
@@ -569,6 +576,8 @@ int gate_sets_start(struct gate_sets *s, struct loop *loop, loop_fn kept_changed
 	int err = loop_io_create(loop, nfnl_fd(s->changes), changes_due, s, &s->changes_io);
 	if (!err)
 		err = loop_io_want(s->changes_io, LOOP_READ);
+	if (!err)
+		err = flow_cleaner_start(s->cleaner, loop);
 	loop_task_post(loop, &s->examine_task);
 	return err;
 }
@@ -585,6 +594,7 @@ void gate_sets_destroy(struct gate_sets **sets)
 	loop_io_destroy(&s->changes_io);
 	nfnl_close(&s->nl);
 	nfnl_close(&s->changes);
+	flow_cleaner_destroy(&s->cleaner);
 	nft_batch_free(&s->batch);
 	nft_snapshot_free(&s->snapshot);
 	set_table_destroy(&s->table);

@@ -215,3 +215,30 @@ def test_tproxy_behind_a_port_forwarding(lab, admin, diverted):
     finally:
         for family, words in routes:
             lab.exec("fw", "ip", family, words[0], "del", *words[2:])
+
+
+# ---- who is cut off
+
+
+@pytest.mark.parametrize("v", [4, 6])
+def test_blocked_clients_are_forgotten(lab, diverted, v):
+    """Flows that go straight to the server: the blocked client's leave connection tracking, the other's goes on."""
+    clients, target = (lab.CLIENTS4, lab.MTA4) if v == 4 else (lab.CLIENTS6, lab.MTA6)
+    post = diverted()
+    wait_until(lambda: "pass4" in lab.exec("fw", "nft", "list", "sets", "inet").stdout, "the sets")
+    for client in clients[:2]:
+        post.postern("set", "add", "pass", client)
+    with Recorder(lab, target):
+        talks = [post.talk(client, target) for client in (clients[0], clients[0], clients[1])]
+        assert all("postern" not in talk.greeting.text for talk in talks)
+        post.postern("set", "del", "pass", clients[0])
+        post.postern("set", "add", "block", clients[0])
+        post.wait_log(rf"ev=flows-forgotten client={clients[0]} count=2")
+        assert talks[2].hello()
+        talks[0].sock.settimeout(1)
+        talks[0].send("NOOP\r\n")
+        with pytest.raises(TimeoutError):
+            talks[0].reply()
+        post.postern("set", "del", "block", clients[0])
+        post.postern("set", "add", "block", "192.0.2.200")
+        assert "count=0" not in post.log() and post.log().count("ev=flows-forgotten") == 1

@@ -191,6 +191,8 @@ static int socket_at(const char *address)
 	int fd = socket(e.addr.family == ADDR_V6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (e.addr.family == ADDR_V6)
+		(void)setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
 	return fd;
 }
@@ -294,6 +296,15 @@ static void the_kernel_forgets_a_client(void **state)
 	for (size_t i = 0; i < sizeof froms / sizeof froms[0]; i++)
 		for (unsigned k = 0; k < kept[i]; k++)
 			connections[made++] = connect_to(listener, froms[i], "127.1.0.1:25");
+	int listener6 = socket_at("[::]:2525");
+	struct endpoint from6 = at("[::1]:0");
+	assert_int_equal(listen(listener6, 5), 0);
+	struct connection six[2] = { connect_to(listener6, "[::1]:0", "[::1]:25"), connect_to(listener6, "[::1]:0", "[::1]:25") };
+	assert_int_equal(conntrack_forget_client(nl, &from6.addr, 25, &count), 0);
+	assert_int_equal(count, 2);
+	part(&six[0]);
+	part(&six[1]);
+	(void)close(listener6);
 	/* To another port, and of somebody else: they stay. */
 	struct connection aside = connect_to(other, froms[0], "127.1.0.1:2626");
 	for (size_t i = 0; i < sizeof froms / sizeof froms[0]; i++) {
