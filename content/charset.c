@@ -95,6 +95,7 @@ void charset_open(struct charset *charset, struct span name)
 	UConverter *converter = ucnv_open(meant, &status);
 	if (U_FAILURE(status)) {
 		ucnv_close(converter);
+		charset->has_failed = status == U_MEMORY_ALLOCATION_ERROR;
 		return;
 	}
 	charset->converter = converter;
@@ -259,6 +260,8 @@ static bool is_between_characters(struct charset *charset)
 
 int charset_push(struct charset *charset, struct span bytes, struct buf *out)
 {
+	if (charset->has_failed)
+		return ERR_NOMEM;
 	if (bytes.len == 0)
 		return 0;
 	if (!charset->converter) {
@@ -284,7 +287,7 @@ int charset_push(struct charset *charset, struct span bytes, struct buf *out)
 
 int charset_finish(struct charset *charset, struct buf *out)
 {
-	int err = buf_reserve(out, 16);
+	int err = charset->has_failed ? ERR_NOMEM : buf_reserve(out, 16);
 	if (err)
 		return err;
 	for (unsigned i = 0; i < charset->tail_len; i++)

@@ -4,7 +4,7 @@
  * Promise: what comes out is valid UTF-8 always, and the same however the input was cut.
  * Unknown and missing charsets, us-ascii and utf-8: UTF-8 where it is that, other bytes as windows-1252.  A byte that has no meaning in a known charset is U+FFFD.
  * Labels mean what browsers and mail programs take them for (iso-8859-1 is windows-1252, gb2312 is gb18030).
- * Owns: a converter (some 300 bytes), open to close.  Without memory for it: as an unknown charset.
+ * Owns: a converter (some 300 bytes), open to close.  Without memory for it push and finish fail.
  */
 #ifndef POSTERN_CHARSET_H
 #define POSTERN_CHARSET_H
@@ -19,6 +19,7 @@ struct charset {
 	void *converter;
 	bool is_ascii_based; /* 0x00 to 0x7f mean themselves wherever a character may begin */
 	bool is_latin1;
+	bool has_failed; /* no memory to open it */
 	unsigned char tail[4]; /* the beginning of a character of UTF-8 */
 	unsigned tail_len;
 	unsigned high; /* the first half of a surrogate pair */

@@ -51,12 +51,14 @@ static int take_boundaries(struct mime_facts *facts, struct mime_params *params,
 	}
 	struct buf value = { .cap = 0 };
 	struct span name, charset;
-	for (size_t from = 0; !err && mime_params_join(params, &from, false, &name, &charset, &value);) {
+	for (size_t from = 0; !err && (err = mime_params_join(params, &from, false, &name, &charset, &value)) == 0;) {
 		added = false;
 		if (span_eq_nocase(name, SPAN_LIT("boundary")))
 			err = mime_facts_boundary(facts, buf_span(&value), emit, room, &added);
 		*changed |= added;
 	}
+	if (err == ERR_NOTFOUND)
+		err = 0;
 	/* For those who look for names after us. */
 	for (size_t i = 0; i < params->count; i++)
 		params->param[i].is_joined = false;

@@ -43,7 +43,7 @@ static int show_joined(struct mime_params *params, bool takes_last, struct buf *
 	struct span name, label;
 	struct buf bytes = { .cap = 0 };
 	int err = 0;
-	for (size_t from = 0; !err && mime_params_join(params, &from, takes_last, &name, &label, &bytes);) {
+	for (size_t from = 0; !err && (err = mime_params_join(params, &from, takes_last, &name, &label, &bytes)) == 0;) {
 		if (!is_name(name))
 			continue;
 		struct charset charset;
@@ -59,7 +59,7 @@ static int show_joined(struct mime_params *params, bool takes_last, struct buf *
 			err = show_words(buf_span(&bytes), text, emit);
 	}
 	buf_free(&bytes);
-	return err;
+	return err == ERR_NOTFOUND ? 0 : err;
 }
 
 static bool is_space(char c)

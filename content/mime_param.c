@@ -222,12 +222,12 @@ static struct span cut_charset(struct span *value)
 	return charset;
 }
 
-bool mime_params_join(struct mime_params *params, size_t *from, bool takes_last, struct span *name_out, struct span *charset_out, struct buf *value_out)
+int mime_params_join(struct mime_params *params, size_t *from, bool takes_last, struct span *name_out, struct span *charset_out, struct buf *value_out)
 {
 	while (*from < params->count && (!is_part_of(&params->param[*from], &params->param[*from]) || params->param[*from].is_joined == !takes_last))
 		(*from)++;
 	if (*from == params->count)
-		return false;
+		return ERR_NOTFOUND;
 	const struct mime_param *of = &params->param[*from];
 	*name_out = of->name;
 	*charset_out = SPAN_NONE;
@@ -242,10 +242,11 @@ bool mime_params_join(struct mime_params *params, size_t *from, bool takes_last,
 		if (is_begin && p->is_extended)
 			*charset_out = cut_charset(&value);
 		is_begin = false;
-		if ((p->is_extended ? append_percent(value, value_out) : buf_append_span(value_out, value)) != 0)
-			return true;
+		int err = p->is_extended ? append_percent(value, value_out) : buf_append_span(value_out, value);
+		if (err)
+			return err;
 	}
-	return true;
+	return 0;
 }
 
 bool mime_params_has_duplicates(const struct mime_params *params)

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "buf.h"
+#include "err.h"
 #include "sanitized.h"
 
 /* A factor that noise does not reach and a square does: lengths differ by 16. */
@@ -152,12 +153,19 @@ struct tally {
 
 /* What is allocated, counted in the allocator itself: the peak lies between two pieces. */
 static size_t in_use, peak;
+/* Of the allocations to come the one that fails; 0: none. */
+static unsigned fails_at;
 
 #if !IS_SANITIZED
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
 void __libc_free(void *block);
+
+static bool is_failing(void)
+{
+	return fails_at > 0 && --fails_at == 0;
+}
 
 static void *counted(void *block)
 {
@@ -168,16 +176,18 @@ static void *counted(void *block)
 
 void *malloc(size_t size)
 {
-	return counted(__libc_malloc(size));
+	return is_failing() ? NULL : counted(__libc_malloc(size));
 }
 
 void *calloc(size_t count, size_t size)
 {
-	return counted(__libc_calloc(count, size));
+	return is_failing() ? NULL : counted(__libc_calloc(count, size));
 }
 
 void *realloc(void *block, size_t size)
 {
+	if (is_failing())
+		return NULL;
 	size_t before = block ? malloc_usable_size(block) : 0;
 	void *moved = __libc_realloc(block, size);
 	/* While it is copied both are there. */
@@ -358,6 +368,45 @@ static void test_memory_of_ordinary_mail(void **unused)
 	buf_free(&m);
 }
 
+/* Each allocation fails once: the walk says so, for something may be hidden where it looked away, and leaves nothing behind. */
+static void test_without_memory(void **unused)
+{
+	(void)unused;
+	if (IS_SANITIZED)
+		skip();
+	struct span message = SPAN_LIT("Subject: =?koi8-r?B?8NLJ18XU?= =?utf-8?q?x?=\nContent-Type: multipart/mixed; boundary=b; boundary*0=c; boundary*1=d\n\n"
+				       "--b\nContent-Type: text/plain; charset=iso-2022-jp; name*0*=utf-8''x; name*0=y; name=\"=?x?q?z?=\"\n"
+				       "Content-Transfer-Encoding: quoted-printable\n\n=1B$BF|\nbegin 644 x\n#86)C\n"
+				       "--b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nQ29udGVudC1UeXBlOiBtdWx0aXBhcnQvbWl4ZWQ7IGJvdW5k\n"
+				       "--b\nContent-Type: application/x\nrubbish\nContent-Disposition: x; filename=y\n\nbody\n--b--\n");
+	unsigned failed = 0;
+	struct tally once = { .bytes = 0 };
+	walk(&(struct buf){ .data = (char *)message.ptr, .len = message.len }, &once); /* after which ICU has the tables that it keeps */
+	for (unsigned at = 1;; at++) {
+		struct tally t = { .bytes = 0 };
+		struct mime_walk *w = NULL;
+		size_t before = in_use;
+		fails_at = at;
+		int err = mime_walk_open(MIME_PLAIN, on_piece, &t, &w);
+		for (size_t i = 0; !err && i < message.len; i += 5)
+			err = mime_walk_push(w, span_sub(message, i, i + 5));
+		if (!err)
+			err = mime_walk_finish(w);
+		bool was_reached = fails_at == 0;
+		fails_at = 0;
+		if (err && w)
+			assert_int_equal(mime_walk_push(w, SPAN_LIT("x")), err);
+		mime_walk_close(&w);
+		assert_int_equal(in_use, before);
+		if (!was_reached)
+			break;
+		assert_int_equal(err, ERR_NOMEM);
+		failed++;
+	}
+	print_message("%u allocations\n", failed);
+	assert_true(failed > 20);
+}
+
 int main(void)
 {
 	mime_walk_init_prepriv();
@@ -366,6 +415,7 @@ int main(void)
 		cmocka_unit_test(test_memory_is_bounded),
 		cmocka_unit_test(test_memory_at_the_worst),
 		cmocka_unit_test(test_memory_of_ordinary_mail),
+		cmocka_unit_test(test_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
