@@ -80,7 +80,7 @@ SLOW_SYNC := $(B)/tests/bench/slow_sync.so
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
-.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit bench-gate bench-filter bench-mime fuzz tidy format install uninstall clean includes
+.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit bench-gate bench-held bench-filter bench-mime fuzz tidy format install uninstall clean includes
 all: $(BINS)
 
 define folder_rules
@@ -149,6 +149,8 @@ bench-mime: $(B)/tests/bench/bench_mime
 	$(B)/tests/bench/bench_mime "$$(tests/corpus)"
 bench-queue: all
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/queue
+bench-held: all $(B)/tests/bench/bench_held
+	POSTERN_BUILD=$(abspath $(B)) tests/bench/held
 bench-gate: all $(B)/tests/bench/bench_gate
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/gate
 bench-tarpit: all

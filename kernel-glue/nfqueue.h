@@ -14,7 +14,7 @@ struct nfqueue;
 /* ERR_PERM: no right, or the queue is another process's; ERR_UNSUPPORTED: no NFQUEUE in this kernel. */
 int nfqueue_open(const struct nfqueue_setup *setup, struct nfqueue **out, struct reason *why);
 int nfqueue_fd(const struct nfqueue *queue);
-void nfqueue_close(struct nfqueue **queue);
+void nfqueue_close(struct nfqueue **queue); /* accepts a NULL inside, clears it */
 
 /* Called for each packet, during nfqueue_run. */
 typedef struct nfqueue_verdict (*nfqueue_judge_fn)(void *ctx, const struct nfqueue_packet *packet);

@@ -179,12 +179,12 @@ int packet_read(struct span head, struct packet_tcp *out)
 
 /* ---- building */
 
-/* The Internet checksum (RFC 1071) goes on from a sum; both lengths are even. */
+/* The Internet checksum (RFC 1071) goes on from a sum over an even number of bytes. */
 static uint32_t add_sum(uint32_t sum, const uint8_t *b, size_t len)
 {
-	for (size_t i = 0; i < len; i += 2)
+	for (size_t i = 0; i + 1 < len; i += 2)
 		sum += load16(b + i);
-	return sum;
+	return len % 2 ? sum + (uint32_t)(b[len - 1] << 8) : sum;
 }
 
 static uint32_t fold(uint32_t sum)
@@ -221,14 +221,16 @@ static size_t build_ip(const struct packet_answer *a, size_t tcp_len, uint8_t *o
 size_t packet_build(const struct packet_answer *answer, uint8_t out[PACKET_ANSWER_CAP])
 {
 	const size_t addr_len = answer->from.addr.family == ADDR_V4 ? 4 : 16;
-	const size_t tcp_len = TCP_HEAD + (answer->mss ? 4 : 0);
+	const size_t head_len = TCP_HEAD + (answer->mss ? 4 : 0);
+	const size_t payload_len = answer->payload.len < PACKET_PAYLOAD_CAP ? answer->payload.len : PACKET_PAYLOAD_CAP;
+	const size_t tcp_len = head_len + payload_len;
 	const size_t ip_len = build_ip(answer, tcp_len, out);
 	uint8_t *tcp = out + ip_len;
 	store16(tcp, answer->from.port);
 	store16(tcp + 2, answer->to.port);
 	store32(tcp + 4, answer->seq);
 	store32(tcp + 8, answer->ack);
-	tcp[12] = (uint8_t)(tcp_len / 4 << 4);
+	tcp[12] = (uint8_t)(head_len / 4 << 4);
 	tcp[13] = answer->flags;
 	store16(tcp + 14, answer->window);
 	store32(tcp + 16, 0);
@@ -237,6 +239,8 @@ size_t packet_build(const struct packet_answer *answer, uint8_t out[PACKET_ANSWE
 		tcp[TCP_HEAD + 1] = 4;
 		store16(tcp + TCP_HEAD + 2, answer->mss);
 	}
+	if (payload_len)
+		memcpy(tcp + head_len, answer->payload.ptr, payload_len);
 	uint32_t sum = add_sum(IPPROTO_TCP + (uint32_t)tcp_len, answer->from.addr.bytes, addr_len);
 	sum = add_sum(sum, answer->to.addr.bytes, addr_len);
 	store16(tcp + 16, fold(add_sum(sum, tcp, tcp_len)));

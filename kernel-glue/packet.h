@@ -36,16 +36,17 @@ struct packet_tcp {
  * ERR_PROTO: lengths or versions that contradict each other, an IPv4-mapped address. */
 int packet_read(struct span head, struct packet_tcp *out);
 
-/* A segment without payload. */
 struct packet_answer {
 	struct endpoint from, to; /* of one family */
 	uint32_t seq, ack;
 	uint8_t flags;
 	uint16_t window;
 	uint16_t mss; /* 0: no option */
+	struct span payload; /* at most PACKET_PAYLOAD_CAP bytes; more are cut */
 };
 
-#define PACKET_ANSWER_CAP 64u
+#define PACKET_PAYLOAD_CAP 32u
+#define PACKET_ANSWER_CAP 96u
 
 /* The whole IP packet with its checksums.  Returns its length. */
 size_t packet_build(const struct packet_answer *answer, uint8_t out[PACKET_ANSWER_CAP]);

@@ -132,6 +132,7 @@ static const struct option options[] = {
 	{ "gate", KIND_CHOICE, FIELD(struct conf, gate), "yes", 0, 0, yes_no_names },
 	{ "gate-queue", KIND_COUNT, FIELD(struct conf, gate_queue), "2525", 0, 65534, NULL },
 	{ "gate-drop", KIND_CHOICE, FIELD(struct conf, gate_drop), "silent", 0, 0, gate_drop_names },
+	{ "tarpit-syn-rate", KIND_COUNT, FIELD(struct conf, tarpit_syn_rate), "1000", 0, 1000000, NULL },
 	{ "dead-after", KIND_DURATION, FIELD(struct conf, dead_after_s), "5s", 2, MINUTE, NULL },
 
 	{ "check-command", KIND_COMMAND, FIELD(struct conf, check_command), "", 0, 0, NULL },

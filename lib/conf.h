@@ -100,6 +100,7 @@ struct conf {
 	/* the gate */
 	uint64_t gate;         /* bool: is there one? */
 	uint64_t gate_queue;   /* NFQUEUE; 0: none */
+	uint64_t tarpit_syn_rate; /* answers a second to SYNs of those in the set tarpit; 0: none is answered */
 	uint64_t gate_drop;    /* enum gate_drop: what a SYN that is dropped is told */
 	uint64_t dead_after_s; /* without a heartbeat */
 

@@ -12,6 +12,7 @@
 #include "priv.h"
 #include "role_messages.h"
 #include "syn_gate.h"
+#include "tarpit_gate.h"
 
 #define GATE_ROLE_ARG "--role=gate"
 #define GATE_BEAT_MS 1000u
@@ -83,6 +84,8 @@ struct gate_status {
 	uint8_t has_queue; /* SYNs are judged, where a rule of the kernel queues them */
 	uint64_t rules_generation; /* by these; 0: none yet */
 	struct syn_gate_counts syns;
+	uint8_t has_tarpit;
+	struct tarpit_gate_counts tarpit;
 };
 
 #endif

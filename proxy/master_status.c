@@ -66,6 +66,16 @@ static void put_queue(struct kv *kv, const struct master_status_sources *from, c
 	}
 }
 
+static void put_tarpit(struct kv *kv, const struct gate_status *status)
+{
+	if (!status->has_tarpit)
+		return;
+	kv_u64(kv, "tarpit_packets", status->tarpit.packets);
+	kv_u64(kv, "tarpit_syns_answered", status->tarpit.syns_answered);
+	kv_u64(kv, "tarpit_syns_left", status->tarpit.syns_left);
+	kv_u64(kv, "tarpit_kept", status->tarpit.kept);
+}
+
 static void answer_gate(const struct master_status_sources *from, struct control_client *client)
 {
 	static const char *const backends[] = { [GATE_BACKEND_NONE] = "none", [GATE_BACKEND_NFT] = "nft", [GATE_BACKEND_IPSET] = "ipset" };
@@ -86,6 +96,7 @@ static void answer_gate(const struct master_status_sources *from, struct control
 			kv_u64(&kv, kernel_set_name(set), status->elements[set]);
 		kv_u64(&kv, "put_back", status->put_back);
 		put_queue(&kv, from, status);
+		put_tarpit(&kv, status);
 	}
 	(void)control_line(client, &kv);
 }

@@ -96,6 +96,10 @@ static void send_status(struct gate *g)
 	status.has_queue = syn_side_has_queue(g->syns);
 	status.rules_generation = syn_side_rules_generation(g->syns);
 	status.syns = *syn_side_counts(g->syns);
+	const struct tarpit_gate_counts *tarpit = syn_side_tarpit_counts(g->syns);
+	status.has_tarpit = tarpit != NULL;
+	if (tarpit)
+		status.tarpit = *tarpit;
 	(void)ipc_channel_send(g->master, GATE_STATUS, &status, sizeof status, NULL, 0);
 }
 

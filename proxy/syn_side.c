@@ -9,12 +9,14 @@
 struct syn_side {
 	struct syn_side_parts parts;
 	struct loop *loop;
-	struct nfqueue *queue;
+	struct nfqueue *queue, *tarpit_queue; /* tarpit_queue: until the tarpit has it */
 	struct raw_tcp raw;
 	struct iface_names ifaces;
 	struct syn_rules *rules;
 	struct syn_gate *gate;
 	struct syn_gate_counts counts;
+	struct tarpit_gate *tarpit;
+	struct tarpit_gate_counts tarpit_counts;
 	uint64_t rules_generation;
 	unsigned ticks;
 };
@@ -28,19 +30,28 @@ static void rules_taken(void *ctx, uint64_t generation, int err)
 	log_event(LOG_LEVEL_DEBUG, "gate-rules", "%u rules have to do with SYNs", rules_syn_count(syn_rules_get(side->rules)));
 }
 
-static void open_queue(struct syn_side *side)
+/* The tarpit's lets nothing pass: who is in there was to be kept out of the rest. */
+static int open_queue(uint64_t number, bool is_fail_open, struct nfqueue **out, struct reason *why)
 {
-	const struct nfqueue_setup setup = { .number = (uint16_t)side->parts.conf->gate_queue,
+	const struct nfqueue_setup setup = { .number = (uint16_t)number,
 					     .copy_bytes = PACKET_HEAD_MAX,
 					     .length = SYN_GATE_LENGTH,
-					     .is_fail_open = true };
+					     .is_fail_open = is_fail_open };
+	return nfqueue_open(&setup, out, why);
+}
+
+static void open_queues(struct syn_side *side)
+{
+	const uint64_t number = side->parts.conf->gate_queue;
 	struct reason why;
-	if (setup.number == 0)
+	if (number == 0)
 		return;
-	if (nfqueue_open(&setup, &side->queue, &why))
+	if (open_queue(number, true, &side->queue, &why))
 		log_event(LOG_LEVEL_WARN, "gate-queue", "%s: SYNs are not judged", why.text);
 	else if (raw_tcp_open_prepriv(&side->raw, &why))
 		log_event(LOG_LEVEL_WARN, "gate-raw", "%s: clients are dropped in silence", why.text);
+	else if (open_queue(number + 1, false, &side->tarpit_queue, &why))
+		log_event(LOG_LEVEL_WARN, "gate-queue", "%s: who is in the set tarpit is dropped", why.text);
 }
 
 int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **out)
@@ -59,7 +70,7 @@ int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **
 		syn_side_destroy(&side);
 		return err;
 	}
-	open_queue(side);
+	open_queues(side);
 	*out = side;
 	return 0;
 }
@@ -73,8 +84,12 @@ int syn_side_start(struct syn_side *side, struct loop *loop)
 					      .queue = side->queue,
 					      .ifaces = &side->ifaces,
 					      .raw = &side->raw };
+	const struct tarpit_gate_parts tarpit = { loop, side->parts.conf, side->tarpit_queue, &side->raw, &side->tarpit_counts };
 	side->loop = loop;
-	return side->queue ? syn_gate_create(&parts, &side->gate) : 0;
+	int err = side->queue ? syn_gate_create(&parts, &side->gate) : 0;
+	if (!err && side->tarpit_queue && (err = tarpit_gate_create(&tarpit, &side->tarpit)) == 0)
+		side->tarpit_queue = NULL;
+	return err;
 }
 
 void syn_side_take_rules(struct syn_side *side, struct ipc_message *msg)
@@ -105,13 +120,20 @@ const struct syn_gate_counts *syn_side_counts(const struct syn_side *side)
 	return &side->counts;
 }
 
+const struct tarpit_gate_counts *syn_side_tarpit_counts(const struct syn_side *side)
+{
+	return side->tarpit ? &side->tarpit_counts : NULL;
+}
+
 void syn_side_destroy(struct syn_side **side)
 {
 	struct syn_side *s = *side;
 	if (!s)
 		return;
 	syn_gate_destroy(&s->gate);
+	tarpit_gate_destroy(&s->tarpit);
 	nfqueue_close(&s->queue);
+	nfqueue_close(&s->tarpit_queue);
 	raw_tcp_close(&s->raw);
 	iface_names_close(&s->ifaces);
 	if (!s->rules || !syn_rules_is_busy(s->rules)) {

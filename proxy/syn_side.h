@@ -1,4 +1,4 @@
-/* syn_side.h - all that the gate has to do with SYNs, in one piece: the queue, the rules, the judging.
+/* syn_side.h - all that the gate has to do with SYNs, in one piece: the queue, the rules, the judging, and the queue of the tarpit.
  * Fails: without a queue (the kernel has none, or it is another program's) the gate does the rest of its work; the log says so, once.
  * Owns: what it opens.  Borrows: loop and configuration.
  */
@@ -7,6 +7,7 @@
 
 #include "ipc.h"
 #include "syn_gate.h"
+#include "tarpit_gate.h"
 
 struct syn_side;
 
@@ -30,6 +31,7 @@ void syn_side_tick(struct syn_side *side);
 bool syn_side_has_queue(const struct syn_side *side);
 uint64_t syn_side_rules_generation(const struct syn_side *side); /* 0: none are in force */
 const struct syn_gate_counts *syn_side_counts(const struct syn_side *side);
+const struct tarpit_gate_counts *syn_side_tarpit_counts(const struct syn_side *side); /* NULL: there is no tarpit */
 
 /* In front of the loop's end.  What a job still works on stays behind: the process ends. */
 void syn_side_destroy(struct syn_side **side);

@@ -172,3 +172,44 @@ def test_queue_is_taken(lab, tmp_path):
             wait_until(lambda: "none" in str(post.status()["gate"]), "the status of the gate")
     finally:
         lab.stop(taker)
+
+
+# ---- the tarpit
+
+def put_in_tarpit(lab, address):
+    lab.exec("fw", "nft", "add", "element", "inet", "postern", f"tarpit{6 if ':' in address else 4}", f"{{ {address} timeout 1h }}")
+
+
+def timer_of(lab, sock):
+    """What the client's kernel waits for, and its state."""
+    address, port = sock.getsockname()[:2]
+    return lab.exec("inet", "ss", "-Htno", "src", f"{of(address)}:{port}").stdout
+
+
+@every_mode
+@every_family
+def test_tarpit(lab, tmp_path, mode, v):
+    """A real client sits in a connection of which nobody here knows, and its own kernel asks and asks."""
+    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, options=DEBUG, rules="allow:ALL:ALL:ALL\n") as gated:
+        put_in_tarpit(lab, SPAMMER[v])
+        with gated.connect(SPAMMER[v]) as sock:
+            assert sock.recv(100) == b"220 ESMTP\r\n"
+            sock.sendall(b"EHLO spammer.example\r\n" * 20)
+            wait_until(lambda: "persist" in timer_of(lab, sock), "the client's kernel to ask for the window")
+            kept = int(gated.gate()["tarpit_kept"])
+            wait_until(lambda: int(gated.gate()["tarpit_kept"]) > kept, "it to be answered", limit_s=30)
+            assert timer_of(lab, sock).startswith("ESTAB")
+            # Neither a socket, nor an entry of the connection tracking.
+            port = sock.getsockname()[1]
+            assert f":{port} " not in lab.exec("fw", "ss", "-Htna", "dst", of(SPAMMER[v])).stdout
+            assert f"sport={port} " not in lab.exec("fw", "cat", "/proc/net/nf_conntrack", check=False).stdout
+            assert gated.rcpt(CLIENTS[v][0]).code == 250, "others notice nothing"
+            found = gated.gate()
+            assert int(found["tarpit_syns_answered"]) == 1 and int(found["tarpit_syns_left"]) == 0, found
+
+
+def test_tarpit_rate(lab, tmp_path):
+    with Gated(lab, tmp_path, options={**DEBUG, "tarpit-syn-rate": 0}) as gated:
+        put_in_tarpit(lab, Lab.SPAMMER4)
+        assert gated.is_silent(Lab.SPAMMER4)
+        wait_until(lambda: int(gated.gate()["tarpit_syns_left"]) >= 1, "the SYN to be counted")

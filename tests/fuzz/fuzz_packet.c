@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "tarpit_segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -28,6 +29,21 @@ static void check_refusal(const struct packet_tcp *segment)
 	require(back.payload_bytes == 0 && back.is_whole && !packet_refusal(&back, &answer));
 }
 
+/* Who has not been answered gets nothing but an answer to his SYN; and his connection is found again. */
+static void check_tarpit(const struct packet_tcp *segment)
+{
+	static const struct siphash_key key = { 1, 2 };
+	struct packet_tcp next = *segment;
+	struct packet_answer answer;
+	if (tarpit_answer(&key, segment, &answer) != TARPIT_SYN)
+		return;
+	require(answer.ack == segment->seq + 1 && answer.payload.len == 0);
+	next.flags = PACKET_ACK;
+	next.seq++;
+	next.ack = answer.seq + 1;
+	require(tarpit_answer(&key, &next, &answer) == TARPIT_HELD && answer.payload.len <= PACKET_PAYLOAD_CAP);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct packet_tcp whole, cut;
@@ -37,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		return 0;
 	require(whole.from.addr.family == whole.to.addr.family && whole.payload_bytes <= 65535);
 	check_refusal(&whole);
+	check_tarpit(&whole);
 	head.len--;
 	err = packet_read(head, &cut);
 	require(err == ERR_EOF || (err == 0 && endpoint_eq(&cut.from, &whole.from) && cut.seq == whole.seq && cut.flags == whole.flags));
