@@ -82,9 +82,8 @@ ipt_any_chain() {
 ipt_skip_rules() {
 	printf '%s\n' "-A $chain -m mark --mark $OWN_MARK/$OWN_MARK -j RETURN"
 	for cidr in $except; do
-		case $family:$cidr in
-		6:*:* | 4:*.*) printf '%s\n' "-A $chain -s $cidr -j RETURN" "-A $chain -d $cidr -j RETURN" ;;
-		esac
+		[ "$family" = "$(case $cidr in *:*) echo 6 ;; *) echo 4 ;; esac)" ] || continue
+		printf '%s\n' "-A $chain -s $cidr -j RETURN" "-A $chain -d $cidr -j RETURN"
 	done
 	[ -z "$sets" ] || printf '%s\n' "-A $chain -m set --match-set postern_pass$family src -j RETURN"
 }
@@ -240,7 +239,10 @@ ipt_up_family() {
 }
 
 iptables_up() {
-	ipset_declare || { ipset_tidy && return 1; }
+	if ! ipset_declare; then
+		ipset_tidy || :
+		return 1
+	fi
 	for family in $(families); do
 		if ! complain_with "ipt_why $family" ipt_up_family "$family"; then
 			iptables_down || :

@@ -239,7 +239,10 @@ nft_up() {
 		return 1
 	fi
 	nft_up_text | complain_with nft_why change nft -f - || return 1
-	queue_update || { nft_down && return 1; }
+	if ! queue_update; then
+		nft_down || :
+		return 1
+	fi
 }
 
 # The table goes with its last chain, unless somebody keeps something else in it.

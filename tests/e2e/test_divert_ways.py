@@ -3,11 +3,12 @@ clients inside, other people's rules and reloads; with stand-in listeners where 
 
 import os
 import re
+import time
 
 import pytest
 
 from installation import Installation, Recorder
-from netlab import Lab
+from netlab import Lab, wait_until
 from test_divert import (BACKENDS, MODES, NOT_DIVERTED, PORT, any_listener, client, exchange, kernel_without, divert_with_path, mta,
                          original_destination, reaches, rules, status, tools_without, up, wan)
 from test_divert_sets import lost, put, refused, serves
@@ -249,6 +250,48 @@ def test_loop_attempt(lab, room, v, mode):
         lab.exec("inet", "nft", "delete", "table", ip, "back")
         lab.exec("inet", "ip", f"-{v}", "route", "del", ALIAS[v])
         lab.exec("inet", "sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+
+
+@every_mode
+def test_under_a_living_daemon(lab, room, mode):
+    """up finds its sign of life, in whatever order; down stays down; what somebody has thrown away comes back; the daemon ends."""
+
+    def says(word):
+        return wait_until(lambda: word in details(lab), f"status to say: {word}")
+
+    def plain(text):
+        return re.sub("elements = .*", "", text)
+
+    with Installation(lab, room, listen={"mode": mode}) as post, any_listener(lab, "mta", 4, 25) as server:
+        post.start_daemon()
+        for _ in range(2):
+            up(lab, mode, "nft", "--fail", "closed")
+            says("the daemon is alive; refuses")
+            for v in (4, 6):
+                with post.talk(source=client(v)) as talk:
+                    assert talk.greeting.code == 220
+            lab.divert("down", "--iface", "wan")
+            assert nothing_comes_back(lab)
+            serves(lab, 4, server)
+        up(lab, mode, "nft", "--fail", "closed")
+        says("the daemon is alive")
+        before = plain(rules(lab))
+        lab.exec("fw", "nft", "delete", "table", "inet", "postern")
+        wait_until(lambda: plain(rules(lab)) == before, "the table to be put back")
+        says("the daemon is alive")
+        post.stop(post.daemon)
+        says("THE DAEMON IS NOT ALIVE: refuses")
+        refused(lab, 4)
+
+
+def nothing_comes_back(lab, during_s=2.5):
+    """Two heartbeats later nothing has put our table or sets back."""
+    end = time.monotonic() + during_s
+    while time.monotonic() < end:
+        if rules(lab) or lab.exec("fw", "ipset", "list", "-n").stdout:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 # ---- other people's rules
