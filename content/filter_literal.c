@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "bre.h"
+#include "filter_fold.h"
 
 /* Characters that a bracket may stand for before it counts as anything. */
 #define SET_MAX 4u
@@ -234,6 +235,7 @@ struct level {
 	bool has_before;
 	struct sequence sequence; /* of this branch, without: */
 	struct part last;         /* what a repetition would be of */
+	char lead;                /* the byte before, if it begins a character of two */
 };
 
 static void level_begin(struct level *l)
@@ -256,17 +258,30 @@ static void level_branch(struct level *l)
 	l->sequence = (struct sequence){ of_nothing(), true };
 }
 
+static struct part of_pair(char lead, char trail)
+{
+	char pair[2] = { lead, trail };
+	struct part out = of_nothing();
+	if (!filter_fold_is_sure(pair))
+		return unknown();
+	out.whole.items[0] = (struct filter_literal){ 2, { pair[0], pair[1] } };
+	return out;
+}
+
 /* A byte of a character of UTF-8; all of them are one thing, which may be repeated.  From U+3000 to U+9FFF (Chinese, Japanese) there is no
- * other case. */
+ * other case; of letters of two bytes filter_fold knows some. */
 static void put_utf(struct level *l, char c)
 {
 	unsigned char byte = (unsigned char)c;
 	if (byte < 0x80 || byte >= 0xc0) {
 		level_put(l, byte >= 0xe3 && byte <= 0xe9 ? of_byte(c) : of_char(c, true));
+	} else if (l->lead) {
+		l->last = of_pair(l->lead, c);
 	} else if (l->last.whole.count) {
 		struct part next = of_byte(c);
 		append(&l->last, &next);
 	}
+	l->lead = byte >= 0xc2 && byte < 0xe0 ? c : '\0';
 }
 
 static void put(struct level *levels, unsigned *depth, const struct bre_token *token, bool is_utf)

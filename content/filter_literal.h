@@ -29,7 +29,8 @@ struct filter_literals {
 /* How rare a byte is in mail; the sum over a text says how rare that is. */
 unsigned filter_literal_rarity(char c);
 
-/* The expression has to be one that bre_to_pcre takes.  is_utf: it is compared with regard to Unicode's cases.
+/* The expression has to be one that bre_to_pcre takes.  is_utf: it is compared with regard to Unicode's cases; the texts then are in the form of
+ * filter_fold, and so must be what they are looked for in.
  * False: nothing is demanded that would help. */
 bool filter_literals_find(struct span expression, bool is_utf, struct filter_literals *out);
 

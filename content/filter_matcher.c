@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "buf.h"
+#include "filter_fold.h"
 #include "filter_index.h"
 
 /* How many of the patterns that demand nothing are compared with a line at a time: a larger one gets slower than two. */
@@ -29,7 +31,9 @@ struct filter_matcher {
 	struct group *groups;
 	size_t group_count;
 
+	bool is_utf;
 	/* of one run */
+	struct buf folded; /* what the texts are looked for in, if it is not the block itself */
 	uint32_t *found; /* patterns whose text is on the line */
 	size_t found_count;
 	uint32_t *seen;  /* for each pattern: the number of the line on which it was found last */
@@ -74,7 +78,7 @@ static void warn(struct span file, const struct filter_rule *rule, enum filter_k
 static int compile_one(struct filter_matcher *m, struct span file, const struct filter_rule *rule, enum filter_kind kind, struct texts *texts,
 		       struct rules_diags *diags)
 {
-	unsigned flags = kind == FILTER_LINE ? 0 : REGEX_UTF;
+	unsigned flags = m->is_utf ? REGEX_UTF : 0;
 	struct pattern *p = &m->patterns[m->count];
 	struct filter_literals demanded;
 	struct reason why = { "" };
@@ -89,7 +93,7 @@ static int compile_one(struct filter_matcher *m, struct span file, const struct 
 	if (err)
 		return err;
 	warn(file, rule, kind, p->regex, diags);
-	if (filter_literals_find(rule->pattern, flags != 0, &demanded))
+	if (filter_literals_find(rule->pattern, m->is_utf, &demanded))
 		err = add_texts(texts, &demanded, (uint32_t)m->count);
 	else
 		p->is_loose = true;
@@ -122,9 +126,9 @@ static int make_group(struct filter_matcher *m, const struct filter_rule *rules,
 }
 
 /* Groups of GROUP_MAX; where that is not possible (too big, back-references), each pattern is one of its own. */
-static int make_groups(struct filter_matcher *m, const struct filter_rule *rules, enum filter_kind kind)
+static int make_groups(struct filter_matcher *m, const struct filter_rule *rules)
 {
-	unsigned flags = kind == FILTER_LINE ? 0 : REGEX_UTF;
+	unsigned flags = m->is_utf ? REGEX_UTF : 0;
 	for (uint32_t i = 0; i < m->count; i++)
 		if (m->patterns[i].is_loose)
 			m->loose[m->loose_count++] = i;
@@ -164,6 +168,7 @@ int filter_matcher_create(struct span file, const struct filter_rule *rules, siz
 	size_t wanted = 0;
 	if (!m)
 		return ERR_NOMEM;
+	m->is_utf = kind != FILTER_LINE;
 	int err = allocate(m, count);
 	for (size_t i = 0; !err && i < count; i++)
 		if (rules[i].kind == kind) {
@@ -173,7 +178,7 @@ int filter_matcher_create(struct span file, const struct filter_rule *rules, siz
 	if (!err && m->count < wanted)
 		err = ERR_SYNTAX;
 	if (!err)
-		err = make_groups(m, rules, kind);
+		err = make_groups(m, rules);
 	if (!err)
 		err = filter_index_create(texts.items, texts.count, &m->index);
 	free(texts.items);
@@ -269,14 +274,41 @@ static size_t begin_of_line(struct span bytes, size_t at, size_t not_before)
 	return lf ? (size_t)(lf + 1 - bytes.ptr) : not_before;
 }
 
+static bool is_ascii(struct span bytes)
+{
+	unsigned char all = 0;
+	for (size_t i = 0; i < bytes.len; i++)
+		all |= (unsigned char)bytes.ptr[i];
+	return all < 0x80;
+}
+
+/* A copy of the same length, where letters are the same that are equal. */
+static bool fold(struct filter_matcher *m, struct span bytes, struct span *out)
+{
+	*out = bytes;
+	if (!m->is_utf || is_ascii(bytes))
+		return true;
+	buf_clear(&m->folded);
+	if (buf_append_span(&m->folded, bytes) != 0)
+		return false;
+	filter_fold(m->folded.data, m->folded.len);
+	*out = buf_span(&m->folded);
+	return true;
+}
+
 /* All patterns that demand a text. */
 static void run_demanding(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct outcome *out)
 {
 	struct filter_index_pass pass;
 	struct filter_find find;
 	struct line line = { .end = 0 };
+	struct span bytes;
+	if (!fold(m, block->bytes, &bytes)) {
+		filter_work_fail(work, "out of memory");
+		return;
+	}
 	next_line_number(m);
-	filter_index_start(m->index, &pass, block->bytes);
+	filter_index_start(m->index, &pass, bytes);
 	while (!work->is_over && filter_index_next(m->index, &pass, &find)) {
 		if (find.at >= line.end) {
 			if (compare_found(m, &line, work, out))
@@ -356,6 +388,7 @@ void filter_matcher_destroy(struct filter_matcher **matcher)
 		regex_destroy(&m->patterns[i].regex);
 	filter_index_destroy(&m->index);
 	regex_scratch_destroy(&m->scratch);
+	buf_free(&m->folded);
 	free(m->groups);
 	free(m->loose);
 	free(m->patterns);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "filter_fold.h"
 #include "filter_lines.h"
 #include "mime_walk.h"
 
@@ -60,21 +61,21 @@ static void add(struct filter_scan *s, struct view *v, struct span text)
 		filter_work_fail(&s->work, "out of memory");
 }
 
-/* Without regard to case the Kelvin sign is a k and the long s an s: only these two are not ASCII and equal to what is.  They are made what they are
- * equal to, so that texts can be looked for as bytes. */
+/* Signs that equal a letter of another length are made this letter, so that texts can be looked for as bytes. */
 static void add_folded(struct filter_scan *s, struct view *v, struct span text)
 {
-	static const char kelvin[] = "\xe2\x84\xaa", long_s[] = "\xc5\xbf";
+	struct span letter;
 	size_t done = 0;
-	for (size_t i = 0; i + 1 < text.len; i++) {
-		bool is_long_s = text.ptr[i] == long_s[0] && text.ptr[i + 1] == long_s[1];
-		bool is_kelvin = i + 2 < text.len && memcmp(text.ptr + i, kelvin, 3) == 0;
-		if (!is_long_s && !is_kelvin)
+	for (size_t i = 0; i < text.len; i++) {
+		unsigned char c = (unsigned char)text.ptr[i];
+		/* No other byte begins one. */
+		size_t len = c == 0xc5 || c == 0xe1 || c == 0xe2 ? filter_fold_rare(span_sub(text, i, text.len), &letter) : 0;
+		if (len == 0)
 			continue;
 		add(s, v, span_sub(text, done, i));
-		add(s, v, is_kelvin ? SPAN_LIT("k") : SPAN_LIT("s"));
-		i += is_kelvin ? 2 : 1;
-		done = i + 1;
+		add(s, v, letter);
+		done = i + len;
+		i = done - 1;
 	}
 	add(s, v, span_sub(text, done, text.len));
 }

@@ -1,5 +1,5 @@
 /* filter_work.h - what the filter may spend on one message, and what it could not find out.
- * A budget: FILTER_WORK_BASE_MS and FILTER_WORK_NS_PER_BYTE of processor time.  Ordinary mail takes a hundredth of it; what goes beyond it is
+ * A budget: FILTER_WORK_BASE_MS and FILTER_WORK_NS_PER_BYTE of processor time.  Ordinary mail takes less than a tenth of it; what goes beyond it is
  * made to be slow, or the patterns are.  Then, and where a pattern runs into the match limit, the outcome is unknown.
  */
 #ifndef POSTERN_FILTER_WORK_H
@@ -11,8 +11,8 @@
 
 #include "span.h"
 
-#define FILTER_WORK_BASE_MS 500u
-#define FILTER_WORK_NS_PER_BYTE 500u
+#define FILTER_WORK_BASE_MS 250u
+#define FILTER_WORK_NS_PER_BYTE 250u
 #define FILTER_WORK_DROPPED_MAX 8u
 
 /* A rule and what it matched. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "filter_fold.h"
 #include "filter_lines.h"
 #include "filter_literal.h"
 #include "filter_set.h"
@@ -57,6 +58,91 @@ static void test_demands(void **state)
 	demands("\\<sex\\>", "sex");
 	demands("[0-9][0-9]", "");
 	demands("\\(a\\|b\\)\\(c\\|d\\)", "ac|ad|bc|bd");
+}
+
+/* ---- letters that are equal */
+
+static size_t put_utf8(char *out, uint32_t c)
+{
+	if (c < 0x80) {
+		out[0] = (char)c;
+		return 1;
+	}
+	size_t len = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+	for (size_t i = len - 1; i > 0; i--, c >>= 6)
+		out[i] = (char)(0x80 | (c & 0x3f));
+	out[0] = (char)((0xf00u >> len & 0xf0) | c);
+	return len;
+}
+
+static struct span fold_all(char *bytes, size_t len)
+{
+	struct span letter, text = { bytes, len };
+	if (filter_fold_rare(text, &letter) == len)
+		return letter;
+	filter_fold(bytes, len);
+	return text;
+}
+
+/* Whatever PCRE2 takes for equal to what a text may hold becomes just that. */
+static void expect_all_equal(struct regex_scratch *scratch, struct span letter)
+{
+	char text[4096], one[4];
+	struct regex *r = NULL;
+	size_t at;
+	assert_int_equal(regex_compile_basic(scratch, &letter, 1, REGEX_UTF, &r, &at, NULL), 0);
+	for (uint32_t begin = 0x20; begin < 0x1fc00; begin += 1000) {
+		size_t len = 0;
+		for (uint32_t c = begin; c < begin + 1000; c++)
+			if (c < 0xd800 || c > 0xdfff)
+				len += put_utf8(text + len, c);
+		struct regex_piece piece = { .text = { text, len }, .is_line_begin = true, .is_line_end = true };
+		if (regex_match_piece(r, &piece) == TRI_FALSE)
+			continue;
+		for (uint32_t c = begin; c < begin + 1000; c++) {
+			piece.text = (struct span){ one, put_utf8(one, c) };
+			if (regex_match_piece(r, &piece) != TRI_TRUE)
+				continue;
+			struct span folded = fold_all(one, piece.text.len);
+			if (!span_eq_nocase(folded, letter))
+				fail_msg("U+%04X equals %.*s", c, SPAN_FMT(letter));
+		}
+	}
+	regex_destroy(&r);
+}
+
+static void test_equal_letters(void **state)
+{
+	struct regex_scratch *scratch = NULL;
+	unsigned sure = 0;
+	(void)state;
+	assert_int_equal(regex_scratch_create(&scratch), 0);
+	for (uint32_t c = 'a'; c < 0x800; c++) {
+		char bytes[4];
+		size_t len = put_utf8(bytes, c);
+		char pair[2] = { bytes[0], bytes[1] };
+		if (c > 'z' && (len != 2 || !filter_fold_is_sure(pair) || memcmp(pair, bytes, 2) != 0))
+			continue;
+		expect_all_equal(scratch, (struct span){ bytes, len });
+		sure++;
+	}
+	assert_true(sure > 26 + 30 + 24 + 48);
+	regex_scratch_destroy(&scratch);
+}
+
+static void test_demands_of_characters(void **state)
+{
+	struct filter_literals found;
+	(void)state;
+	assert_true(filter_literals_find(span_of("\xd0\x9f\xd0\xa0\xd0\x98*x\xc3\x9c"), true, &found)); /* PRI*xU, as it were */
+	assert_int_equal(found.count, 1);
+	assert_memory_equal(found.items[0].bytes, "\xd0\xbf\xd1\x80", 4);
+	assert_int_equal(found.items[0].len, 4);
+	/* One with a case that is not known, and repetitions of all bytes of a character. */
+	assert_false(filter_literals_find(span_of("\xc5\x81"), true, &found));
+	assert_false(filter_literals_find(span_of("\xe4\xbb\x8a*"), true, &found));
+	assert_true(filter_literals_find(span_of("\xe4\xbb\x8a"), true, &found));
+	assert_int_equal(found.items[0].len, 3);
 }
 
 /* ---- all together, against one by one */
@@ -333,6 +419,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_demands),
+		cmocka_unit_test(test_equal_letters),
+		cmocka_unit_test(test_demands_of_characters),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_match_limit),
