@@ -27,15 +27,21 @@ struct content_verdict {
 	char why[CONTENT_WHY_CAP];    /* for the log: who said so and for what reason; not escaped */
 };
 
+struct content_recipient {
+	struct span path;  /* forward-path without its brackets */
+	unsigned notify;   /* SMTP_NOTIFY_* */
+	struct span orcpt; /* empty: none */
+};
+
 /* Of a message that passes.  Zeroed but for fd -1: nothing was changed. */
 struct content_change {
 	int fd;            /* not -1: the whole message as it is now, in wire form, from offset 0: a memfd, which goes over to the receiver */
 	uint64_t len;
 	bool has_sender;
 	struct span sender;         /* reverse-path without its brackets */
-	const struct span *added;   /* forward-paths without their brackets */
+	const struct content_recipient *added; /* who is there already is not added again */
 	size_t added_count;
-	const struct span *removed;
+	const struct span *removed; /* forward-paths without their brackets */
 	size_t removed_count;
 	struct span hold_reason;    /* ptr not NULL: stored, and held back (quarantine) */
 };

@@ -51,7 +51,7 @@ struct milter_chain {
 	/* What was said of the whole message at an earlier step; a connection that is refused refuses all recipients. */
 	enum milter_outcome outcome;
 	struct milter_refusal refusal;
-	size_t by;              /* who said so */
+	size_t by;              /* who said so; the number of filters: nobody of them */
 
 	struct arena arena;
 	struct rcpt_item *head, **tail; /* the first is under way, if is_busy */
@@ -235,7 +235,7 @@ static void judge(struct milter_chain *c, const struct content_change *change)
 		if (c->peers[i].state == PEER_OPEN)
 			peer_over(&c->peers[i]);
 	judged(c->judged_ctx, c->outcome, c->outcome == MILTER_REFUSE ? &c->refusal : NULL,
-		  c->outcome == MILTER_PASS ? "" : c->conf[c->by].name, change);
+		  c->by < c->count ? c->conf[c->by].name : "", change);
 }
 
 /* Ours, not a filter's. */
@@ -245,6 +245,7 @@ static void message_failed(struct milter_chain *c, int err)
 	static const struct smtp_reply_text trouble = { 451, "4.3.0", "Local error, try again later" };
 	milter_refusal_set(&c->refusal, err == ERR_TOOLONG ? &too_long : &trouble);
 	c->outcome = MILTER_REFUSE;
+	c->by = c->count;
 	judge(c, NULL);
 }
 
@@ -423,7 +424,7 @@ int milter_chain_create(struct loop *loop, const struct milter_peer *peers, size
 	if (!c)
 		return ERR_NOMEM;
 	*c = (struct milter_chain){
-		.loop = loop, .conf = peers, .count = count, .facts = facts, .hooks = hooks, .ctx = ctx, .deadline_ms = deadline_ms,
+		.loop = loop, .conf = peers, .count = count, .facts = facts, .hooks = hooks, .ctx = ctx, .deadline_ms = deadline_ms, .by = count,
 	};
 	c->tail = &c->head;
 	c->go_on = (struct loop_task){ .fn = go_on, .ctx = c };

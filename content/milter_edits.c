@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include "milter_headers.h"
-#include "smtp_params.h"
+
+#define PATH_AND_ARGS_CAP 2048u
 
 void milter_edits_init(struct milter_edits *edits, bool has_space, uint64_t body_max)
 {
@@ -22,23 +23,43 @@ static struct span without_brackets(struct span path)
 	return path.len >= 2 && path.ptr[0] == '<' && path.ptr[path.len - 1] == '>' ? span_sub(path, 1, path.len - 1) : path;
 }
 
-/* As if a client had said it. */
-static int check_path(bool is_sender, struct span path, struct span args)
+/* As if a client had said it: text gets the argument of its command, into which the spans of params point. */
+static int parse_path(bool is_sender, struct span path, struct span args, struct buf *text, struct smtp_rcpt_params *params)
 {
-	struct buf text = { .cap = 2048 };
 	struct smtp_path parsed;
 	struct smtp_mail_params mail;
-	struct smtp_rcpt_params rcpt;
 	const struct smtp_reply_text *why;
-	int err = buf_printf(&text, "%s:<%.*s>%s%.*s", is_sender ? "FROM" : "TO", SPAN_FMT(path), args.len ? " " : "", SPAN_FMT(args));
+	int err = buf_printf(text, "%s:<%.*s>%s%.*s", is_sender ? "FROM" : "TO", SPAN_FMT(path), args.len ? " " : "", SPAN_FMT(args));
 	if (!err)
-		err = is_sender ? smtp_mail_parse(buf_span(&text), false, &parsed, &mail, &why) :
-				  smtp_rcpt_parse(buf_span(&text), false, &parsed, &rcpt, &why);
+		err = is_sender ? smtp_mail_parse(buf_span(text), false, &parsed, &mail, &why) :
+				  smtp_rcpt_parse(buf_span(text), false, &parsed, params, &why);
 	/* Nothing of it was left out, and nothing in it was taken for something else. */
-	if (!err && !span_eq(parsed.path, path))
-		err = ERR_INVAL;
+	return err ? err : span_eq(parsed.path, path) ? 0 : ERR_INVAL;
+}
+
+static int check_path(bool is_sender, struct span path, struct span args)
+{
+	struct buf text = { .cap = PATH_AND_ARGS_CAP };
+	struct smtp_rcpt_params params;
+	int err = parse_path(is_sender, path, args, &text, &params);
 	buf_free(&text);
 	return err == ERR_NOMEM ? err : err ? ERR_INVAL : 0;
+}
+
+void milter_edit_rcpt_params(const struct milter_edit *edit, struct smtp_rcpt_params *out)
+{
+	struct buf text = { .cap = PATH_AND_ARGS_CAP };
+	struct smtp_rcpt_params params = { .notify = 0 };
+	*out = params;
+	if (edit->second.len && parse_path(false, edit->first, span_trim(edit->second), &text, &params) == 0) {
+		/* The same bytes, where they last. */
+		size_t at = params.orcpt.len ? (size_t)(params.orcpt.ptr - text.data) : 0;
+		size_t args_at = sizeof "TO:<> " - 1 + edit->first.len;
+		out->notify = params.notify;
+		if (params.orcpt.len)
+			out->orcpt = span_sub(span_trim(edit->second), at - args_at, at - args_at + params.orcpt.len);
+	}
+	buf_free(&text);
 }
 
 /* ---- body */

@@ -11,6 +11,7 @@
 #include "buf.h"
 #include "milter_packet.h"
 #include "smtp_dot.h"
+#include "smtp_params.h"
 
 #define MILTER_EDITS_MAX 2000u
 #define MILTER_EDITS_BYTES (2u << 20)
@@ -36,6 +37,9 @@ void milter_edits_init(struct milter_edits *edits, bool has_space, uint64_t body
 
 /* One answer of a filter.  ERR_UNSUPPORTED: it is no wish.  ERR_INVAL: an address or a field's name that is none; ERR_TOOLONG, ERR_NOMEM. */
 int milter_edits_take(struct milter_edits *edits, enum milter_reply kind, const struct milter_change *change);
+
+/* The parameters of a MILTER_ADD_RCPT or MILTER_ADD_RCPT_PAR in the list; orcpt lies in it. */
+void milter_edit_rcpt_params(const struct milter_edit *edit, struct smtp_rcpt_params *out);
 
 /* The filter has passed the message: end the new body. */
 int milter_edits_finish(struct milter_edits *edits);

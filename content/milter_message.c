@@ -8,8 +8,8 @@
 
 #include "content_reader.h"
 
-struct path_list {
-	struct span *list;
+struct recipient_list {
+	struct content_recipient *list;
 	size_t count, room;
 };
 
@@ -29,7 +29,8 @@ struct milter_message {
 	struct arena arena;
 	bool has_sender;
 	struct span sender, hold_reason;
-	struct path_list added, removed;
+	struct recipient_list added, removed;
+	struct span *removed_paths; /* of removed, for whoever is told */
 
 	int out_fd;
 	uint64_t out_len, read_at; /* read_at: of the image, while it is copied */
@@ -97,38 +98,41 @@ const struct content_image *milter_message_body(const struct milter_message *m, 
 
 /* ---- changes */
 
-static int path_add(struct milter_message *m, struct path_list *paths, struct span path)
+static int append_recipient(struct milter_message *m, struct recipient_list *to, const struct content_recipient *r)
 {
-	if (paths->count == paths->room) {
-		size_t room = paths->room ? paths->room * 2 : 4;
-		struct span *grown = realloc(paths->list, room * sizeof *grown);
+	if (to->count == to->room) {
+		size_t room = to->room ? to->room * 2 : 4;
+		struct content_recipient *grown = realloc(to->list, room * sizeof *grown);
 		if (!grown)
 			return ERR_NOMEM;
-		paths->list = grown;
-		paths->room = room;
+		to->list = grown;
+		to->room = room;
 	}
-	struct span copy = arena_copy(&m->arena, path);
-	if (!copy.ptr)
+	const struct content_recipient copy = { arena_copy(&m->arena, r->path), r->notify, arena_copy(&m->arena, r->orcpt) };
+	if (!copy.path.ptr || !copy.orcpt.ptr)
 		return ERR_NOMEM;
-	paths->list[paths->count++] = copy;
+	to->list[to->count++] = copy;
 	return 0;
 }
 
-static void path_drop(struct path_list *paths, struct span path)
+static void drop_recipient(struct recipient_list *from, struct span path)
 {
 	size_t kept = 0;
-	for (size_t i = 0; i < paths->count; i++)
-		if (!span_eq_nocase(paths->list[i], path))
-			paths->list[kept++] = paths->list[i];
-	paths->count = kept;
+	for (size_t i = 0; i < from->count; i++)
+		if (!span_eq_nocase(from->list[i].path, path))
+			from->list[kept++] = from->list[i];
+	from->count = kept;
 }
 
 /* The last wish about a recipient counts. */
-static int recipient(struct milter_message *m, struct path_list *to, struct path_list *from, struct span path)
+static int recipient(struct milter_message *m, struct recipient_list *to, struct recipient_list *from, const struct milter_edit *e)
 {
-	path_drop(from, path);
-	path_drop(to, path);
-	return path_add(m, to, path);
+	struct smtp_rcpt_params params;
+	milter_edit_rcpt_params(e, &params);
+	const struct content_recipient r = { e->first, params.notify, params.orcpt };
+	drop_recipient(from, r.path);
+	drop_recipient(to, r.path);
+	return append_recipient(m, to, &r);
 }
 
 static int take_text(struct milter_message *m, struct span text, struct span *out)
@@ -147,8 +151,8 @@ static int apply(struct milter_message *m, const struct milter_edit *e, bool has
 	case MILTER_INSERT_HEADER: return milter_headers_insert(&m->headers, e->index, e->first, e->second, has_space);
 	case MILTER_CHANGE_HEADER: return milter_headers_change(&m->headers, e->index, e->first, e->second, has_space);
 	case MILTER_ADD_RCPT:
-	case MILTER_ADD_RCPT_PAR: return recipient(m, &m->added, &m->removed, e->first);
-	case MILTER_DEL_RCPT: return recipient(m, &m->removed, &m->added, e->first);
+	case MILTER_ADD_RCPT_PAR: return recipient(m, &m->added, &m->removed, e);
+	case MILTER_DEL_RCPT: return recipient(m, &m->removed, &m->added, e);
 	case MILTER_CHANGE_FROM:
 		m->has_sender = true;
 		return take_text(m, e->first, &m->sender);
@@ -169,7 +173,13 @@ int milter_message_apply(struct milter_message *m, struct milter_edits *edits)
 		edits->body_fd = -1;
 	}
 	milter_edits_free(edits);
-	return err;
+	struct span *paths = err ? NULL : realloc(m->removed_paths, (m->removed.count + 1) * sizeof *paths);
+	if (!paths)
+		return err ? err : ERR_NOMEM;
+	m->removed_paths = paths;
+	for (size_t i = 0; i < m->removed.count; i++)
+		paths[i] = m->removed.list[i].path;
+	return 0;
 }
 
 /* ---- writing */
@@ -278,7 +288,7 @@ void milter_message_change(struct milter_message *m, struct content_change *out)
 		.sender = m->sender,
 		.added = m->added.list,
 		.added_count = m->added.count,
-		.removed = m->removed.list,
+		.removed = m->removed_paths,
 		.removed_count = m->removed.count,
 		.hold_reason = m->hold_reason,
 	};
@@ -302,5 +312,6 @@ void milter_message_destroy(struct milter_message **message)
 	arena_free(&m->arena);
 	free(m->added.list);
 	free(m->removed.list);
+	free(m->removed_paths);
 	free(m);
 }

@@ -86,6 +86,14 @@ static bool is_removed(const struct content_change *change, struct span path)
 	return false;
 }
 
+static bool is_there(const struct spool_recipient *list, size_t count, struct span path)
+{
+	for (size_t i = 0; i < count; i++)
+		if (span_eq_nocase(list[i].path, path))
+			return true;
+	return false;
+}
+
 static int take_recipients(struct content_check *c, const struct content_change *change)
 {
 	struct spool_envelope *e = &c->envelope;
@@ -97,9 +105,15 @@ static int take_recipients(struct content_check *c, const struct content_change 
 		if (!is_removed(change, e->recipients[i].path))
 			list[count++] = e->recipients[i];
 	for (size_t i = 0; i < change->added_count; i++) {
-		list[count] = (struct spool_recipient){ .path = arena_copy(&c->arena, change->added[i]) };
-		if (!list[count++].path.ptr)
+		const struct content_recipient *added = &change->added[i];
+		if (is_there(list, count, added->path))
+			continue;
+		list[count] = (struct spool_recipient){
+			.path = arena_copy(&c->arena, added->path), .notify = added->notify, .orcpt = arena_copy(&c->arena, added->orcpt)
+		};
+		if (!list[count].path.ptr || !list[count].orcpt.ptr)
 			return ERR_NOMEM;
+		count++;
 	}
 	e->recipients = list;
 	e->recipient_count = count;

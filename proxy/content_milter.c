@@ -38,7 +38,7 @@ static void judged(void *ctx, enum milter_outcome outcome, const struct milter_r
 		(void)snprintf(v.enhanced, sizeof v.enhanced, "%s", refusal->enhanced);
 		(void)snprintf(v.text, sizeof v.text, "%s", refusal->text);
 	}
-	(void)snprintf(v.why, sizeof v.why, "milter %s", who);
+	(void)snprintf(v.why, sizeof v.why, who[0] ? "milter %s" : "milters%s", who);
 	content_engine_done(s->check, &v, change);
 }
 

@@ -129,6 +129,34 @@ def test_envelope_changes(world):
     assert without_received(message["wire"]) == MESSAGE
 
 
+def test_recipient_added_twice(world):
+    """Once is enough; the parameters of a new one are kept."""
+    post, mta, first, second = world
+    before = len(mta.messages())
+    first.does(edits=[["addrcpt", "<B@milter.example>"], ["addrcpt", "<more@milter.example>"], ["quarantine", "to look at it"]])
+    second.does(edits=[["addrcpt", "<more@milter.example>", "NOTIFY=NEVER ORCPT=rfc822;old@milter.example"]])
+    reply = send(post)[1]
+    assert reply.code == 250
+    ident = reply.text.split()[-1]
+    wait_until(lambda: (post.spool / "hold" / ident).exists(), "the message in hold/")
+    text = (post.spool / "hold" / ident).read_bytes()
+    assert re.findall(rb"^RCPT (.*)$", text, re.M) == [b"<b@milter.example>", b"<more@milter.example> NOTIFY=NEVER ORCPT=rfc822;old@milter.example"]
+    assert b"\nHOLD to look at it\n" in text
+    post.postern("queue", "release", ident)
+    assert len(delivered(mta, before)["rcpts"]) == 2
+
+
+def test_client_by_ipv6(lab, world):
+    post, _, first, _ = world
+    with Recorder(lab, lab.MTA6) as mta, post.talk(lab.CLIENT6) as client:
+        client.hello()
+        assert client.message(MESSAGE, "a@sender.example", "b@milter.example").code == 250
+        mta.wait_messages(1)
+    [connect] = first.seen("connect")
+    assert connect["address"][0] == lab.CLIENT6 and connect["macros"]["{client_addr}"] == lab.CLIENT6, connect
+    assert connect["macros"]["_"] == f"[IPv6:{lab.CLIENT6}]" and connect["macros"]["{if_addr}"] == lab.MTA6
+
+
 def test_all_recipients_removed_is_a_discard(world):
     post, mta, first, _ = world
     before = len(mta.messages())

@@ -193,3 +193,24 @@ def test_reload_changes_the_filters(lab, room):
             # Nobody is configured: who asks for a milter is put off, not waved through.
             assert send(post)[0][0].code == 451
             mta.wait_messages(2)
+
+
+def test_quarantine_that_cannot_be_written(lab, room):
+    """What is to be held is not sent, whatever the disk does; and it is held as soon as it can be."""
+    with Filter(lab, room, "holder") as holder:
+        holder.does(edits=[["quarantine", "wait for me"]])
+        with postern(lab, room, holder.address, **{"retry-min": "1s"}) as post, Recorder(lab, lab.MTA4) as mta:
+            post.stop(post.forwarder)
+            post.start_forwarder(env={"POSTERN_FAULT": "queue-write:eio"})
+            reply = send(post)[1]
+            assert reply.code == 250
+            ident = reply.text.split()[-1]
+            # Twice: when it came in, and when its time had come again.
+            wait_until(lambda: len(re.findall(f"ev=wish .*{ident}", post.log("posternfwd"))) >= 2, "the second try")
+            assert not mta.messages() and not (post.spool / "hold" / ident).exists()
+            post.stop(post.forwarder)
+            post.start_forwarder()
+            wait_until(lambda: (post.spool / "hold" / ident).exists(), "the message in hold/")
+            assert not mta.messages()
+            post.postern("queue", "release", ident)
+            assert without_received(mta.wait_messages(1)[0]["wire"]) == MESSAGE

@@ -174,6 +174,14 @@ static void test_edits_are_checked(void **unused)
 	milter_edits_init(&edits, false, 19);
 	assert_int_equal(take(&edits, MILTER_ADD_RCPT, "<a@b.example>", ""), 0);
 	assert_int_equal(take(&edits, MILTER_ADD_RCPT_PAR, "c@b.example", "NOTIFY=NEVER"), 0);
+	struct smtp_rcpt_params params;
+	assert_int_equal(take(&edits, MILTER_ADD_RCPT_PAR, "<d@b.example>", " ORCPT=rfc822;x@y NOTIFY=FAILURE,DELAY "), 0);
+	milter_edit_rcpt_params(&edits.list[1], &params);
+	assert_int_equal(params.notify, SMTP_NOTIFY_NEVER);
+	assert_int_equal(params.orcpt.len, 0);
+	milter_edit_rcpt_params(&edits.list[2], &params);
+	assert_int_equal(params.notify, SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY);
+	assert_true(span_eq(params.orcpt, SPAN_LIT("rfc822;x@y")));
 	assert_int_equal(take(&edits, MILTER_ADD_RCPT, "", ""), ERR_INVAL);
 	assert_int_equal(take(&edits, MILTER_ADD_RCPT, "a@b>\r\nRCPT TO:<c@d", ""), ERR_INVAL);
 	assert_int_equal(take(&edits, MILTER_ADD_RCPT, "a@b> NOTIFY=NEVER <x", ""), ERR_INVAL);
@@ -185,7 +193,7 @@ static void test_edits_are_checked(void **unused)
 	assert_int_equal(take(&edits, MILTER_CONTINUE, "", ""), ERR_UNSUPPORTED);
 	assert_int_equal(take(&edits, MILTER_REPLACE_BODY, ".dot\nand", ""), 0);
 	assert_string_equal(milter_edits_describe(&edits, described),
-			    "2 recipients added, sender changed, quarantined, body replaced");
+			    "3 recipients added, sender changed, quarantined, body replaced");
 	assert_int_equal(take(&edits, MILTER_REPLACE_BODY, "0123456789", ""), ERR_TOOLONG);
 	milter_edits_free(&edits);
 }
