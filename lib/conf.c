@@ -133,6 +133,8 @@ static const struct option options[] = {
 	{ "gate-queue", KIND_COUNT, FIELD(struct conf, gate_queue), "2525", 0, 65534, NULL },
 	{ "gate-drop", KIND_CHOICE, FIELD(struct conf, gate_drop), "silent", 0, 0, gate_drop_names },
 	{ "tarpit-syn-rate", KIND_COUNT, FIELD(struct conf, tarpit_syn_rate), "1000", 0, 1000000, NULL },
+	{ "block-time", KIND_DURATION, FIELD(struct conf, block_time_s), "1h", MINUTE, 365 * DAY, NULL },
+	{ "pass-time", KIND_DURATION, FIELD(struct conf, pass_time_s), "36d", MINUTE, 365 * DAY, NULL },
 	{ "dead-after", KIND_DURATION, FIELD(struct conf, dead_after_s), "5s", 2, MINUTE, NULL },
 
 	{ "check-command", KIND_COMMAND, FIELD(struct conf, check_command), "", 0, 0, NULL },

@@ -103,6 +103,7 @@ struct conf {
 	uint64_t tarpit_syn_rate; /* answers a second to SYNs of those in the set tarpit; 0: none is answered */
 	uint64_t gate_drop;    /* enum gate_drop: what a SYN that is dropped is told */
 	uint64_t dead_after_s; /* without a heartbeat */
+	uint64_t block_time_s, pass_time_s; /* of the actions drop and pass */
 
 	/* the external checker */
 	char check_command[CONF_COMMAND_CAP]; /* words with blanks between them, the first an absolute path; empty: there is none */

@@ -31,6 +31,8 @@
 	X(NULL_CONNECTIONS, "null_connections", 0) \
 	X(RCPT_TOO_FAST, "rcpt_too_fast", 0) \
 	X(TARPITTED, "tarpitted", 0) \
+	X(DROPPED, "dropped", 0) \
+	X(PASSED, "passed", 0) \
 	X(STUTTERED, "stuttered", 0) \
 	X(STUTTERING, "stuttering", 1) \
 	X(PARANOID, "refused_by_paranoia", 0) \

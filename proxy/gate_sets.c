@@ -351,6 +351,13 @@ void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, s
 	set_table_sweep(s->table, loop_wall_time(), SWEEP_A_BEAT);
 }
 
+void gate_sets_learn(struct gate_sets *s)
+{
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+		if (s->snapshot.has_set[set] && is_learned(set))
+			list_set(s, set);
+}
+
 /* ---- by order */
 
 int gate_sets_add(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, struct reason *why)

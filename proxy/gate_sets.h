@@ -32,6 +32,9 @@ int gate_sets_delete(struct gate_sets *sets, enum kernel_set set, const struct k
 /* Is the element in the set, as far as is known here?  For whoever judges addresses. */
 bool gate_sets_has(const struct gate_sets *sets, enum kernel_set set, const struct addr *address);
 
+/* Reads again what rules of the kernel's own have added, in front of a text that is to be kept. */
+void gate_sets_learn(struct gate_sets *sets);
+
 /* A memory file with all of it: as text to be kept, or as the lines of `postern set list` (wanted: bits of the sets).  -1: no memory. */
 int gate_sets_text(const struct gate_sets *sets);
 int gate_sets_listing(const struct gate_sets *sets, unsigned wanted);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "checker_process.h"
+#include "client_verdict.h"
 #include "control.h"
 #include "daemon.h"
 #include "fault.h"
@@ -32,6 +33,7 @@ struct master {
 	struct master_assets assets;
 	struct listeners_watch *listeners_watch;
 	struct ident_broker ident_broker;
+	struct client_verdicts client_verdicts;
 	struct origin_broker origin_broker;
 	struct milter_broker milter_broker;
 
@@ -154,6 +156,16 @@ static void worker_lost_checker(void *ctx, struct worker_process *worker)
 {
 	struct master *m = ctx;
 	checker_process_lost(m->checker, worker);
+}
+
+/* By the rule actions drop and pass.  Without a gate the session has done what can be done. */
+static void worker_judged_client(void *ctx, struct worker_process *worker, const struct role_client_verdict *told, int connection_fd)
+{
+	struct master *m = ctx;
+	struct gate_client client;
+	if (m->gate && client_verdict_check(&m->client_verdicts, &m->assets.supply.setup.conf, worker_process_index(worker), loop_now_ms(m->loop), told,
+					    connection_fd, &client) == 0)
+		gate_process_client(m->gate, &client);
 }
 
 /* A worker that is behind gets nothing: descriptors would pile up here.  It helps itself without one. */
@@ -408,7 +420,7 @@ static int start_loop(struct master *m, struct reason *why)
 {
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
 	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
-							     worker_took_rules,	worker_lost_forwarder, worker_lost_checker,  worker_needs_ident,
+							     worker_took_rules,	worker_lost_forwarder, worker_lost_checker,  worker_judged_client,  worker_needs_ident,
 							     worker_needs_origin, worker_needs_milter,   worker_ended,	     m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	const struct gate_process_parts gate_parts = {

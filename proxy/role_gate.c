@@ -117,6 +117,7 @@ static void take_beat(struct gate *g, const struct ipc_message *msg)
 
 static void keep(struct gate *g)
 {
+	gate_sets_learn(g->sets);
 	int fd = gate_sets_text(g->sets);
 	if (fd < 0 || ipc_channel_send(g->master, GATE_KEEP, NULL, 0, &fd, 1) != 0)
 		log_event(LOG_LEVEL_ERR, "sets-not-kept", "what is in the sets could not be handed to the master");
@@ -154,13 +155,46 @@ static void answer(struct gate *g, const struct ipc_message *msg)
 		(void)close(fd);
 }
 
+/* Who is blocked is not let pass, and the other way round: the last word counts. */
+static void take_client(struct gate *g, const struct gate_client *client)
+{
+	const struct conf *conf = &g->setup.conf.conf;
+	bool is_block = client->purpose == KSET_BLOCK;
+	uint64_t time_s = is_block ? conf->block_time_s : conf->pass_time_s;
+	struct kernel_element e = { .from = client->addr, .to = client->addr };
+	struct reason why = { "" };
+	struct kv kv;
+	if (client->addr.family != ADDR_V4 && client->addr.family != ADDR_V6)
+		return;
+	enum kernel_set set = kernel_set_of(is_block ? KSET_BLOCK : KSET_PASS, (enum addr_family)client->addr.family);
+	enum kernel_set other = kernel_set_of(is_block ? KSET_PASS : KSET_BLOCK, (enum addr_family)client->addr.family);
+	if (gate_sets_has(g->sets, other, &client->addr))
+		(void)gate_sets_delete(g->sets, other, &e, NULL);
+	e.expires_at = loop_wall_time() + (int64_t)time_s;
+	int err = gate_sets_add(g->sets, set, &e, &why);
+	kv_init(&kv);
+	kv_text(&kv, "ev", is_block ? "client-blocked" : "client-passed");
+	kv_addr(&kv, "client", &client->addr);
+	kv_u64(&kv, "seconds", time_s);
+	if (err)
+		kv_text(&kv, "failed", why.text);
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
 static void from_master(void *ctx, struct ipc_message *msg)
 {
 	struct gate *g = ctx;
+	struct gate_client client;
 	switch (msg->type) {
 	case GATE_BEAT:
 		if (msg->len == sizeof g->beat)
 			take_beat(g, msg);
+		break;
+	case GATE_CLIENT:
+		if (msg->len == sizeof client) {
+			memcpy(&client, msg->payload, sizeof client);
+			take_client(g, &client);
+		}
 		break;
 	case GATE_ASK:
 		if (msg->len == sizeof(struct gate_question))

@@ -43,6 +43,7 @@ enum role_message {
 	ROLE_FORWARDER_LOST, /* no payload: the connection to posternfwd is gone */
 	ROLE_CHECKER_LOST, /* no payload: the channel to the checker is gone */
 	ROLE_NEED_MILTER,  /* struct role_milter_wanted */
+	ROLE_CLIENT_VERDICT, /* struct role_client_verdict; descriptor: the client's connection */
 	ROLE_NEED_IDENT,   /* struct role_ident_wanted; descriptor: the client's connection, of which a connection to its ident server is wanted */
 	ROLE_NEED_ORIGIN,  /* struct role_origin_wanted; descriptor: the client's connection, of which the original destination is wanted */
 };
@@ -95,6 +96,12 @@ struct role_large_wanted {
 struct role_ident_wanted {
 	uint64_t ticket;
 	uint64_t listen_index; /* into conf.listen: where the client came in */
+};
+
+/* By the rule actions drop and pass. */
+struct role_client_verdict {
+	uint32_t purpose;      /* enum kernel_set_purpose: KSET_BLOCK or KSET_PASS */
+	uint32_t listen_index; /* into conf.listen: where the client came in */
 };
 
 struct role_ident {

@@ -385,6 +385,8 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		err = ipc_channel_create(host->loop, ROLE_CONTROL_FD, from_master, master_gone, w, &w->master);
 	if (!err)
+		host->master = w->master;
+	if (!err)
 		err = ident_sockets_create(w->master, &host->ident_sockets);
 	if (!err)
 		err = origin_lookups_create(host->loop, w->master, &host->origins);

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "client_verdict.h"
 #include "log.h"
 #include "session_state.h"
 #include "stutter.h"
@@ -42,6 +43,18 @@ void session_talks_early(struct session *s)
 	/* The greeting that is held back is the only reply there can be. */
 	reply_queue_free(&s->replies);
 	session_last_reply(s, 554, "5.5.1", "%s you spoke before the greeting", session_conf(s)->hostname);
+}
+
+/* ---- the kernel's sets */
+
+void session_tell_gate(struct session *s, enum kernel_set_purpose purpose)
+{
+	/* Of who is behind a balancer the kernel sees nothing. */
+	if (s->has_told_gate || s->is_relayed)
+		return;
+	s->has_told_gate = true;
+	counter_add(s->host->counters, purpose == KSET_BLOCK ? COUNTER_DROPPED : COUNTER_PASSED, 1);
+	client_verdict_tell(s->host->master, purpose, s->listen_index, s->fd);
 }
 
 /* ---- the tarpit */

@@ -41,6 +41,7 @@ struct session_host {
 	struct resolver *resolver;
 	struct fact_service *fact_service;
 	struct ident_sockets *ident_sockets;
+	struct ipc_channel *master; /* NULL: gone */
 	struct origin_lookups *origins;
 	struct milter_sockets *milter_sockets;
 	struct milter_specs milters; /* of conf: replaced with it */

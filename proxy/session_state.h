@@ -16,6 +16,7 @@
 #include "buf.h"
 #include "client_table.h"
 #include "content_check.h"
+#include "kernel_sets.h"
 #include "kv.h"
 #include "milter_chain.h"
 #include "origdst.h"
@@ -125,6 +126,7 @@ struct session {
 	bool is_greeting : 1;        /* the greeting is held back, and the client must not talk */
 	bool is_accounted : 1;       /* it has named a sender or asked for an address, or its misdeed is in the log */
 	bool has_waited : 1;         /* for us, when we last looked */
+	bool has_told_gate : 1;      /* what is to become of this client */
 	bool is_relayed : 1;         /* a balancer is at the other end: the kernel here never sees the client's address */
 	bool is_running : 1;         /* inside session_go_on: don't enter it again */
 };
@@ -179,6 +181,9 @@ void session_talks_early(struct session *s);
 
 /* How long the next reply waits in the tarpit. */
 uint64_t session_tarpit_ms(struct session *s);
+
+/* By the rule actions drop and pass: the kernel is to block the client, or to let it by, from now on. */
+void session_tell_gate(struct session *s, enum kernel_set_purpose purpose);
 
 /* The last reply is in s->out: hand it and the connection over to be stuttered.  False: send it as any other. */
 bool session_stutter(struct session *s);

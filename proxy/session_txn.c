@@ -6,6 +6,9 @@
 #include "session_state.h"
 #include "space.h"
 
+/* The master has to see the client's connection while it is one, and a client that is refused hangs up at once. */
+#define DROP_REPLY_MS 200u
+
 static void waiting_free(struct rcpt_waiting *w)
 {
 	recipient_check_cancel(&w->check);
@@ -265,11 +268,13 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 	}
 	log_verdict(s, path, v, known, v->reply);
 	count_verdict(s, v->kind);
+	if (v->is_drop || (v->is_pass && v->kind == VERDICT_ALLOW))
+		session_tell_gate(s, v->is_drop ? KSET_BLOCK : KSET_PASS);
 	if (v->kind != VERDICT_ALLOW) {
 		s->txn->refused_count++;
 		s->is_tarpitted = s->is_tarpitted || v->is_tarpit;
 		session_milters_tell(s, path, params, span_of(v->reply));
-		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000);
+		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000 + (v->is_drop ? DROP_REPLY_MS : 0));
 		return;
 	}
 	s->txn->needs |= v->needs;

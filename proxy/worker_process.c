@@ -97,6 +97,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	struct role_rules_taken taken;
 	struct role_failed failed;
 	struct role_ident_wanted ident;
+	struct role_client_verdict told;
 	struct role_origin_wanted origin;
 	struct role_milter_wanted milter;
 	switch (msg->type) {
@@ -144,6 +145,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 			break;
 		memcpy(&milter, msg->payload, sizeof milter);
 		w->events.need_milter(w->events.ctx, w, &milter);
+		return;
+	case ROLE_CLIENT_VERDICT:
+		if (msg->len != sizeof told)
+			break;
+		memcpy(&told, msg->payload, sizeof told);
+		w->events.client_verdict(w->events.ctx, w, &told, msg->fd_count == 1 ? msg->fds[0] : -1);
 		return;
 	case ROLE_NEED_IDENT:
 		if (msg->len != sizeof ident)
