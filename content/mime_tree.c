@@ -368,7 +368,7 @@ static int guess_boundary(struct mime_tree *tree, struct span line)
 }
 
 /* *is_one_out: the line was a delimiter and is done with. */
-static int delimiter_line(struct mime_tree *tree, struct span line, bool *is_one_out)
+static int delimiter_line(struct mime_tree *tree, struct span line, bool is_end, bool *is_one_out)
 {
 	struct part *part = NULL;
 	*is_one_out = false;
@@ -383,6 +383,9 @@ static int delimiter_line(struct mime_tree *tree, struct span line, bool *is_one
 		err = pop_part(tree);
 	if (!err)
 		err = end_text(tree);
+	/* For who decodes all of it, it is a line like others. */
+	if (!err)
+		err = line_to_inner(tree, line, is_end);
 	if (err)
 		return err;
 	part->state = PART_BODY; /* also where its header had no end */
@@ -453,7 +456,7 @@ int mime_tree_line(void *owner, struct span piece, bool is_first, bool is_end)
 	tree->shared->emit.part = tree->part->number;
 	if (is_first && piece.len >= 2 && piece.ptr[0] == '-' && piece.ptr[1] == '-') {
 		bool is_delimiter;
-		err = delimiter_line(tree, piece, &is_delimiter);
+		err = delimiter_line(tree, piece, is_end, &is_delimiter);
 		if (err || is_delimiter) {
 			tree->skips_line = !is_end;
 			return err;

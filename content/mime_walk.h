@@ -25,7 +25,7 @@
 #include "span.h"
 
 #define MIME_PIECE_MAX 8192u              /* bytes of one piece; longer lines come in several */
-#define MIME_FIELD_MAX 65536u             /* of a header field; names are looked for in these */
+#define MIME_FIELD_MAX 32768u             /* of a header field, as much as sendmail takes of a whole header; names are looked for in these */
 #define MIME_DEPTH_MAX 32u                /* multiparts and messages around a part */
 #define MIME_BOUNDARY_MAX 1024u           /* bytes of a boundary */
 #define MIME_WALK_BYTES_MAX (768u * 1024) /* at the worst */

@@ -211,6 +211,15 @@ static void test_messages(void **unused)
 	      "T:LS1iCkNvbnRlbnQtRGlzcG9zaXRpb246IGF0dGFjaG1lbnQ7IGZpbGVuYW1lPXguZXhlCgo=\n");
 }
 
+/* Encoded as a whole, boundaries and all: what decodes it sees another name than what does not. */
+static void test_encoded_multipart(void **unused)
+{
+	(void)unused;
+	CHECK(MIXED "Content-Transfer-Encoding: quoted-printable\n\n--b\nContent-Disposition: x; filename=3Dx=2Eexe\n\nca=66=E9\n--b--\n",
+	      H_MIXED "H:Content-Transfer-Encoding: quoted-printable\nH:Content-Disposition: x; filename=x.exe\nN:x.exe\n"
+	      "H:Content-Disposition: x; filename=3Dx=2Eexe\nN:3Dx=2Eexe\nT:caf\xc3\xa9\nT:ca=66=E9\n");
+}
+
 /* The names alone, joined by "|". */
 static void check_names(struct span message, const char *expected)
 {
@@ -398,7 +407,7 @@ int main(void)
 	mime_walk_init_prepriv();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain),	      cmocka_unit_test(test_words),   cmocka_unit_test(test_encodings), cmocka_unit_test(test_multiparts),
-		cmocka_unit_test(test_messages),      cmocka_unit_test(test_names),   cmocka_unit_test(test_files_in_text),
+		cmocka_unit_test(test_messages), cmocka_unit_test(test_encoded_multipart), cmocka_unit_test(test_names),   cmocka_unit_test(test_files_in_text),
 		cmocka_unit_test(test_bounds),	      cmocka_unit_test(test_flags_text), cmocka_unit_test(test_given_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
