@@ -53,7 +53,13 @@ static void begin_log(const struct state *s, struct kv *kv, const char *event, c
 	kv_hex(kv, "sid", s->sid);
 	kv_text(kv, "ev", event);
 	kv_addr(kv, "client", &envelope->client.addr);
+}
+
+/* The sender comes last: it is what may be dropped from a line that is full. */
+static void end_log(enum log_level level, struct kv *kv, const struct spool_envelope *envelope)
+{
 	kv_span(kv, "from", envelope->from);
+	log_kv(level, kv);
 }
 
 static void log_match(const struct state *s, const struct filter_result *result, const struct spool_envelope *envelope)
@@ -68,7 +74,7 @@ static void log_match(const struct state *s, const struct filter_result *result,
 	/* The words of Spammer Deterrent: somebody's scripts look for them. */
 	kv_printf(&kv, "msg", "Rejecting message with content: %.*s from %.*s [%s]", SPAN_FMT(span_sub(result->text, 0, 100)),
 		  SPAN_FMT(name.len ? span_sub(name, 0, 80) : SPAN_LIT("UNKNOWN")), addr_format(&envelope->client.addr, client));
-	log_kv(LOG_LEVEL_INFO, &kv);
+	end_log(LOG_LEVEL_INFO, &kv, envelope);
 }
 
 static void log_unknown(const struct state *s, const struct filter_result *result, const struct spool_envelope *envelope)
@@ -77,7 +83,7 @@ static void log_unknown(const struct state *s, const struct filter_result *resul
 	begin_log(s, &kv, "content-unknown", envelope);
 	kv_u64(&kv, "rule", result->rule_line);
 	kv_text(&kv, "why", result->why);
-	log_kv(LOG_LEVEL_WARN, &kv);
+	end_log(LOG_LEVEL_WARN, &kv, envelope);
 }
 
 static void log_mime(const struct state *s, unsigned flags, const struct spool_envelope *envelope)
@@ -88,7 +94,7 @@ static void log_mime(const struct state *s, unsigned flags, const struct spool_e
 	begin_log(s, &kv, "content-mime", envelope);
 	kv_text(&kv, "flags", text);
 	kv_text(&kv, "msg", "not everything in this message was decoded");
-	log_kv(LOG_LEVEL_INFO, &kv);
+	end_log(LOG_LEVEL_INFO, &kv, envelope);
 }
 
 static void run(void *state, const struct content_image *image, const struct spool_envelope *envelope)
