@@ -52,9 +52,11 @@ static int receive_prepriv(struct gate *g, struct reason *why)
 	return err;
 }
 
+static void learn(void *ctx, enum syn_outcome outcome, const struct addr *client);
+
 static int open_syns_prepriv(struct gate *g, struct reason *why)
 {
-	const struct syn_side_parts parts = { &g->setup.conf.conf, (size_t)g->setup.workers };
+	const struct syn_side_parts parts = { &g->setup.conf.conf, (size_t)g->setup.workers, learn, g };
 	int err = syn_side_open_prepriv(&parts, &g->syns);
 	return err ? reason_set(why, err, "SYNs can't be judged (%s)", err_name(err)) : 0;
 }
@@ -179,6 +181,13 @@ static void take_client(struct gate *g, const struct gate_client *client)
 	if (err)
 		kv_text(&kv, "failed", why.text);
 	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
+/* Judged at the SYN. */
+static void learn(void *ctx, enum syn_outcome outcome, const struct addr *client)
+{
+	const struct gate_client what = { .purpose = outcome == SYN_DROP ? KSET_BLOCK : KSET_PASS, .addr = *client };
+	take_client(ctx, &what);
 }
 
 static void from_master(void *ctx, struct ipc_message *msg)

@@ -11,7 +11,7 @@
 struct syn_gate {
 	struct syn_gate_parts parts;
 	struct loop_io *io;
-	struct token_bucket lines, resets;
+	struct token_bucket lines, learned, resets;
 	uint64_t lines_left_out;
 };
 
@@ -43,6 +43,12 @@ static void log_verdict(struct syn_gate *g, const struct packet_tcp *syn, const 
 	log_kv(LOG_LEVEL_INFO, &kv);
 }
 
+static void learn(struct syn_gate *g, const struct packet_tcp *syn, const struct conf_listen *l, enum syn_outcome outcome)
+{
+	if (!l->trusted && token_bucket_take(&g->learned, SYN_GATE_LEARNED_PER_S * 60, loop_now_ms(g->parts.loop)))
+		g->parts.learn(g->parts.ctx, outcome, &syn->from.addr);
+}
+
 /* True when the client was told. */
 static bool reset(struct syn_gate *g, const struct packet_tcp *syn, uint32_t ifindex)
 {
@@ -59,6 +65,7 @@ static struct nfqueue_verdict drop(struct syn_gate *g, const struct packet_tcp *
 	g->parts.counts->dropped++;
 	if (is_told)
 		g->parts.counts->resets++;
+	learn(g, syn, l, SYN_DROP);
 	log_verdict(g, syn, l, v, "drop");
 	return (struct nfqueue_verdict){ .action = NFQUEUE_DROP };
 }
@@ -75,6 +82,8 @@ static struct nfqueue_verdict pass(struct syn_gate *g, const struct packet_tcp *
 				   const struct syn_verdict *v)
 {
 	g->parts.counts->passed++;
+	/* The set serves the next connection; this one goes by its mark, whichever way the diversion looks at it. */
+	learn(g, syn, l, SYN_PASS);
 	log_verdict(g, syn, l, v, "pass");
 	return (struct nfqueue_verdict){ .action = NFQUEUE_ACCEPT, .sets_mark = true, .mark = mark | CONF_OWN_MARK };
 }

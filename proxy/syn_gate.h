@@ -1,7 +1,7 @@
 /* syn_gate.h - the SYNs that wait in the kernel's queue: each gets one verdict, by what the rules can say of its address alone (rules_syn.h).
  *   undecided  accepted, as if there were no gate: the session judges it, with all facts
- *   drop       dropped, or answered with a reset (conf gate-drop)
- *   pass       accepted with CONF_OWN_MARK, so that it goes straight to its server
+ *   drop       dropped, or answered with a reset (conf gate-drop); the client goes into the block set
+ *   pass       accepted with CONF_OWN_MARK, so that it goes straight to its server; the client goes into the pass set
  * `mark=` rules set bits of its mark; the accepted socket inherits them where net.ipv4.tcp_fwmark_accept is 1.
  * Promise: nothing waits.  What can't be read, is no SYN, or came in where no listen section is, is accepted.
  * Owns: nothing but its own memory.  Borrows: everything in struct syn_gate_parts, until it is destroyed.
@@ -37,8 +37,13 @@ struct syn_gate_parts {
 	struct nfqueue *queue;
 	struct iface_names *ifaces;
 	const struct raw_tcp *raw;
+	/* A client whom a rule drops or passes: into the set.  At most SYN_GATE_LEARNED_PER_S calls a second; not for trusted interfaces. */
+	void (*learn)(void *ctx, enum syn_outcome outcome, const struct addr *client);
+	void *ctx;
 };
 
+/* So that forged SYNs can't keep the gate busy with sets: the rules decide the next one, too. */
+#define SYN_GATE_LEARNED_PER_S 20u
 /* A reset is no longer than the SYN that it answers, but there need not be one for each of a flood. */
 #define SYN_GATE_RESETS_PER_S 10000u
 

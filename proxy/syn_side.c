@@ -83,7 +83,9 @@ int syn_side_start(struct syn_side *side, struct loop *loop)
 					      .rules = side->rules,
 					      .queue = side->queue,
 					      .ifaces = &side->ifaces,
-					      .raw = &side->raw };
+					      .raw = &side->raw,
+					      .learn = side->parts.learn,
+					      .ctx = side->parts.ctx };
 	const struct tarpit_gate_parts tarpit = { loop, side->parts.conf, side->tarpit_queue, &side->raw, &side->tarpit_counts };
 	side->loop = loop;
 	int err = side->queue ? syn_gate_create(&parts, &side->gate) : 0;

@@ -14,6 +14,8 @@ struct syn_side;
 struct syn_side_parts {
 	const struct conf *conf; /* may change between turns of the loop */
 	size_t workers;          /* of the session */
+	void (*learn)(void *ctx, enum syn_outcome outcome, const struct addr *client); /* as in syn_gate.h */
+	void *ctx;
 };
 
 /* Opens what needs rights.  ERR_NOMEM only. */

@@ -28,7 +28,8 @@ struct wire {
 
 static void put(struct wire *w, const void *bytes, size_t len)
 {
-	memcpy(w->bytes + w->len, bytes, len);
+	if (len)
+		memcpy(w->bytes + w->len, bytes, len);
 	w->len += len;
 }
 
