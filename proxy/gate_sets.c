@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "flow_cleaner.h"
+#include "ipset.h"
 #include "log.h"
 #include "nft_sets.h"
 #include "nft_snapshot.h"
@@ -29,6 +30,8 @@ struct gate_sets {
 	struct loop_task examine_task, restore_task;
 	struct flow_cleaner *cleaner;
 	struct nft_batch batch;
+	struct buf ipset_messages;
+	bool has_ipset[KSET_COUNT]; /* where nft has no sets of ours */
 	struct set_table *table;
 	struct nft_snapshot snapshot;
 	bool is_stale;        /* chains that are in the snapshot were taken away since */
@@ -75,11 +78,18 @@ static void write_set(struct gate_sets *s, bool is_addition, enum kernel_set set
 
 /* ---- putting back what waits */
 
-static void put_some(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
+static int put(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
 {
+	if (s->has_ipset[set])
+		return ipset_add(s->nl, &s->ipset_messages, set, e, count, now);
 	nft_batch_begin(&s->batch);
 	write_set(s, true, set, e, count, now);
-	if (commit(s, NULL) == 0) {
+	return commit(s, NULL);
+}
+
+static void put_some(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
+{
+	if (put(s, set, e, count, now) == 0) {
 		for (size_t i = 0; i < count; i++)
 			(void)set_table_put(s->table, set, &e[i], true);
 		s->restored += count;
@@ -147,20 +157,27 @@ static void restore(struct gate_sets *s)
 
 /* ---- what is there */
 
-static void log_found(struct gate_sets *s, bool is_found)
+static void set_backend(struct gate_sets *s, enum gate_backend backend)
 {
-	bool was_found = s->backend == GATE_BACKEND_NFT;
-	if (s->is_known && was_found == is_found)
-		return;
+	static const char *const said[] = {
+		[GATE_BACKEND_NONE] = "the kernel has no sets of ours: postern-divert up makes them, then they are used",
+		[GATE_BACKEND_NFT] = "the sets of the table inet postern are kept here",
+		[GATE_BACKEND_IPSET] = "the ipsets postern_... are kept here",
+	};
+	if (!s->is_known || s->backend != backend)
+		log_event(LOG_LEVEL_INFO, backend == GATE_BACKEND_NONE ? "gate-idle" : "gate-sets", "%s", said[backend]);
 	s->is_known = true;
-	log_event(LOG_LEVEL_INFO, is_found ? "gate-sets" : "gate-idle",
-		  is_found ? "the sets of the table inet postern are kept here" :
-			     "the kernel has no sets of ours: postern-divert up makes them, then they are used");
+	s->backend = backend;
+}
+
+static bool has_set(const struct gate_sets *s, enum kernel_set set)
+{
+	return s->snapshot.has_set[set] || s->has_ipset[set];
 }
 
 static void list_set(struct gate_sets *s, enum kernel_set set)
 {
-	int err = nft_sets_list(s->nl, s->table, set, loop_wall_time());
+	int err = s->has_ipset[set] ? ipset_list(s->nl, s->table, set, loop_wall_time()) : nft_sets_list(s->nl, s->table, set, loop_wall_time());
 	s->is_listed[set] = s->is_listed[set] || !err;
 	/* Cut short by a change: once more at the next beat. */
 	s->is_unlisted_news[set] = err == ERR_AGAIN;
@@ -176,19 +193,21 @@ static void examine(void *ctx)
 	}
 	s->is_stale = false;
 	s->has_told_closed = false;
-	bool is_found = s->snapshot.has_alive;
+	bool is_found = s->snapshot.has_alive, is_ipset = false;
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+		is_found = is_found || s->snapshot.has_set[set];
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
-		if (!s->snapshot.has_set[set]) {
+		s->has_ipset[set] = !is_found && ipset_exists(s->nl, set);
+		is_ipset = is_ipset || s->has_ipset[set];
+	}
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
+		if (!has_set(s, set)) {
 			s->is_listed[set] = false;
 			set_table_lost(s->table, set);
-			continue;
-		}
-		is_found = true;
-		if (!s->is_listed[set])
+		} else if (!s->is_listed[set])
 			list_set(s, set);
 	}
-	log_found(s, is_found);
-	s->backend = is_found ? GATE_BACKEND_NFT : GATE_BACKEND_NONE;
+	set_backend(s, is_found ? GATE_BACKEND_NFT : is_ipset ? GATE_BACKEND_IPSET : GATE_BACKEND_NONE);
 	restore(s);
 }
 
@@ -332,6 +351,16 @@ static bool is_learned(enum kernel_set set)
 	return set == KSET_PASS4 || set == KSET_PASS6;
 }
 
+/* Nobody tells when ipsets come and go: the switch says it where there is one, else they are looked for. */
+static void beat_ipsets(struct gate_sets *s)
+{
+	bool is_any = false;
+	for (size_t i = 0; i < s->iface_count; i++)
+		is_any = ipset_heartbeat(s->nl, &s->ifaces[i], s->dead_after_ms) == 0 || is_any;
+	if (is_any != (s->backend == GATE_BACKEND_IPSET))
+		loop_task_post(s->loop, &s->examine_task);
+}
+
 void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, size_t count, uint64_t dead_after_ms)
 {
 	if (s->iface_count != count || memcmp(s->ifaces, ifaces, count * sizeof *ifaces) != 0)
@@ -343,10 +372,12 @@ void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, s
 		nft_batch_begin(&s->batch);
 		write_heartbeat(s);
 		s->has_told_closed = commit(s, NULL) == 0;
+	} else {
+		beat_ipsets(s);
 	}
 	s->beats++;
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
-		if (s->snapshot.has_set[set] && (s->is_unlisted_news[set] || (is_learned(set) && s->beats % LEARNED_EVERY_S == 0)))
+		if (has_set(s, set) && (s->is_unlisted_news[set] || ((is_learned(set) || s->has_ipset[set]) && s->beats % LEARNED_EVERY_S == 0)))
 			list_set(s, set);
 	set_table_sweep(s->table, loop_wall_time(), SWEEP_A_BEAT);
 }
@@ -354,7 +385,7 @@ void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, s
 void gate_sets_learn(struct gate_sets *s)
 {
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
-		if (s->snapshot.has_set[set] && is_learned(set))
+		if (has_set(s, set) && (is_learned(set) || s->has_ipset[set]))
 			list_set(s, set);
 }
 
@@ -364,14 +395,19 @@ int gate_sets_add(struct gate_sets *s, enum kernel_set set, const struct kernel_
 {
 	int errnum = 0;
 	int64_t now = loop_wall_time();
-	if (!s->snapshot.has_set[set])
+	if (!has_set(s, set))
 		return reason_set(why, ERR_UNSUPPORTED, "the kernel has no set %s: run postern-divert up first", kernel_set_name(set));
-	/* Added first so that it can be deleted, whether it was there or not: only so it gets its new time everywhere. */
-	nft_batch_begin(&s->batch);
-	write_set(s, true, set, e, 1, now);
-	write_set(s, false, set, e, 1, now);
-	write_set(s, true, set, e, 1, now);
-	int err = commit(s, &errnum);
+	int err;
+	if (s->has_ipset[set]) {
+		err = put(s, set, e, 1, now);
+	} else {
+		/* Added first so that it can be deleted, whether it was there or not: only so it gets its new time everywhere. */
+		nft_batch_begin(&s->batch);
+		write_set(s, true, set, e, 1, now);
+		write_set(s, false, set, e, 1, now);
+		write_set(s, true, set, e, 1, now);
+		err = commit(s, &errnum);
+	}
 	if (!err)
 		err = set_table_put(s->table, set, e, true);
 	/* Of a whole network nobody knows how many there are. */
@@ -388,6 +424,8 @@ int gate_sets_delete(struct gate_sets *s, enum kernel_set set, const struct kern
 	bool was_known = set_table_remove(s->table, set, e);
 	if (was_known && s->kept_changed)
 		s->kept_changed(s->ctx);
+	if (s->has_ipset[set])
+		return ipset_delete(s->nl, set, e) == 0 || was_known ? 0 : reason_set(why, ERR_NOTFOUND, "not in %s", kernel_set_name(set));
 	if (!s->snapshot.has_set[set])
 		return was_known ? 0 : reason_set(why, ERR_NOTFOUND, "not in %s", kernel_set_name(set));
 	nft_batch_begin(&s->batch);
@@ -542,10 +580,16 @@ void gate_sets_switch(const struct gate_sets *s, const char *iface, struct gate_
 	memcpy(key, iface, strnlen(iface, sizeof key));
 	out->is_armed = nft_snapshot_has_chain(&s->snapshot, span_of(chain));
 	out->is_closed = nft_snapshot_has_element(&s->snapshot, SPAN_LIT("closed"), (struct span){ key, sizeof key });
+	if (s->backend == GATE_BACKEND_IPSET) {
+		bool is_armed = false, is_closed = false;
+		ipset_switch(s->nl, iface, &is_armed, &is_closed);
+		out->is_armed = is_armed;
+		out->is_closed = is_closed;
+	}
 	for (size_t i = 0; i < s->iface_count; i++) {
 		if (strncmp(s->ifaces[i].name, iface, sizeof s->ifaces[i].name) != 0)
 			continue;
-		out->is_alive = s->snapshot.has_alive && s->ifaces[i].is_alive;
+		out->is_alive = (s->snapshot.has_alive || s->backend == GATE_BACKEND_IPSET) && s->ifaces[i].is_alive;
 		if (s->ifaces[i].fail != HEARTBEAT_LEAVE)
 			out->is_closed = s->ifaces[i].fail == HEARTBEAT_CLOSED;
 	}
@@ -603,6 +647,7 @@ void gate_sets_destroy(struct gate_sets **sets)
 	nfnl_close(&s->changes);
 	flow_cleaner_destroy(&s->cleaner);
 	nft_batch_free(&s->batch);
+	buf_free(&s->ipset_messages);
 	nft_snapshot_free(&s->snapshot);
 	set_table_destroy(&s->table);
 	free(s);

@@ -1,4 +1,4 @@
-/* nf_tables' messages: whatever the kernel, or bytes that pretend to be it, say is read within its bounds; what a snapshot keeps of it can
+/* Messages of nf_tables and ipset: whatever the kernel, or bytes that pretend to be it, say is read within its bounds; what a snapshot keeps of it can
  * be written as a transaction; and a line of the sets' text reads back. */
 #include "nft_message.h"
 
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "ipset.h"
 #include "nft_sets.h"
 #include "nft_snapshot.h"
 #include "set_text.h"
@@ -48,6 +49,7 @@ static void one_message(void *ctx, const struct nlmsghdr *message)
 		nft_sets_read_begin(&reader, w->table, set, NOW);
 		nft_sets_read(&reader, message);
 		(void)nft_sets_read_end(&reader);
+		require(ipset_read(w->table, set, NOW, message) == 0);
 	}
 }
 
