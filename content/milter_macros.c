@@ -58,9 +58,12 @@ static const struct {
 	{ "nrcpts", MACRO_RCPTS },
 };
 
+#define USUAL_AT_CONNECT                                                                                                             \
+	"j _ v daemon_name daemon_addr daemon_port if_name if_addr client_addr client_name client_ptr client_port client_resolve " \
+	"client_connections"
+
 static const char *const usual[MILTER_STAGES] = {
-	[MILTER_AT_CONNECT] = "j _ v daemon_name daemon_addr daemon_port if_name if_addr client_addr client_name client_ptr client_port "
-			      "client_resolve client_connections",
+	[MILTER_AT_CONNECT] = USUAL_AT_CONNECT,
 	[MILTER_AT_HELO] = "s",
 	[MILTER_AT_MAIL] = "i f mail_addr mail_host mail_mailer",
 	[MILTER_AT_RCPT] = "i rcpt_addr rcpt_host rcpt_mailer",
