@@ -21,6 +21,7 @@ struct content_check {
 	struct content_image image;
 	struct spool_envelope envelope;
 	int changed_fd; /* -1: nobody has changed it */
+	uint64_t changed_bytes; /* of it, in memory: counted against the worker's budget */
 	struct span hold_reason;
 
 	struct milter_talk *milters;
@@ -133,15 +134,34 @@ static bool begins_the_same(const struct content_image *before, int fd, uint64_t
 	return pread(fd, new, n, 0) == (ssize_t)n && memcmp(old, new, n) == 0;
 }
 
+static void drop_changed(struct content_check *c)
+{
+	if (c->changed_fd >= 0)
+		close(c->changed_fd);
+	c->changed_fd = -1;
+	c->host->changed_bytes -= c->changed_bytes;
+	c->changed_bytes = 0;
+}
+
+/* ERR_NOSPACE: too much lies in memory already, and the disk is slower than those who change messages. */
+static int take_message(struct content_check *c, const struct content_change *change)
+{
+	size_t own_len = begins_the_same(&c->image, change->fd, change->len) ? c->image.own_len : 0;
+	drop_changed(c);
+	c->changed_fd = change->fd;
+	c->image = (struct content_image){ .fd = change->fd, .len = change->len, .own_len = own_len };
+	if (c->host->changed_bytes > CONTENT_CHANGED_BYTES_MAX)
+		return ERR_NOSPACE;
+	c->changed_bytes = change->len;
+	c->host->changed_bytes += change->len;
+	return 0;
+}
+
 static int take_change(struct content_check *c, const struct content_change *change)
 {
-	if (change->fd >= 0) {
-		size_t own_len = begins_the_same(&c->image, change->fd, change->len) ? c->image.own_len : 0;
-		if (c->changed_fd >= 0)
-			close(c->changed_fd);
-		c->changed_fd = change->fd;
-		c->image = (struct content_image){ .fd = change->fd, .len = change->len, .own_len = own_len };
-	}
+	int err = change->fd >= 0 ? take_message(c, change) : 0;
+	if (err)
+		return err;
 	if (change->has_sender) {
 		c->envelope.from = arena_copy(&c->arena, change->sender);
 		if (!c->envelope.from.ptr)
@@ -158,9 +178,12 @@ static int take_change(struct content_check *c, const struct content_change *cha
 
 /* ---- one engine after the other */
 
-static void no_memory(struct content_verdict *v)
+static void refuse_change(struct content_verdict *v, int err)
 {
-	*v = (struct content_verdict){ CONTENT_REFUSE, 451, "4.3.0", "Local error, try again later", "out of memory" };
+	static const struct content_verdict no_memory = { CONTENT_REFUSE, 451, "4.3.0", "Local error, try again later", "out of memory" };
+	static const struct content_verdict too_much = { CONTENT_REFUSE, 452, "4.3.1", "Too much mail at once, try again later",
+							 "too many changed messages wait for the disk" };
+	*v = err == ERR_NOSPACE ? too_much : no_memory;
 }
 
 static void tell(struct content_check *c)
@@ -177,8 +200,9 @@ static void tell(struct content_check *c)
 void content_engine_done(struct content_check *c, const struct content_verdict *verdict, const struct content_change *change)
 {
 	c->verdict = *verdict;
-	if (change && take_change(c, change) != 0)
-		no_memory(&c->verdict);
+	int err = change ? take_change(c, change) : 0;
+	if (err && c->verdict.outcome == CONTENT_PASS)
+		refuse_change(&c->verdict, err);
 	/* Nobody is left to whom it could be sent. */
 	if (c->verdict.outcome == CONTENT_PASS && c->envelope.recipient_count == 0)
 		c->verdict.outcome = CONTENT_DISCARD;
@@ -221,8 +245,7 @@ void content_check_destroy(struct content_check **check)
 	for (size_t i = 0; content_engines[i]; i++)
 		if (c->states[i])
 			content_engines[i]->close(c->states[i]);
-	if (c->changed_fd >= 0)
-		close(c->changed_fd);
+	drop_changed(c);
 	arena_free(&c->arena);
 	free(c);
 }

@@ -23,6 +23,7 @@
 
 #define SESSION_SCRATCH_BYTES 65536u
 #define SESSION_HELD_BYTES_MAX (256u << 20) /* beyond, DATA is answered with 452 */
+#define CONTENT_CHANGED_BYTES_MAX (512u << 20) /* beyond, a message that a check has changed is answered with 452 */
 
 struct client_table;
 struct stutterers;
@@ -60,6 +61,7 @@ struct session_host {
 	size_t session_count;       /* of both */
 	size_t session_limit;       /* what the limit of open files leaves room for, with a reserve for large bodies */
 	uint64_t held_bytes;        /* bodies in memory, of all sessions */
+	uint64_t changed_bytes;     /* of messages that checks have changed, which lie in memory until they are on disk */
 	uint64_t complain_ms;       /* messages that can't be stored: when the operator is told again */
 	uint64_t unstored;          /* since the operator was last told */
 	bool is_draining;
