@@ -198,9 +198,9 @@ void session_reply_line(struct session *s, struct reply_slot *slot, struct span 
 	reply_line(s, slot, line, closes, pit_ms > hold_ms ? pit_ms : hold_ms);
 }
 
-void session_reply_at_once(struct session *s, struct reply_slot *slot, struct span line)
+void session_reply_at_once(struct session *s, struct reply_slot *slot, struct span line, bool closes)
 {
-	reply_line(s, slot, line, false, 0);
+	reply_line(s, slot, line, closes, 0);
 }
 
 static void count_error(struct session *s)

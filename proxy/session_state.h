@@ -154,7 +154,7 @@ void session_reply_const(struct session *s, const struct smtp_reply_text *reply)
 void session_reply_line(struct session *s, struct reply_slot *slot, struct span line, bool closes, uint64_t hold_ms);
 
 /* The same, but never held back. */
-void session_reply_at_once(struct session *s, struct reply_slot *slot, struct span line);
+void session_reply_at_once(struct session *s, struct reply_slot *slot, struct span line, bool closes);
 
 /* The same as session_reply for a protocol error: counted, and too many of them end the session. */
 void session_error(struct session *s, unsigned code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -82,11 +82,11 @@ static void complain(struct session_host *host, int err)
 }
 
 /* The last word on a message: its transaction is over. */
-static void answer(struct session *s, struct span lines)
+static void answer(struct session *s, struct span lines, bool closes)
 {
 	struct reply_slot *slot = s->txn->slot;
 	session_txn_reset(s);
-	session_reply_at_once(s, slot, lines);
+	session_reply_at_once(s, slot, lines, closes);
 	session_go_on(s);
 }
 
@@ -98,7 +98,7 @@ static void not_stored(struct session *s, int err)
 	counter_add(s->host->counters, COUNTER_SPOOL_FAILURES, 1);
 	complain(s->host, err);
 	(void)snprintf(line, sizeof line, "%u %s %s", reply->code, reply->enhanced, reply->text);
-	answer(s, span_of(line));
+	answer(s, span_of(line), false);
 }
 
 static void stored(void *ctx, int err)
@@ -118,7 +118,7 @@ static void stored(void *ctx, int err)
 	s->junk = 0;
 	(void)snprintf(line, sizeof line, "250 2.0.0 Ok: stored as %s", txn->id.text);
 	/* A client that gives up before it has this reply sends the message again (RFC 1047). */
-	answer(s, span_of(line));
+	answer(s, span_of(line), false);
 }
 
 static void fill_envelope(const struct session *s, struct spool_envelope *e)
@@ -159,6 +159,8 @@ static void commit(struct session *s, const struct spool_envelope *envelope)
 static void rewritten(void *ctx, int err)
 {
 	struct session *s = ctx;
+	if (s->state == SESSION_DEAD)
+		return;
 	if (err)
 		not_stored(s, err);
 	else
@@ -171,7 +173,8 @@ static void refused_by_check(struct session *s, const struct content_verdict *v)
 	session_log_refused(s, v->code, v->why);
 	/* Without memory the session ends: reply_line finds nothing in it. */
 	(void)smtp_reply_append(&lines, v->code, v->enhanced[0] ? v->enhanced : NULL, span_of(v->text));
-	answer(s, span_sub(buf_span(&lines), 0, lines.len ? lines.len - 2 : 0));
+	/* A milter says that, and for a recipient it ends the session, too (RFC 5321 section 3.8). */
+	answer(s, span_sub(buf_span(&lines), 0, lines.len ? lines.len - 2 : 0), v->code == 421);
 	buf_free(&lines);
 }
 
@@ -180,6 +183,9 @@ static void checked(void *ctx, const struct content_result *result)
 	struct session *s = ctx;
 	struct session_txn *txn = s->txn;
 	const struct content_verdict *v = result->verdict;
+	/* Closed in this very turn of the loop: what is freed at its end stores nothing any more. */
+	if (s->state == SESSION_DEAD)
+		return;
 	txn->checked = *result;
 	switch (v->outcome) {
 	case CONTENT_REFUSE:
@@ -188,7 +194,7 @@ static void checked(void *ctx, const struct content_result *result)
 	case CONTENT_DISCARD:
 		log_end(s, "message-discarded", 250, v->why);
 		counter_add(s->host->counters, COUNTER_MESSAGES_DISCARDED, 1);
-		answer(s, SPAN_LIT("250 2.0.0 Ok"));
+		answer(s, SPAN_LIT("250 2.0.0 Ok"), false);
 		return;
 	case CONTENT_PASS: break;
 	}

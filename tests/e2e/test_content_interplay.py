@@ -3,8 +3,10 @@ paranoid mode, and two kinds of checks at once."""
 
 import os
 import pathlib
+import signal
 import socket
 import struct
+import time
 
 import pytest
 
@@ -313,3 +315,26 @@ def test_a_client_that_leaves_during_a_check(make, leave):
     with post.talk() as talk:
         talk.hello()
         assert talk.message(GOOD, "a@s.example", "b@both.example").code == 250
+
+
+def test_a_verdict_and_a_reset_in_one_turn(make):
+    """The worker hears both at once: a session that is closed by then stores nothing any more."""
+    post = make("while [ ! -e $OUT/go ]; do sleep 0.05; done", check_timeout=100, log_level="debug")
+    with post.talk() as talk:
+        talk.hello()
+        talk.envelope("a@s.example", "b@checked.example")
+        talk.send(GOOD)
+        wait_until(lambda: runs(post), "the command to run")
+        worker = post.worker_pids()[0]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            (post.dir / "out" / "go").touch()
+            wait_until(lambda: not is_alive(runs(post)[0]), "the command to end")
+            wait_until(lambda: not list((post.dir / "place").iterdir()), "the checker to answer")
+            time.sleep(0.5)
+            reset(talk)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+    post.wait_log("ev=disconnect .*state=checking")
+    wait_until(lambda: counters(post)["transactions"] == 0, "the transaction to end")
+    assert "from=dead" not in post.log() and not stored(post)

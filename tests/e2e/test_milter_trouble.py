@@ -173,6 +173,19 @@ def test_shutdown_closes(lab, room):
         assert client.is_closed()
 
 
+def test_shutdown_at_the_end_closes(lab, room):
+    def talk(connection):
+        connection.negotiate()
+        connection.answer_until(b"E")
+        connection.send(packet(b"4"))
+        time.sleep(0.5)
+
+    with RawFilter(room, "raw", talk) as raw, postern(lab, room, raw.address) as post, post.talk() as client:
+        client.hello()
+        assert client.message(MESSAGE, "a@sender.example", "b@milter.example").code == 421
+        assert client.is_closed()
+
+
 def test_reload_changes_the_filters(lab, room):
     with Filter(lab, room, "one") as one, Filter(lab, room, "two") as two:
         with postern(lab, room, one.address) as post, Recorder(lab, lab.MTA4) as mta:
