@@ -237,7 +237,9 @@ static void prepared(void *ctx)
 	struct question *q = ctx;
 	close_fd(&q->args_fd);
 	if (q->err) {
-		fail_for_all(q, q->why.text);
+		/* Once it is cancelled its file may be emptied under the job's hands: nothing to worry about. */
+		if (!q->is_cancelled)
+			fail_for_all(q, q->why.text);
 		tell_and_leave(q);
 		return;
 	}
