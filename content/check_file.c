@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "check_place.h"
+#include "content_write.h"
 #include "smtp_dot.h"
 
 #define PIECE_BYTES 65536u
@@ -48,23 +49,12 @@ static int read_native(struct native_reader *reader)
 
 /* ---- there */
 
-static int write_all(int fd, struct span bytes)
-{
-	while (bytes.len) {
-		ssize_t n = write(fd, bytes.ptr, bytes.len);
-		if (n < 0)
-			return err_from_errno(errno);
-		bytes = span_sub(bytes, (size_t)n, bytes.len);
-	}
-	return 0;
-}
-
 static int write_native(int fd, int wire_fd, uint64_t wire_len)
 {
 	struct native_reader reader = reader_of(wire_fd, wire_len);
 	int err;
 	while ((err = read_native(&reader)) == 0 && reader.text.len)
-		if ((err = write_all(fd, buf_span(&reader.text))) != 0)
+		if ((err = content_write_all(fd, buf_span(&reader.text))) != 0)
 			break;
 	buf_free(&reader.text);
 	return err;
@@ -170,7 +160,7 @@ static int write_wire(int fd, uint64_t size, int to_fd, uint64_t *len_out, struc
 			if (!err && at == size)
 				err = smtp_dot_finish(&dot, &wire);
 			if (!err)
-				err = write_all(to_fd, buf_span(&wire));
+				err = content_write_all(to_fd, buf_span(&wire));
 			len += wire.len;
 		}
 	}

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "content_write.h"
 #include "milter_headers.h"
 
 #define PATH_AND_ARGS_CAP 2048u
@@ -64,18 +65,6 @@ void milter_edit_rcpt_params(const struct milter_edit *edit, struct smtp_rcpt_pa
 
 /* ---- body */
 
-static int write_all(int fd, struct span bytes)
-{
-	while (bytes.len) {
-		ssize_t n = write(fd, bytes.ptr, bytes.len);
-		if (n > 0)
-			bytes = span_sub(bytes, (size_t)n, bytes.len);
-		else if (n == 0 || errno != EINTR)
-			return n == 0 ? ERR_IO : err_from_errno(errno);
-	}
-	return 0;
-}
-
 static int put_body(struct milter_edits *e, struct span native, bool is_end)
 {
 	struct buf wire = { .data = NULL };
@@ -85,7 +74,7 @@ static int put_body(struct milter_edits *e, struct span native, bool is_end)
 	if (!err && (e->body_len += wire.len) > e->body_max)
 		err = ERR_TOOLONG;
 	if (!err)
-		err = write_all(e->body_fd, buf_span(&wire));
+		err = content_write_all(e->body_fd, buf_span(&wire));
 	buf_free(&wire);
 	return err;
 }

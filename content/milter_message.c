@@ -1,12 +1,11 @@
 #include "milter_message.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "content_reader.h"
+#include "content_write.h"
 
 struct recipient_list {
 	struct content_recipient *list;
@@ -193,15 +192,7 @@ static void written(struct milter_message *m, int err)
 static int put(struct milter_message *m, struct span bytes)
 {
 	m->out_len += bytes.len;
-	while (bytes.len) {
-		ssize_t n = write(m->out_fd, bytes.ptr, bytes.len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n == 0 ? ERR_IO : err_from_errno(errno);
-		bytes = span_sub(bytes, (size_t)n, bytes.len);
-	}
-	return 0;
+	return content_write_all(m->out_fd, bytes);
 }
 
 static int put_headers(struct milter_message *m)
