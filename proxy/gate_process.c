@@ -31,7 +31,7 @@ struct gate_process {
 	uint64_t heartbeats;         /* of all workers, at the last beat */
 	unsigned workers_still, still, beats_since_rules;
 	bool is_closed, is_ending;
-	bool has_status;
+	bool has_status, has_told_switches;
 	bool is_destroyed; /* while a file is written: the job's end frees */
 	struct gate_status status;
 	struct reason failure;
@@ -182,6 +182,30 @@ static void channel_closed(void *ctx, int err)
 		(void)kill(g->pid, SIGKILL);
 }
 
+/* What happens when we are dead: said once it is known, and when it becomes another. */
+static void take_status(struct gate_process *g, const struct ipc_message *msg)
+{
+	const struct conf *conf = &g->parts.supply->setup.conf.conf;
+	struct gate_status new;
+	memcpy(&new, msg->payload, sizeof new);
+	for (size_t i = 0; i < conf->listen_count; i++) {
+		const struct gate_switch *was = &g->status.switches[i], *is = &new.switches[i];
+		struct kv kv;
+		bool is_same = g->has_told_switches && was->is_armed == is->is_armed && was->is_closed == is->is_closed;
+		if (is_same || conf->listen[i].mode == LISTEN_DIRECT)
+			continue;
+		kv_init(&kv);
+		kv_text(&kv, "ev", "when-dead");
+		kv_text(&kv, "interface", conf->listen[i].iface);
+		kv_text(&kv, "fail", is->is_armed && !is->is_closed ? "open" : "closed");
+		kv_text(&kv, "switch", is->is_armed ? "armed" : "none");
+		log_kv(LOG_LEVEL_INFO, &kv);
+	}
+	g->status = new;
+	g->has_status = g->has_told_switches = true;
+	g->still = 0;
+}
+
 static void take_failed(struct gate_process *g, const struct ipc_message *msg)
 {
 	struct role_failed failed;
@@ -210,9 +234,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	case GATE_STATUS:
 		if (msg->len != sizeof g->status)
 			break;
-		memcpy(&g->status, msg->payload, sizeof g->status);
-		g->has_status = true;
-		g->still = 0;
+		take_status(g, msg);
 		return;
 	case GATE_KEEP:
 		if (msg->fd_count != 1)

@@ -135,6 +135,7 @@ def test_kill_9_of_everything(lab, tmp_path, fail, v, mode, backend):
     """The kernel acts by itself.  How long it takes is printed, not demanded."""
     with Diverted(lab, tmp_path, "--fail", fail, mode=mode, backend=backend) as d, Recorder(lab, MTA[v]):
         assert d.listener()["when_dead"] == fail
+        d.post.wait_log(f"ev=when-dead interface=wan fail={fail} switch=armed")
         assert d.outcome(v) == "postern"
         killed = d.kill_everything()
         acted = d.wait_outcome("server" if fail == "open" else "refused", v)

@@ -283,9 +283,43 @@ static void test_empty_directory(void **state)
 	(void)rmdir(dir);
 }
 
+/* The gate: sockets that it has, and nothing new. */
+static void gate_calls(void)
+{
+	struct sockaddr_in somewhere = { .sin_family = AF_INET };
+	FORBIDDEN(open("/etc/passwd", O_RDONLY));
+	FORBIDDEN(socket(AF_INET, SOCK_STREAM, 0));
+	FORBIDDEN(socket(AF_NETLINK, SOCK_RAW, 12));
+	FORBIDDEN(connect(listener, (struct sockaddr *)&somewhere, sizeof somewhere));
+	FORBIDDEN(accept4(listener, NULL, NULL, 0));
+	FORBIDDEN(bind(listener, (struct sockaddr *)&somewhere, sizeof somewhere));
+	FORBIDDEN(kill(getppid(), 0));
+	FORBIDDEN(setuid(0));
+	WORKS(memfd_create("sets", MFD_CLOEXEC));
+	WORKS(getpid());
+}
+
+static void test_gate(void **unused)
+{
+	int status = -1;
+	(void)unused;
+	if (IS_SANITIZED)
+		skip();
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (priv_restrict_gate(NULL) != 0)
+			_exit(99);
+		gate_calls();
+		_exit((int)wrong);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_gate),
 		cmocka_unit_test(test_new_things), cmocka_unit_test(test_other_processes), cmocka_unit_test(test_shared_descriptors),
 		cmocka_unit_test(test_needed),     cmocka_unit_test(test_connecting),      cmocka_unit_test(test_abort_ends_it),
 		cmocka_unit_test(test_empty_directory), cmocka_unit_test(test_programs),
