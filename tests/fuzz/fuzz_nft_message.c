@@ -72,9 +72,10 @@ static void check_texts(const struct world *w)
 	while (set_table_next(w->table, &cursor, &entry)) {
 		char line[SET_TEXT_LINE_CAP];
 		struct kernel_element back;
-		enum kernel_set set;
+		enum kernel_set set = entry.set;
 		size_t len = set_text_line(entry.set, &entry.element, line);
-		require(len > 1 && len < sizeof line && set_text_parse((struct span){ line, len - 1 }, &set, &back) == 0);
+		require(len > 1 && len < sizeof line);
+		require(set_text_parse((struct span){ line, len - 1 }, &set, &back) == 0);
 		require(set == entry.set && addr_eq(&back.from, &entry.element.from) && addr_eq(&back.to, &entry.element.to));
 		require(back.expires_at == entry.element.expires_at);
 	}
