@@ -12,7 +12,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SWEEP_DEPTH_MAX 16
+#define SWEEP_DEPTH_MAX 16 /* what lies deeper is brought up first: a message decides how deep its attachments are */
+#define SWEEP_PASSES_MAX 1000
+#define SWEEP_TRIES_MAX 100
 #define PATH_ROOM 256
 
 /* Can nobody but root exchange names in it? */
@@ -59,7 +61,13 @@ int check_place_open(const char *path, int *fd_out, struct reason *why)
 	return 0;
 }
 
-static void remove_tree(int dir_fd, const char *name, int depth);
+struct sweep {
+	int top_fd;
+	uint64_t last; /* name that something was brought up under */
+	bool has_moved;
+};
+
+static void remove_tree(struct sweep *sweep, int dir_fd, const char *name, int depth);
 
 static bool is_any(const char *name)
 {
@@ -71,7 +79,7 @@ static bool is_ours(const char *name)
 	return strlen(name) == CHECK_PLACE_NAME_LEN && strspn(name, "0123456789abcdef") == CHECK_PLACE_NAME_LEN;
 }
 
-static void remove_those(int dir_fd, bool (*is_wanted)(const char *name), int depth)
+static void remove_those(struct sweep *sweep, int dir_fd, bool (*is_wanted)(const char *name), int depth)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -83,20 +91,48 @@ static void remove_those(int dir_fd, bool (*is_wanted)(const char *name), int de
 	}
 	while ((entry = readdir(dir)) != NULL)
 		if (is_wanted(entry->d_name))
-			remove_tree(dir_fd, entry->d_name, depth);
+			remove_tree(sweep, dir_fd, entry->d_name, depth);
 	(void)closedir(dir);
 }
 
-static void remove_tree(int dir_fd, const char *name, int depth)
+/* Under a name that both kinds of sweep take for one of theirs. */
+static void bring_up(struct sweep *sweep, int dir_fd, const char *name)
 {
-	if (unlinkat(dir_fd, name, 0) == 0 || depth == SWEEP_DEPTH_MAX)
+	char up[CHECK_PLACE_NAME_LEN + 1];
+	for (unsigned tries = 0; tries < SWEEP_TRIES_MAX; tries++) {
+		check_place_name(++sweep->last, up);
+		if (renameat(dir_fd, name, sweep->top_fd, up) == 0) {
+			sweep->has_moved = true;
+			return;
+		}
+	}
+}
+
+static void remove_tree(struct sweep *sweep, int dir_fd, const char *name, int depth)
+{
+	if (unlinkat(dir_fd, name, 0) == 0)
 		return;
+	/* What a command unpacks may be directories that nobody can write to. */
+	(void)!fchmodat(dir_fd, name, 0700, 0);
+	if (depth == SWEEP_DEPTH_MAX) {
+		bring_up(sweep, dir_fd, name);
+		return;
+	}
 	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	remove_those(fd, is_any, depth + 1);
+	remove_those(sweep, fd, is_any, depth + 1);
 	(void)close(fd);
 	(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
+static void sweep_all(int top_fd, bool (*is_wanted)(const char *name))
+{
+	struct sweep sweep = { .top_fd = top_fd, .has_moved = true };
+	for (unsigned passes = 0; sweep.has_moved && passes < SWEEP_PASSES_MAX; passes++) {
+		sweep.has_moved = false;
+		remove_those(&sweep, top_fd, is_wanted, 0);
+	}
 }
 
 void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1])
@@ -106,10 +142,11 @@ void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1])
 
 void check_place_sweep(int place_fd)
 {
-	remove_those(place_fd, is_ours, 0);
+	sweep_all(place_fd, is_ours);
 }
 
 void check_place_empty(int dir_fd)
 {
-	remove_those(dir_fd, is_any, 0);
+	(void)fchmod(dir_fd, 0700);
+	sweep_all(dir_fd, is_any);
 }

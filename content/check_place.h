@@ -23,7 +23,7 @@ void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1]);
 /* Remove the messages' directories that an earlier process has left. */
 void check_place_sweep(int place_fd);
 
-/* Remove all that is in a directory. */
+/* Remove all that is in a directory, however deep, and whatever the modes of what is in there.  It becomes writable for its owner. */
 void check_place_empty(int dir_fd);
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check_place.h"
@@ -176,6 +177,44 @@ static void test_sweep(void **unused)
 	assert_int_equal(system(command), 0);
 }
 
+/* What unpackers leave of a hostile attachment. */
+static void test_sweep_of_what_resists(void **unused)
+{
+	char command[512];
+	struct check_file file;
+	struct reason why;
+	const bool is_root = geteuid() == 0;
+	const struct span wire = SPAN_LIT("\r\n.\r\n");
+	int fd = memory_of(wire);
+	(void)unused;
+	if (is_root) {
+		/* Whom modes stop. */
+		assert_int_equal(chown(place, 65534, 65534), 0);
+		assert_int_equal(seteuid(65534), 0);
+	}
+	for (int closed = 0; closed < 2; closed++) {
+		assert_int_equal(check_file_make(place_fd, 9, fd, wire.len, &file, &why), 0);
+		(void)snprintf(command, sizeof command,
+			       "cd %s/%s && mkdir -p a/b/c 0000000000000001/x && touch a/b/c/file a/file && chmod 500 a/b/c && chmod 0 a/b a && "
+			       "(for i in $(seq 100); do mkdir d && touch f && cd d && chmod 500 .. || exit; done) && chmod 0 a%s",
+			       place, file.dir, closed ? " ." : "");
+		const pid_t child = fork();
+		if (child == 0) {
+			if (is_root && (seteuid(0) != 0 || setresuid(65534, 65534, 65534) != 0))
+				_exit(1);
+			_exit(system(command) == 0 ? 0 : 2);
+		}
+		int status;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+		check_file_remove(&file);
+		assert_int_equal(faccessat(place_fd, "0000000000000009", F_OK, 0), -1);
+	}
+	(void)close(fd);
+	if (is_root)
+		assert_int_equal(seteuid(0), 0);
+}
+
 static void test_places(void **unused)
 {
 	char path[128];
@@ -194,7 +233,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unchanged), cmocka_unit_test(test_changed), cmocka_unit_test(test_large),
-		cmocka_unit_test(test_no_message), cmocka_unit_test(test_sweep), cmocka_unit_test(test_places),
+		cmocka_unit_test(test_no_message), cmocka_unit_test(test_sweep),
+		cmocka_unit_test(test_sweep_of_what_resists), cmocka_unit_test(test_places),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
