@@ -1,6 +1,8 @@
 #include "regex.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -16,6 +18,14 @@
 #define LONG_MATCH_LIMIT 1000000u
 #define LONG_DEPTH_LIMIT 20000u
 #define LONG_HEAP_LIMIT_KIB 8192u
+/* PCRE2's machine code counts its steps anew from each place where a match may begin, and does not count what a back-reference compares.  So there
+ * is a limit of processor time as well: looked at behind some such places, and at each step of an expression with back-references. */
+#define LONG_MATCH_NS UINT64_C(20000000)
+/* Few looks: what PCRE2 has learned at one place of where there is no match it has forgotten behind them. */
+#define STARTS_FIRST 8u
+#define STARTS_FACTOR 8u
+#define SHORT_TEXT 128u
+#define STEPS_BETWEEN 64u
 #define STACK_MIN (32u << 10)
 #define STACK_MAX (2u << 20)
 
@@ -28,14 +38,32 @@ struct regex {
 	pcre2_match_data *match;
 	pcre2_match_context *limits;
 	struct regex_scratch *scratch; /* whose match and limits are used then */
-	bool is_jit_tried;
+	bool is_utf, is_jit_tried;
 };
 
 struct regex_scratch {
 	pcre2_match_data *match;
 	pcre2_match_context *limits;
 	pcre2_jit_stack *stack;
+	uint64_t until_ns; /* of this thread's clock, for the match that is being made */
+	unsigned steps;
 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0)
+		return 0;
+	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* Only expressions with back-references have places where it is called. */
+static int on_step(pcre2_callout_block *block, void *ctx)
+{
+	struct regex_scratch *s = ctx;
+	(void)block;
+	return ++s->steps % STEPS_BETWEEN == 0 && now_ns() > s->until_ns ? PCRE2_ERROR_MATCHLIMIT : 0;
+}
 
 static int explain(struct reason *why, int code, PCRE2_SIZE offset)
 {
@@ -86,6 +114,17 @@ static size_t offset_in_text(struct span text, size_t converted_offset)
 	return at;
 }
 
+static pcre2_code *compile_converted(struct span text, unsigned flags, int *code, PCRE2_SIZE *offset)
+{
+	uint32_t options = BASIC_OPTIONS | PCRE2_USE_OFFSET_LIMIT | (flags & REGEX_UTF ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF : 0);
+	uint32_t backref = 0;
+	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)text.ptr, text.len, options, code, offset, NULL);
+	if (!compiled || pcre2_pattern_info(compiled, PCRE2_INFO_BACKREFMAX, &backref) != 0 || backref == 0)
+		return compiled;
+	pcre2_code_free(compiled);
+	return pcre2_compile((PCRE2_SPTR)text.ptr, text.len, options | PCRE2_AUTO_CALLOUT, code, offset, NULL);
+}
+
 static int compile_basic(const struct span *texts, size_t count, unsigned flags, struct regex *regex, size_t *at_out, struct reason *why)
 {
 	struct buf converted = { .cap = PCRE_TEXT_CAP };
@@ -102,8 +141,7 @@ static int compile_basic(const struct span *texts, size_t count, unsigned flags,
 			err = buf_append(&converted, ")", 1);
 	}
 	if (!err) {
-		uint32_t utf = flags & REGEX_UTF ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF : 0;
-		regex->code = pcre2_compile((PCRE2_SPTR)converted.data, converted.len, BASIC_OPTIONS | utf, &code, &offset, NULL);
+		regex->code = compile_converted(buf_span(&converted), flags, &code, &offset);
 		if (!regex->code) {
 			(void)pcre2_get_error_message(code, message, sizeof message);
 			*at_out = offset_in_text(texts[0], offset);
@@ -150,6 +188,7 @@ int regex_scratch_create(struct regex_scratch **out)
 		regex_scratch_destroy(&s);
 		return ERR_NOMEM;
 	}
+	(void)pcre2_set_callout(s->limits, on_step, s);
 	/* Without it the machine's own 32 KiB have to do. */
 	s->stack = pcre2_jit_stack_create(STACK_MIN, STACK_MAX, NULL);
 	if (s->stack)
@@ -179,6 +218,7 @@ int regex_compile_basic(struct regex_scratch *scratch, const struct span *texts,
 		return reason_set(why, ERR_NOMEM, "no memory");
 	int err = compile_basic(texts, count, flags, regex, at_out, why);
 	regex->scratch = scratch;
+	regex->is_utf = flags & REGEX_UTF;
 	if (err)
 		regex_destroy(&regex);
 	else
@@ -206,14 +246,40 @@ enum tri regex_match(struct regex *regex, struct span text)
 	return result_of(pcre2_match(regex->code, bytes, text.len, 0, 0, regex->match, regex->limits));
 }
 
+/* The first place behind so many where a match may begin: not within a character. */
+static size_t next_start(const struct regex *regex, struct span text, size_t at, size_t count)
+{
+	if (count >= text.len - at)
+		return text.len + 1;
+	for (at += count; regex->is_utf && at < text.len && ((unsigned char)text.ptr[at] & 0xc0) == 0x80;)
+		at++;
+	return at;
+}
+
 enum tri regex_match_piece(struct regex *regex, const struct regex_piece *piece)
 {
-	PCRE2_SPTR bytes = (PCRE2_SPTR)(piece->text.ptr ? piece->text.ptr : "");
+	struct regex_scratch *s = regex->scratch;
+	struct span text = piece->text;
+	PCRE2_SPTR bytes = (PCRE2_SPTR)(text.ptr ? text.ptr : "");
 	uint32_t options = (piece->is_line_begin ? 0 : PCRE2_NOTBOL) | (piece->is_line_end ? 0 : PCRE2_NOTEOL);
+	/* Ordinary lines are not worth a look at the clock. */
+	bool is_timed = text.len > SHORT_TEXT || regex_has_backref(regex);
+	size_t count = text.len > SHORT_TEXT ? STARTS_FIRST : SHORT_TEXT + 1;
 	if (!regex->is_jit_tried)
 		(void)pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE);
 	regex->is_jit_tried = true;
-	return result_of(pcre2_match(regex->code, bytes, piece->text.len, piece->from, options, regex->scratch->match, regex->scratch->limits));
+	s->until_ns = is_timed ? now_ns() + LONG_MATCH_NS : 0;
+	for (size_t at = piece->from, next; at <= text.len; at = next) {
+		next = next_start(regex, text, at, count);
+		(void)pcre2_set_offset_limit(s->limits, next - 1);
+		int code = pcre2_match(regex->code, bytes, text.len, at, options, s->match, s->limits);
+		if (code != PCRE2_ERROR_NOMATCH || next > text.len)
+			return result_of(code);
+		if (now_ns() > s->until_ns)
+			return TRI_UNKNOWN;
+		count *= STARTS_FACTOR;
+	}
+	return TRI_FALSE;
 }
 
 void regex_destroy(struct regex **regex)

@@ -24,7 +24,7 @@ enum tri regex_match(struct regex *regex, struct span text);
 void regex_destroy(struct regex **regex);
 
 /* ---- many expressions for long lines
- * What thousands of them share: memory for a match, a stack, and limits that ordinary long lines do not reach (some milliseconds).  One
+ * What thousands of them share: memory for a match, a stack, and limits that ordinary long lines do not reach (20 ms of processor time).  One
  * thread at a time may match with all that share it.  Machine code is made when an expression is matched for the first time: most of
  * thousands never are. */
 struct regex_scratch;

@@ -375,6 +375,57 @@ static void test_match_limit(void **state)
 	filter_set_release(&set);
 }
 
+static enum tri match_alone(const char *pattern, unsigned flags, struct span text)
+{
+	struct regex_scratch *scratch = NULL;
+	struct regex *regex = NULL;
+	struct span expression = span_of(pattern);
+	const struct regex_piece piece = { .text = text, .is_line_begin = true, .is_line_end = true };
+	size_t at;
+	assert_int_equal(regex_scratch_create(&scratch), 0);
+	assert_int_equal(regex_compile_basic(scratch, &expression, 1, flags, &regex, &at, NULL), 0);
+	enum tri result = regex_match_piece(regex, &piece);
+	regex_destroy(&regex);
+	regex_scratch_destroy(&scratch);
+	return result;
+}
+
+/* What takes minutes without ever making many steps from one place. */
+static void test_match_time(void **state)
+{
+	static char line[30000];
+	(void)state;
+	memset(line, 'a', sizeof line);
+	assert_int_equal(match_alone("\\(.*\\)\\1\\1[0-9]", 0, (struct span){ line, 8000 }), TRI_UNKNOWN);
+	assert_int_equal(match_alone("\\([a-z]*\\)\\1,", REGEX_UTF, (struct span){ line, 0 }), TRI_FALSE);
+	assert_int_equal(match_alone("\\(fo\\|fob\\|.\\)*[0-9]", 0, (struct span){ line, sizeof line }), TRI_UNKNOWN);
+}
+
+/* A long text is gone through in pieces: none of its places is left out, none is made up. */
+static void test_every_place(void **state)
+{
+	char line[601];
+	(void)state;
+	for (size_t len = 120; len < 600; len += 61)
+		for (size_t at = 0; at < len; at++) {
+			memset(line, '\xa9', len);
+			line[at] = 'x';
+			assert_int_equal(match_alone("[x]$", 0, (struct span){ line, len }), at + 1 == len ? TRI_TRUE : TRI_FALSE);
+			assert_int_equal(match_alone("^\\(x\\)*\xa9", 0, (struct span){ line, len }), TRI_TRUE);
+			assert_int_equal(match_alone("[x-z]", 0, (struct span){ line, len }), TRI_TRUE);
+		}
+	/* Two bytes each, so that one of two cuts would lie within a letter. */
+	for (size_t len = 120; len < 600; len += 2)
+		for (size_t odd = 0; odd < 2; odd++) {
+			line[0] = '-';
+			for (size_t i = 0; i < len; i += 2)
+				memcpy(line + odd + i, "\xc3\xa9", 2);
+			memcpy(line + odd + len / 2 / 2 * 2, "\xc3\xb6", 2);
+			assert_int_equal(match_alone("[\xc3\xa4-\xc3\xa6\xc3\x96]", REGEX_UTF, (struct span){ line, odd + len }), TRI_TRUE);
+			assert_int_equal(match_alone("\xc3\xa9$", REGEX_UTF, (struct span){ line, odd + len }), TRI_TRUE);
+		}
+}
+
 static void test_budget(void **state)
 {
 	struct filter_work work;
@@ -424,6 +475,8 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_match_limit),
+		cmocka_unit_test(test_match_time),
+		cmocka_unit_test(test_every_place),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_many),
 	};
