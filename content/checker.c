@@ -17,6 +17,7 @@
 #include "log.h"
 
 #define COMPLAIN_EVERY_MS 60000u
+#define WIRE_BYTES_MAX(bytes) (2 * (bytes) + CHECKER_HEADER_ROOM) /* of a message of so many bytes of native text, if all of it were dots and line ends */
 #define FILE_BYTES_MIN (UINT64_C(1) << 30) /* a command may append to a log of its own */
 
 enum phase {
@@ -289,6 +290,10 @@ static void turn(void *ctx)
 			continue;
 		if (!is_file(q->wire_fd) || !is_file(q->args_fd)) {
 			fail(q, "the session's question came without its files");
+			tell_and_leave(q);
+		} else if (q->wire_len > WIRE_BYTES_MAX(c->options.max_bytes)) {
+			/* A session process that is taken over must not fill the disk, nor keep a job for ever. */
+			fail(q, "the session's message is larger than any");
 			tell_and_leave(q);
 		} else if (now_ms >= q->asked_ms + c->options.timeout_ms) {
 			q->answer.result = CHECKER_BUSY;

@@ -369,6 +369,24 @@ static int teardown(void **unused)
 	return rmdir(place);
 }
 
+/* Of a session process that is not itself any more. */
+static void test_a_message_larger_than_any(void **unused)
+{
+	static const char packet[] = "192.0.2.10\0<a@b>\0<c@d>";
+	const int wire_fd = memfd_create("test", MFD_CLOEXEC);
+	(void)unused;
+	begin("exit 0", 1, 20000);
+	assert_int_equal(ftruncate(wire_fd, 1 << 22), 0);
+	checker_ask(checker, 0, 1, 1 << 22, wire_fd, memory_of(packet, sizeof packet));
+	ask(0, 2);
+	run_until(2);
+	assert_int_equal(answers[0].ticket, 1);
+	assert_int_equal(answers[0].result, CHECKER_FAILED);
+	assert_string_equal(answers[0].said, "the session's message is larger than any");
+	assert_int_equal(answers[1].result, CHECKER_ACCEPT);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +401,7 @@ int main(void)
 		cmocka_unit_test(test_too_long_an_argument),
 		cmocka_unit_test(test_strays),
 		cmocka_unit_test(test_other_options),
+		cmocka_unit_test(test_a_message_larger_than_any),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
