@@ -241,10 +241,12 @@ int acceptor_create(struct session_host *host, int fd, uint32_t listen_index, st
 		err = arrivals_create(host->loop, arrived, a, &a->arrivals);
 	if (!err)
 		err = loop_io_want(a->io, LOOP_READ);
-	if (err)
+	if (err) {
+		a->fd = -1;
 		acceptor_destroy(&a);
-	else
+	} else {
 		*out = a;
+	}
 	return err;
 }
 
@@ -257,7 +259,8 @@ void acceptor_destroy(struct acceptor **acceptor)
 	loop_timer_destroy(&a->pause);
 	arrivals_destroy(&a->arrivals);
 	origin_lookups_drop(a->host->origins, a);
-	(void)close(a->fd);
+	if (a->fd >= 0)
+		(void)close(a->fd);
 	free(a);
 	*acceptor = NULL;
 }

@@ -9,7 +9,7 @@
 
 struct acceptor;
 
-/* Owns fd. */
+/* Owns fd once it has succeeded; until then it stays the caller's. */
 int acceptor_create(struct session_host *host, int fd, uint32_t listen_index, struct acceptor **out);
 void acceptor_destroy(struct acceptor **acceptor);
 
