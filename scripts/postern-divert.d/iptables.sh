@@ -243,13 +243,17 @@ iptables_up() {
 		ipset_tidy || :
 		return 1
 	fi
+	# Before the rules: the first connection they do not divert must already find the interface closed.
+	if ! ipset_fill; then
+		iptables_down || :
+		return 1
+	fi
 	for family in $(families); do
 		if ! complain_with "ipt_why $family" ipt_up_family "$family"; then
 			iptables_down || :
 			return 1
 		fi
 	done
-	ipset_fill
 }
 
 iptables_down() {

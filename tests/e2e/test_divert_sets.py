@@ -82,6 +82,12 @@ def test_dead_man_switch(lab, v, mode, backend, fail):
             exchange(sock, conn)
 
 
+def test_closed_is_told_before_the_rules(lab):
+    """No connection finds rules that do not divert it yet and an interface that is not closed yet. (With nft all comes at once.)"""
+    shown = up(lab, "redirect", "iptables", "--fail", "closed", "--dry-run").stdout
+    assert shown.index("add postern_closed_wan 25") < shown.index("POSTERN_wan")
+
+
 @every_way
 @every_mode
 @every_family

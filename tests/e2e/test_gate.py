@@ -98,10 +98,11 @@ class Gated:
 DEBUG = {"log-level": "debug"}
 
 
+@pytest.mark.parametrize("backend", ("nft", "iptables"))
 @every_mode
 @every_family
-def test_verdicts(lab, tmp_path, mode, v):
-    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, options=DEBUG) as gated:
+def test_verdicts(lab, tmp_path, mode, v, backend):
+    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, backend=backend, options=DEBUG) as gated:
         assert gated.rcpt(CLIENTS[v][0]).code == 250, "undecided at the SYN: the session"
         assert gated.is_silent(SPAMMER[v])
         assert "fw.example.net" not in gated.greeting(CLIENTS[v][1]), "straight to the server"
@@ -117,7 +118,8 @@ def test_verdicts(lab, tmp_path, mode, v):
         # From now on the kernel does it, without asking.
         for purpose, client in (("block", SPAMMER[v]), ("pass", CLIENTS[v][1])):
             assert f"ev=client-{purpose}ed client={client} " in log
-            assert client in lab.exec("fw", "nft", "list", "set", "inet", "postern", f"{purpose}{v}").stdout
+            listing = ("nft", "list", "set", "inet", "postern") if backend == "nft" else ("ipset", "list")
+            assert client in lab.exec("fw", *listing, f"{'' if backend == 'nft' else 'postern_'}{purpose}{v}").stdout
         syns = int(found["syns"])
         assert gated.is_silent(SPAMMER[v]) and "fw.example.net" not in gated.greeting(CLIENTS[v][1])
         assert gated.rcpt(CLIENTS[v][0]).code == 250
