@@ -1,6 +1,6 @@
 /* conf.h - postern.conf: the one configuration of posternd, posternfwd and postern, read with libconfuse (its only home).
  * A struct conf owns no memory and holds no pointer: it can be copied, compared, and sent to a role as bytes.
- * Every option has a default, a unit and a range: the table in conf.c is the truth, postern.conf(5) tells it.
+ * Every option has a default, a unit and a range: the table in conf_options.c is the truth, postern.conf(5) tells it.
  * Fails: ERR_SYNTAX or ERR_INVAL with a reason that begins with FILE:LINE.
  */
 #ifndef POSTERN_CONF_H
