@@ -22,7 +22,6 @@ struct content_check {
 	struct spool_envelope envelope;
 	int changed_fd; /* -1: nobody has changed it */
 	uint64_t changed_bytes; /* of it, in memory: counted against the worker's budget */
-	struct span hold_reason;
 
 	struct milter_talk *milters;
 	struct content_verdict verdict;
@@ -168,10 +167,10 @@ static int take_change(struct content_check *c, const struct content_change *cha
 			return ERR_NOMEM;
 	}
 	if (change->hold_reason.ptr) {
-		c->hold_reason = arena_copy(&c->arena, change->hold_reason);
-		if (!c->hold_reason.ptr)
+		const struct span reason = arena_copy(&c->arena, span_sub(change->hold_reason, 0, HOLD_REASON_CAP));
+		if (!reason.ptr)
 			return ERR_NOMEM;
-		c->envelope.hold = change->hold_reason.len ? span_sub(c->hold_reason, 0, HOLD_REASON_CAP) : SPAN_LIT("no reason was given");
+		c->envelope.hold = reason.len ? reason : SPAN_LIT("no reason was given");
 	}
 	return change->added_count || change->removed_count ? take_recipients(c, change) : 0;
 }
@@ -192,7 +191,6 @@ static void tell(struct content_check *c)
 		.verdict = &c->verdict,
 		.changed = c->changed_fd >= 0 ? &c->image : NULL,
 		.envelope = &c->envelope,
-		.hold_reason = c->hold_reason,
 	};
 	c->done(c->ctx, &result);
 }

@@ -29,8 +29,7 @@ void content_check_push(struct content_check *check, struct span wire);
 struct content_result {
 	const struct content_verdict *verdict;
 	const struct content_image *changed;   /* NULL: the message is as it was */
-	const struct spool_envelope *envelope; /* as it is now */
-	struct span hold_reason;               /* ptr not NULL: to be held */
+	const struct spool_envelope *envelope; /* as it is now; hold is set if a milter wants that */
 };
 
 /* Everything in result lives until the check is destroyed, which done may do. */

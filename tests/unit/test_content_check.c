@@ -91,6 +91,7 @@ static struct content_verdict verdict;
 static bool is_done, is_changed;
 static char wire_after[200];
 static size_t recipients_after;
+static char hold_after[1000];
 
 static void overdue(void *ctx)
 {
@@ -105,6 +106,7 @@ static void done(void *ctx, const struct content_result *result)
 	is_done = true;
 	is_changed = result->changed != NULL;
 	recipients_after = result->envelope->recipient_count;
+	assert_int_equal(span_to_cstr(result->envelope->hold, hold_after, sizeof hold_after), 0);
 	memset(wire_after, 0, sizeof wire_after);
 	if (is_changed)
 		assert_int_equal(pread(result->changed->fd, wire_after, sizeof wire_after - 1, 0), result->changed->len);
@@ -215,6 +217,7 @@ static void test_the_next_sees_what_was_changed(void **unused)
 	assert_int_equal(plays[1].from.len, 0);
 	assert_int_equal(plays[1].recipient_count, 3);
 	assert_string_equal(wire_after, OWN "Subject: y\r\n\r\n.\r\n");
+	assert_string_equal(hold_after, "");
 	assert_closed(plays[0].change.fd);
 	/* Both change it: the second has the last word.  Our own field is gone. */
 	change_message(&plays[0], "Subject: z\r\n\r\n.\r\n");
@@ -230,6 +233,22 @@ static void test_the_next_sees_what_was_changed(void **unused)
 	judge(NEED_FILTER);
 	assert_int_equal(verdict.outcome, CONTENT_DISCARD);
 	assert_int_equal(recipients_after, 0);
+}
+
+static void test_holding(void **unused)
+{
+	char reason[900];
+	(void)unused;
+	memset(reason, 'r', sizeof reason);
+	plays[0].has_change = true;
+	plays[0].change.hold_reason = SPAN_LIT("");
+	judge(NEED_FILTER | NEED_EXTCHK);
+	assert_string_equal(hold_after, "no reason was given");
+	plays[0].change.hold_reason = (struct span){ reason, sizeof reason };
+	judge(NEED_FILTER | NEED_EXTCHK);
+	assert_int_equal(verdict.outcome, CONTENT_PASS);
+	assert_int_equal(strlen(hold_after), 500);
+	assert_memory_equal(hold_after, reason, 500);
 }
 
 static void test_changed_messages_have_a_budget(void **unused)
@@ -265,7 +284,7 @@ static void test_changed_messages_have_a_budget(void **unused)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	const struct CMUnitTest tests[] = { TEST(test_only_what_is_needed), TEST(test_the_first_refusal_decides), TEST(test_the_next_sees_what_was_changed),
+	const struct CMUnitTest tests[] = { TEST(test_only_what_is_needed), TEST(test_the_first_refusal_decides), TEST(test_the_next_sees_what_was_changed), TEST(test_holding),
 					    TEST(test_changed_messages_have_a_budget) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
