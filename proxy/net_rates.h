@@ -6,9 +6,19 @@
 #define POSTERN_NET_RATES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "addr.h"
 #include "siphash.h"
+
+/* One such rate by itself.  Zeroed: full. */
+struct rate_bucket {
+	uint64_t at_ms;
+	uint64_t spent; /* thousandths */
+};
+
+/* False: there is none left of this second's, and nothing was taken. */
+bool rate_bucket_take(struct rate_bucket *bucket, uint32_t per_s, uint64_t now_ms);
 
 struct net_rates;
 

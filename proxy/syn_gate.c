@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "net_rates.h"
 #include "token_bucket.h"
 
 /* Lines about single SYNs, so that a flood does not become one of the log. */
@@ -11,7 +12,8 @@
 struct syn_gate {
 	struct syn_gate_parts parts;
 	struct loop_io *io;
-	struct token_bucket lines, learned, resets;
+	struct token_bucket lines;
+	struct rate_bucket learned, resets;
 	uint64_t lines_left_out;
 };
 
@@ -45,7 +47,7 @@ static void log_verdict(struct syn_gate *g, const struct packet_tcp *syn, const 
 
 static void learn(struct syn_gate *g, const struct packet_tcp *syn, const struct conf_listen *l, enum syn_outcome outcome)
 {
-	if (!l->trusted && token_bucket_take(&g->learned, SYN_GATE_LEARNED_PER_S * 60, loop_now_ms(g->parts.loop)))
+	if (!l->trusted && rate_bucket_take(&g->learned, SYN_GATE_LEARNED_PER_S, loop_now_ms(g->parts.loop)))
 		g->parts.learn(g->parts.ctx, outcome, &syn->from.addr);
 }
 
@@ -54,7 +56,7 @@ static bool reset(struct syn_gate *g, const struct packet_tcp *syn, uint32_t ifi
 {
 	struct packet_answer answer;
 	return g->parts.conf->gate_drop == GATE_DROP_RESET && packet_refusal(syn, &answer) &&
-	       token_bucket_take(&g->resets, SYN_GATE_RESETS_PER_S * 60, loop_now_ms(g->parts.loop)) &&
+	       rate_bucket_take(&g->resets, SYN_GATE_RESETS_PER_S, loop_now_ms(g->parts.loop)) &&
 	       raw_tcp_send(g->parts.raw, &answer, ifindex) == 0;
 }
 

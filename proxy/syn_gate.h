@@ -37,14 +37,14 @@ struct syn_gate_parts {
 	struct nfqueue *queue;
 	struct iface_names *ifaces;
 	const struct raw_tcp *raw;
-	/* A client whom a rule drops or passes: into the set.  At most SYN_GATE_LEARNED_PER_S calls a second; not for trusted interfaces. */
+	/* A client whom a rule drops or passes: into the set.  At most SYN_GATE_LEARNED_PER_S calls a second, also at once; not for trusted interfaces. */
 	void (*learn)(void *ctx, enum syn_outcome outcome, const struct addr *client);
 	void *ctx;
 };
 
 /* So that forged SYNs can't keep the gate busy with sets: the rules decide the next one, too. */
 #define SYN_GATE_LEARNED_PER_S 20u
-/* A reset is no longer than the SYN that it answers, but there need not be one for each of a flood. */
+/* A reset is no longer than the SYN that it answers, but there need not be one for each of a flood; nor a burst of more than that at once. */
 #define SYN_GATE_RESETS_PER_S 10000u
 
 struct syn_gate;

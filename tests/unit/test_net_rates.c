@@ -43,8 +43,27 @@ static void test_rates(void **unused)
 	net_rates_destroy(&r);
 }
 
+static unsigned take_alone(struct rate_bucket *bucket, unsigned tries, uint32_t per_s, uint64_t now_ms)
+{
+	unsigned taken = 0;
+	while (tries-- > 0)
+		taken += rate_bucket_take(bucket, per_s, now_ms);
+	return taken;
+}
+
+/* However long nobody asked: what is given at once is a second's. */
+static void test_one_rate(void **unused)
+{
+	struct rate_bucket bucket = { 0, 0 };
+	(void)unused;
+	assert_int_equal(take_alone(&bucket, 100, 20, 3600000), 20);
+	assert_int_equal(take_alone(&bucket, 100, 20, 3600100), 2);
+	assert_int_equal(take_alone(&bucket, 100, 20, 7200000), 20);
+	assert_int_equal(take_alone(&bucket, 100, 0, 9000000), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rates) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rates), cmocka_unit_test(test_one_rate) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
