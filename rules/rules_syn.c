@@ -141,8 +141,11 @@ void rules_syn_judge(struct rules_syn *syn, const struct rules_client *client, s
 	for (uint32_t i = candidates_next(&walk, 0); i < syn->count; i = candidates_next(&walk, i + 1)) {
 		const struct rule *rule = &syn->items[i];
 		enum tri result = judge_rule(syn, i);
-		if (result == TRI_TRUE && rule->action.kind == ACTION_MARK)
+		if (result == TRI_TRUE && rule->action.kind == ACTION_MARK) {
 			add_mark(&out->mark, &rule->action.mark);
+			/* As the session will see it. */
+			syn->facts.client.mark = (client->mark & ~out->mark.mask) | out->mark.bits;
+		}
 		if (result == TRI_FALSE || rule->action.kind == ACTION_MARK)
 			continue;
 		if (outcome_of(rule) == SYN_SESSION || (maybe && !same_end(maybe, rule)))

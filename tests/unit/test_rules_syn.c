@@ -105,6 +105,11 @@ static void test_marks(void **unused)
 	assert_true(v.mark.bits == 0x22 && v.mark.mask == MARK_FREE_BITS);
 	v = judge(text, "12.1.2.3");
 	assert_true(v.outcome == SYN_DROP && v.mark.mask == 0);
+	/* What is set by a rule is there for those behind it, as in the session; the rest of the mark is as it came. */
+	expect("mark=0x10/0xf0:ALL:ALL:ALL\ndrop:MARK=0x10/0xf0:ALL:ALL\n", "10.1.2.3", SYN_DROP, 2);
+	expect("mark=0x10/0xf0:ALL:ALL:ALL\ndrop:MARK=0/0xf0:ALL:ALL\n", "10.1.2.3", SYN_SESSION, 0);
+	expect("mark=0x10/0xf0:11/8:ALL:ALL\ndrop:MARK=0x10/0xf0:ALL:ALL\n", "10.1.2.3", SYN_SESSION, 0);
+	expect("mark=0x10/0xf0:ALL:ALL:ALL\ndrop:MARK=0x15:ALL:ALL\n", "10.1.2.3", SYN_DROP, 2);
 }
 
 /* Rules that no SYN can be decided by cost nothing. */
