@@ -34,12 +34,14 @@ struct gate_sets {
 	bool has_ipset[KSET_COUNT]; /* where nft has no sets of ours */
 	struct set_table *table;
 	struct nft_snapshot snapshot;
+	bool is_blind;        /* the table could not be read: once more at the next beat */
 	bool is_stale;        /* chains that are in the snapshot were taken away since */
 	bool is_known;        /* something was found or not found once, and logged */
 	bool is_listed[KSET_COUNT], is_unlisted_news[KSET_COUNT];
 	enum kernel_set restoring; /* KSET_COUNT: nothing */
 	size_t cursor;
 	size_t restored, refused;
+	bool has_waiting; /* the kernel did not take them now: once more at the next beat */
 	int64_t restore_began_ms;
 	unsigned beats;
 
@@ -87,9 +89,20 @@ static int put(struct gate_sets *s, enum kernel_set set, const struct kernel_ele
 	return commit(s, NULL);
 }
 
-static void put_some(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
+/* Says nothing of the elements: their set went away under our hands, or somebody else has the table now.  A set that is full, or has
+ * something else where they belong, would refuse them the next time, too. */
+static bool is_passing(int err)
 {
-	if (put(s, set, e, count, now) == 0) {
+	return err == ERR_NOTFOUND || err == ERR_PERM || err == ERR_AGAIN;
+}
+
+/* ERR_*: those that were not put wait. */
+static int put_some(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
+{
+	int err = put(s, set, e, count, now);
+	if (err && is_passing(err))
+		return err;
+	if (!err) {
 		for (size_t i = 0; i < count; i++)
 			(void)set_table_put(s->table, set, &e[i], true);
 		s->restored += count;
@@ -98,9 +111,10 @@ static void put_some(struct gate_sets *s, enum kernel_set set, const struct kern
 		(void)set_table_remove(s->table, set, e);
 		s->refused++;
 	} else {
-		put_some(s, set, e, count / 2, now);
-		put_some(s, set, e + count / 2, count - count / 2, now);
+		err = put_some(s, set, e, count / 2, now);
+		return err ? err : put_some(s, set, e + count / 2, count - count / 2, now);
 	}
+	return 0;
 }
 
 static void restore_done(struct gate_sets *s)
@@ -136,9 +150,11 @@ static void restore_turn(void *ctx)
 	while (s->restoring < KSET_COUNT) {
 		size_t count = s->is_listed[s->restoring] ? collect(s, some, now) : 0;
 		if (count) {
-			put_some(s, s->restoring, some, count, now);
-			loop_task_post(s->loop, &s->restore_task);
-			return;
+			if (put_some(s, s->restoring, some, count, now) == 0) {
+				loop_task_post(s->loop, &s->restore_task);
+				return;
+			}
+			s->has_waiting = true;
 		}
 		s->restoring++;
 		s->cursor = 0;
@@ -150,6 +166,7 @@ static void restore(struct gate_sets *s)
 {
 	s->restoring = KSET_PASS4;
 	s->cursor = 0;
+	s->has_waiting = false;
 	if (s->restored + s->refused == 0)
 		s->restore_began_ms = (int64_t)loop_now_ms(s->loop);
 	loop_task_post(s->loop, &s->restore_task);
@@ -177,18 +194,25 @@ static bool has_set(const struct gate_sets *s, enum kernel_set set)
 
 static void list_set(struct gate_sets *s, enum kernel_set set)
 {
+	bool was_listed = s->is_listed[set];
 	int err = s->has_ipset[set] ? ipset_list(s->nl, s->table, set, loop_wall_time()) : nft_sets_list(s->nl, s->table, set, loop_wall_time());
 	s->is_listed[set] = s->is_listed[set] || !err;
-	/* Cut short by a change: once more at the next beat. */
-	s->is_unlisted_news[set] = err == ERR_AGAIN;
+	/* Cut short, mostly by a change: once more at the next beat. */
+	s->is_unlisted_news[set] = err && err != ERR_NOTFOUND;
+	/* Only now is it known what is there already. */
+	if (s->is_listed[set] && !was_listed)
+		restore(s);
 }
 
 static void examine(void *ctx)
 {
 	struct gate_sets *s = ctx;
 	int err = nft_snapshot_take(s->nl, &s->snapshot);
-	if (err && err != ERR_NOTFOUND) {
-		log_event(LOG_LEVEL_ERR, "gate-blind", "the table inet postern cannot be read (%s)", err_name(err));
+	bool was_blind = s->is_blind;
+	s->is_blind = err && err != ERR_NOTFOUND;
+	if (s->is_blind) {
+		if (!was_blind)
+			log_event(LOG_LEVEL_ERR, "gate-blind", "the table inet postern cannot be read (%s)", err_name(err));
 		return;
 	}
 	s->is_stale = false;
@@ -376,6 +400,10 @@ void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, s
 		beat_ipsets(s);
 	}
 	s->beats++;
+	if (s->is_blind)
+		loop_task_post(s->loop, &s->examine_task);
+	if (s->has_waiting)
+		restore(s);
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
 		if (has_set(s, set) && (s->is_unlisted_news[set] || ((is_learned(set) || s->has_ipset[set]) && s->beats % LEARNED_EVERY_S == 0)))
 			list_set(s, set);

@@ -327,6 +327,23 @@ def test_many_elements_restored_beside_a_bare_batch(lab, tmp_path):
         assert d.post.status()["gate"]["block4"] == count
 
 
+def test_flushes_while_elements_are_put_back(lab, tmp_path):
+    """A set that goes away under a restoration says nothing of the elements: none is given up."""
+    count = 60000
+    with Diverted(lab, tmp_path, "--fail", "open") as d:
+        d.post.stop(d.post.daemon)
+        expires = int(time.time()) + 86400
+        (d.post.spool / "kernel-sets").write_text("".join(f"block4 {a} {expires}\n" for a in numbered(count)))
+        d.post.start_daemon()
+        wait_until(lambda: "ev=sets-restored" in d.post.log(), "the restoration", limit_s=60)
+        for i in range(12):
+            d.nft("flush", "ruleset")
+            time.sleep(0.03 * (i % 4))
+        wait_until(lambda: "postern" in d.nft("list", "tables") and d.members("block4").count("expires") == count, "all of them in the kernel", limit_s=30)
+        assert not re.search("refused=[1-9]", d.post.log())
+        assert d.post.status()["gate"]["block4"] == count
+
+
 # ---- the rules' own words
 
 
