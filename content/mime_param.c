@@ -140,6 +140,16 @@ static void split_name(struct mime_param *param)
 		param->section = (int32_t)section;
 }
 
+/* Others are not asked for, and must not take the room. */
+static bool is_wanted(struct span name)
+{
+	static const struct span wanted[] = { SPAN_LIT("filename"), SPAN_LIT("name"), SPAN_LIT("boundary"), SPAN_LIT("charset") };
+	for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+		if (span_eq_nocase(name, wanted[i]))
+			return true;
+	return false;
+}
+
 int mime_params_parse(struct span field, struct mime_params *out)
 {
 	struct reader r = { .in = field, .params = out };
@@ -163,6 +173,8 @@ int mime_params_parse(struct span field, struct mime_params *out)
 		r.at++;
 		read_value(&r, &param);
 		split_name(&param);
+		if (!is_wanted(param.name))
+			continue;
 		out->is_cut = out->count == MIME_PARAMS_MAX;
 		if (out->is_cut)
 			break;

@@ -1,5 +1,6 @@
 /* mime_param.h - the value of a Content-Type or Content-Disposition field and its parameters (RFC 2045 section 5.1), as far as they can be told apart.
  * Forgiving: comments, quotes that do not end, text behind a closing quote, a parameter without a ";" in front of the first, no value.
+ * Only filename, name, boundary and charset are kept: any number of others does not hide them.
  * mime_params_join puts the sections of RFC 2231 together.
  * Linear time in the field.  Pure.  Owns: its text, from parse until mime_params_free.
  */
