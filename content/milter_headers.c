@@ -250,6 +250,15 @@ int milter_headers_change(struct milter_headers *h, uint32_t index, struct span 
 	return err;
 }
 
+void milter_headers_forget_deleted(struct milter_headers *h)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < h->count; i++)
+		if (!h->fields[i].is_gone)
+			h->fields[kept++] = h->fields[i];
+	h->count = kept;
+}
+
 int milter_headers_write(const struct milter_headers *h, struct buf *out)
 {
 	int err = 0;

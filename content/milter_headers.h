@@ -1,5 +1,5 @@
 /* milter_headers.h - the header of a message as a list of fields that filters change: with the original bytes of every field they leave alone.
- * Indexes mean what they mean to sendmail: a field that was deleted still counts until the message is written.
+ * Indexes mean what they mean to sendmail: a field that a filter has deleted still counts for that filter, and not for the next one.
  * The header ends at the empty line, at the final dot, or in front of the first line that is no field (has_separator is false then, and what
  * follows is body); a first line "From ..." as mailbox files have it stays, but is not shown.
  * Owns: everything in it; a zeroed struct is a valid empty list.
@@ -65,6 +65,9 @@ bool milter_field_is_name(struct span name);
 int milter_headers_add(struct milter_headers *headers, struct span name, struct span value, bool has_space);
 int milter_headers_insert(struct milter_headers *headers, uint32_t index, struct span name, struct span value, bool has_space);
 int milter_headers_change(struct milter_headers *headers, uint32_t index, struct span name, struct span value, bool has_space);
+
+/* A filter has said its last word: what it has deleted does not count for the next one, which never sees it. */
+void milter_headers_forget_deleted(struct milter_headers *headers);
 
 /* In wire form, with the empty line. */
 int milter_headers_write(const struct milter_headers *headers, struct buf *out);

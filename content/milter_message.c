@@ -172,6 +172,7 @@ int milter_message_apply(struct milter_message *m, struct milter_edits *edits)
 		edits->body_fd = -1;
 	}
 	milter_edits_free(edits);
+	milter_headers_forget_deleted(&m->headers);
 	struct span *paths = err ? NULL : realloc(m->removed_paths, (m->removed.count + 1) * sizeof *paths);
 	if (!paths)
 		return err ? err : ERR_NOMEM;

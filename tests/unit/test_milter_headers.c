@@ -117,6 +117,11 @@ static void test_change_counts_as_sendmail(void **unused)
 	assert_int_equal(headers.changes, changes);
 	assert_int_equal(milter_headers_change(&headers, 0, SPAN_LIT("B"), SPAN_LIT("zero"), false), 0);
 	expect("B: zero\r\na: three\r\nA: 4\r\nA: new\r\n\r\n");
+	/* The next filter was shown no other "A" before it. */
+	milter_headers_forget_deleted(&headers);
+	assert_int_equal(milter_headers_change(&headers, 1, SPAN_LIT("A"), SPAN_LIT("first"), false), 0);
+	assert_int_equal(milter_headers_insert(&headers, 1, SPAN_LIT("C"), SPAN_LIT("5"), false), 0);
+	expect("B: zero\r\nC: 5\r\na: first\r\nA: 4\r\nA: new\r\n\r\n");
 }
 
 static void test_nothing_is_smuggled(void **unused)
