@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define OPEN_AGAIN_MS 200u
+#define RCPT_DEADLINE_MS 240000u /* a client waits 5 minutes (RFC 5321 section 4.5.3.2.3) */
 
 enum peer_state {
 	PEER_NEW,     /* not connected */
@@ -217,6 +218,8 @@ static void rcpt_over(struct milter_chain *c, const struct milter_refusal *refus
 	if (!c->head)
 		c->tail = &c->head;
 	c->is_busy = false;
+	if (!c->judged)
+		loop_timer_stop(c->deadline);
 	c->accepted += !refusal && !item->rcpt.refusal.len;
 	loop_task_post(c->loop, &c->go_on);
 	if (item->done)
@@ -246,6 +249,8 @@ static void message_failed(struct milter_chain *c, int err)
 	milter_refusal_set(&c->refusal, err == ERR_TOOLONG ? &too_long : &trouble);
 	c->outcome = MILTER_REFUSE;
 	c->by = c->count;
+	/* It may be loading or being written: with the answer the image goes back, and there is only one answer. */
+	milter_message_destroy(&c->message);
 	judge(c, NULL);
 }
 
@@ -275,10 +280,40 @@ static void message_loaded(void *ctx, int err)
 
 static void round_over(struct milter_chain *c);
 
+static void start_rcpt_deadline(struct milter_chain *c)
+{
+	/* At the end of the message its own deadline is running, which is for what is left of the recipients, too. */
+	if (!c->judged)
+		loop_timer_start(c->deadline, c->deadline_ms < RCPT_DEADLINE_MS ? c->deadline_ms : RCPT_DEADLINE_MS);
+}
+
+/* A recipient's reply waits too long, whatever the filter says of being busy: that filter has failed, the others have as long again. */
+static void rcpt_deadline_passed(struct milter_chain *c)
+{
+	struct chain_peer *p = &c->peers[c->turn];
+	/* Else it has just been answered, and what follows is on its way. */
+	if (!c->is_busy || !c->is_asked)
+		return;
+	if (c->is_opening)
+		c->hooks->cancel_open(c->ctx);
+	c->is_opening = c->is_asked = false;
+	loop_timer_stop(c->open_timer);
+	p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "deadline", .err = ERR_TIMEOUT };
+	p->took_ms += loop_now_ms(c->loop) - p->asked_ms;
+	weigh(p);
+	start_rcpt_deadline(c);
+	c->turn++;
+	step(c);
+}
+
 /* Whoever has not judged by now has failed. */
 static void deadline_passed(void *ctx)
 {
 	struct milter_chain *c = ctx;
+	if (!c->judged) {
+		rcpt_deadline_passed(c);
+		return;
+	}
 	if (!c->is_loaded || (c->is_judging && c->turn == c->count)) {
 		message_failed(c, ERR_TIMEOUT);
 		return;
@@ -353,6 +388,8 @@ static void step(struct milter_chain *c)
 	if (!c->is_busy && !c->is_judging) {
 		/* Recipients come first, also those that nobody waits for. */
 		c->is_busy = c->head != NULL;
+		if (c->is_busy)
+			start_rcpt_deadline(c);
 		c->is_judging = !c->is_busy && c->judged && c->is_loaded;
 		c->turn = 0;
 	}

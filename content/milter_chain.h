@@ -39,7 +39,7 @@ struct milter_hooks {
 
 struct milter_chain;
 
-/* deadline_ms: for everything at the end of the message. */
+/* deadline_ms: for everything at the end of the message, and for each filter and recipient, there 4 minutes at the most. */
 int milter_chain_create(struct loop *loop, const struct milter_peer *peers, size_t count, const struct milter_facts *facts,
 			const struct milter_hooks *hooks, void *ctx, uint64_t deadline_ms, struct milter_chain **out);
 
