@@ -248,6 +248,12 @@ nft_up() {
 # The table goes with its last chain, unless somebody keeps something else in it.
 nft_down() {
 	queue_forget || return 1
+	# What cannot be listed only has nothing of ours where there is no nft at all.
+	if ! nft -t list ruleset inet >/dev/null 2>&1; then
+		nft_can filter 'tcp dport 25 counter accept' || return 0
+		warn 'nft does not list its rules: see nft list ruleset inet'
+		return 1
+	fi
 	nft_has_chain || return 0
 	{
 		nft_declare_sets
@@ -255,7 +261,12 @@ nft_down() {
 		nft_forget
 	} | change nft -f - || return 1
 	[ -z "$dry_run" ] || return 0
-	left=$(nft_list | sed -nE 's/^	(chain|set|map|counter|flowtable|ct|quota|limit) ([^ ]*).*/\1 \2/p')
+	left=$(nft_list)
+	if [ -z "$left" ]; then
+		warn 'nft does not list the table inet postern: it may be left without chains'
+		return 1
+	fi
+	left=$(printf '%s\n' "$left" | sed -nE 's/^	(chain|set|map|counter|flowtable|ct|quota|limit) ([^ ]*).*/\1 \2/p')
 	case $left in *chain*) return 0 ;; esac
 	if printf '%s\n' "$left" | grep -qvxF "$(nft_set_list | sed 's/^\([^ ]*\) .*/set \1/')"; then
 		nft_set_list | sed 's/^\([^ ]*\) .*/delete set inet postern \1/' | nft -f -

@@ -659,6 +659,17 @@ def test_iptables_where_there_is_no_nft(lab, tmp_path):
     assert "no nft command" in divert_with_path(lab, path, "up", "--iface", "wan", "--backend", "nft").stderr
 
 
+def test_down_says_when_it_cannot_see_the_rules(lab, tmp_path):
+    """What cannot be listed is not taken for what is not there."""
+    up(lab, "redirect", "nft")
+    fake = tmp_path / "nft"
+    fake.write_text('#!/bin/sh\ncase "$*" in *list*) exit 1 ;; esac\nexec /usr/sbin/nft "$@"\n')
+    fake.chmod(0o755)
+    done = divert_with_path(lab, f"{tmp_path}:/usr/sbin:/usr/bin", "down", "--iface", "wan")
+    assert done.returncode == 1 and "nft does not list its rules" in done.stderr
+    assert status(lab), "all of it is still there"
+
+
 def kernel_without(folder, tool, text):
     """A PATH where the kernel refuses every rule with a text in it."""
     real = f"/usr/sbin/{tool}"

@@ -17,6 +17,7 @@ CLIENTS = {4: Lab.CLIENTS4, 6: Lab.CLIENTS6}
 SPAMMER = {4: Lab.SPAMMER4, 6: Lab.SPAMMER6}
 MTA = {4: Lab.MTA4, 6: Lab.MTA6}
 every_mode = pytest.mark.parametrize("mode", MODES)
+every_way = pytest.mark.parametrize("backend", ("nft", "iptables"))
 every_family = pytest.mark.parametrize("v", (4, 6))
 
 
@@ -99,7 +100,7 @@ class Gated:
 DEBUG = {"log-level": "debug"}
 
 
-@pytest.mark.parametrize("backend", ("nft", "iptables"))
+@every_way
 @every_mode
 @every_family
 def test_verdicts(lab, tmp_path, mode, v, backend):
@@ -189,8 +190,12 @@ def test_queue_is_taken(lab, tmp_path):
 
 # ---- the tarpit
 
-def put_in_tarpit(lab, address):
-    lab.exec("fw", "nft", "add", "element", "inet", "postern", f"tarpit{6 if ':' in address else 4}", f"{{ {address} timeout 1h }}")
+def put_in_tarpit(lab, address, backend="nft"):
+    name = f"tarpit{6 if ':' in address else 4}"
+    if backend == "nft":
+        lab.exec("fw", "nft", "add", "element", "inet", "postern", name, f"{{ {address} timeout 1h }}")
+    else:
+        lab.exec("fw", "ipset", "add", f"postern_{name}", address, "timeout", "3600")
 
 
 def timer_of(lab, sock):
@@ -199,12 +204,13 @@ def timer_of(lab, sock):
     return lab.exec("inet", "ss", "-Htno", "src", f"{of(address)}:{port}").stdout
 
 
+@every_way
 @every_mode
 @every_family
-def test_tarpit(lab, tmp_path, mode, v):
+def test_tarpit(lab, tmp_path, mode, v, backend):
     """A real client sits in a connection of which nobody here knows, and its own kernel asks and asks."""
-    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, options=DEBUG, rules="allow:ALL:ALL:ALL\n") as gated:
-        put_in_tarpit(lab, SPAMMER[v])
+    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, backend=backend, options=DEBUG, rules="allow:ALL:ALL:ALL\n") as gated:
+        put_in_tarpit(lab, SPAMMER[v], backend)
         with gated.connect(SPAMMER[v]) as sock:
             assert sock.recv(100) == b"220 ESMTP\r\n"
             sock.sendall(b"EHLO spammer.example\r\n" * 20)
