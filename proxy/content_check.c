@@ -156,6 +156,21 @@ static int take_message(struct content_check *c, const struct content_change *ch
 	return 0;
 }
 
+/* A filter may write whatever it likes; an envelope takes no line ends, and a message whose filter wants it held must not fail for that. */
+static int take_hold(struct content_check *c, struct span reason)
+{
+	char *text = arena_alloc(&c->arena, HOLD_REASON_CAP);
+	reason = span_sub(span_trim(reason), 0, HOLD_REASON_CAP);
+	if (!text)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < reason.len; i++)
+		text[i] = (unsigned char)reason.ptr[i] < ' ' || reason.ptr[i] == 0x7f ? ' ' : reason.ptr[i];
+	c->envelope.hold = span_trim((struct span){ text, reason.len });
+	if (!c->envelope.hold.len)
+		c->envelope.hold = SPAN_LIT("no reason was given");
+	return 0;
+}
+
 static int take_change(struct content_check *c, const struct content_change *change)
 {
 	int err = change->fd >= 0 ? take_message(c, change) : 0;
@@ -166,12 +181,9 @@ static int take_change(struct content_check *c, const struct content_change *cha
 		if (!c->envelope.from.ptr)
 			return ERR_NOMEM;
 	}
-	if (change->hold_reason.ptr) {
-		const struct span reason = arena_copy(&c->arena, span_sub(change->hold_reason, 0, HOLD_REASON_CAP));
-		if (!reason.ptr)
-			return ERR_NOMEM;
-		c->envelope.hold = reason.len ? reason : SPAN_LIT("no reason was given");
-	}
+	if (change->hold_reason.ptr && take_hold(c, change->hold_reason) != 0)
+		return ERR_NOMEM;
+
 	return change->added_count || change->removed_count ? take_recipients(c, change) : 0;
 }
 

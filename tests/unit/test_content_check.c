@@ -249,6 +249,13 @@ static void test_holding(void **unused)
 	assert_int_equal(verdict.outcome, CONTENT_PASS);
 	assert_int_equal(strlen(hold_after), 500);
 	assert_memory_equal(hold_after, reason, 500);
+	/* No envelope takes these. */
+	plays[0].change.hold_reason = SPAN_LIT(" two\r\nlines\0\x7f\n");
+	judge(NEED_FILTER | NEED_EXTCHK);
+	assert_string_equal(hold_after, "two  lines");
+	plays[0].change.hold_reason = SPAN_LIT("\n");
+	judge(NEED_FILTER | NEED_EXTCHK);
+	assert_string_equal(hold_after, "no reason was given");
 }
 
 static void test_changed_messages_have_a_budget(void **unused)
