@@ -37,6 +37,7 @@ enum no_match { NO_MATCH_NOTO, NO_MATCH_ALLOW };
 enum on_unknown { ON_UNKNOWN_TEMPFAIL, ON_UNKNOWN_SKIP };
 enum bounce { BOUNCE_ALL, BOUNCE_TRUSTED, BOUNCE_NONE };
 enum listen_deterrents { DETERRENTS_DEFAULT, DETERRENTS_YES, DETERRENTS_NO };
+enum filter_undecoded { FILTER_UNDECODED_PASS, FILTER_UNDECODED_REFUSE };
 enum gate_drop { GATE_DROP_SILENT, GATE_DROP_RESET };
 enum vague { VAGUE_OFF, VAGUE_YES };
 enum listen_fail { FAIL_DEFAULT, FAIL_OPEN, FAIL_CLOSED };
@@ -67,6 +68,7 @@ struct conf {
 	char spool[CONF_PATH_CAP];
 	char rules[CONF_PATH_CAP];
 	char filter[CONF_PATH_CAP]; /* the content filter's file; empty: none */
+	uint64_t filter_undecoded;  /* enum filter_undecoded: what it says of a message that can't be decoded as a whole */
 	uint64_t filter_may_lack;   /* bool, no option: the seeds' layout may have none */
 	char pid_file[CONF_PATH_CAP];
 	char forward_pid_file[CONF_PATH_CAP];

@@ -21,6 +21,7 @@ static const struct conf_choice deterrents_names[] = {
 static const struct conf_choice fail_names[] = {
 	{ "default", FAIL_DEFAULT }, { "open", FAIL_OPEN }, { "closed", FAIL_CLOSED }, { NULL, 0 }
 };
+static const struct conf_choice filter_undecoded_names[] = { { "pass", FILTER_UNDECODED_PASS }, { "refuse", FILTER_UNDECODED_REFUSE }, { NULL, 0 } };
 static const struct conf_choice gate_drop_names[] = { { "silent", GATE_DROP_SILENT }, { "reset", GATE_DROP_RESET }, { NULL, 0 } };
 static const struct conf_choice vague_names[] = { { "off", VAGUE_OFF }, { "vague", VAGUE_YES }, { NULL, 0 } };
 static const struct conf_choice yes_no_names[] = { { "no", 0 }, { "yes", 1 }, { NULL, 0 } };
@@ -54,6 +55,7 @@ static const struct conf_option file_options[] = {
 	{ "spool", KIND_PATH, FIELD(struct conf, spool), "/var/spool/postern", 0, 0, NULL },
 	{ "rules", KIND_PATH, FIELD(struct conf, rules), POSTERN_SYSCONFDIR "/postern/rules", 0, 0, NULL },
 	{ "filter", KIND_PATH, FIELD(struct conf, filter), "", 0, 0, NULL },
+	{ "filter-undecoded", KIND_CHOICE, FIELD(struct conf, filter_undecoded), "pass", 0, 0, filter_undecoded_names },
 	{ "pid-file", KIND_PATH, FIELD(struct conf, pid_file), "/run/posternd.pid", 0, 0, NULL },
 	{ "forward-pid-file", KIND_PATH, FIELD(struct conf, forward_pid_file), "/run/posternfwd.pid", 0, 0, NULL },
 	{ "session-user", KIND_TEXT, FIELD(struct conf, session_user), "postern", 0, 0, NULL },

@@ -105,8 +105,11 @@ static void run(void *state, const struct content_image *image, const struct spo
 	struct filter_result result;
 	(void)image;
 	filter_scan_end(s->scan, &result);
-	if (result.mime_flags)
+	bool is_undecoded = result.mime_flags && s->host->conf.conf.filter_undecoded == FILTER_UNDECODED_REFUSE;
+	if (result.mime_flags) {
 		log_mime(s, result.mime_flags, envelope);
+		counter_add(s->host->counters, COUNTER_CONTENT_UNDECODED, 1);
+	}
 	if (result.outcome == FILTER_MATCHED) {
 		log_match(s, &result, envelope);
 		counter_add(s->host->counters, COUNTER_CONTENT_MATCHES, 1);
@@ -116,8 +119,10 @@ static void run(void *state, const struct content_image *image, const struct spo
 		counter_add(s->host->counters, COUNTER_CONTENT_UNKNOWN, 1);
 		refusal = (struct content_verdict){ CONTENT_REFUSE, 451, "4.7.0", "The content can't be judged, try again later", "" };
 		(void)snprintf(refusal.why, sizeof refusal.why, "content filter: %s", result.why);
+	} else if (is_undecoded) {
+		refusal = (struct content_verdict){ CONTENT_REFUSE, 550, "5.6.0", "Parts of this message can't be read here", "content filter: not everything was decoded" };
 	}
-	content_engine_done(s->check, result.outcome == FILTER_PASS ? &pass : &refusal, NULL);
+	content_engine_done(s->check, result.outcome == FILTER_PASS && !is_undecoded ? &pass : &refusal, NULL);
 }
 
 const struct content_engine content_filter = {

@@ -47,6 +47,7 @@
 	X(MESSAGES_DISCARDED, "messages_discarded", 0) \
 	X(CONTENT_MATCHES, "content_matches", 0) \
 	X(CONTENT_UNKNOWN, "content_unknown", 0) \
+	X(CONTENT_UNDECODED, "content_undecoded", 0) \
 	X(EXTCHECKS, "extchecks", 1) \
 	X(EXTCHECK_ACCEPTED, "extcheck_accepted", 0) \
 	X(EXTCHECK_CHANGED, "extcheck_changed", 0) \

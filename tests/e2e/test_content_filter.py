@@ -201,6 +201,20 @@ def test_attachment_names(make, name):
     assert {m[:2] for m in matches(post)} == {(1, "attachment")}
 
 
+@pytest.mark.parametrize("option", [None, "refuse"])
+def test_where_a_name_could_hide(make, option):
+    """A name at the end of a field that is too long to be read, a fragment of a message: told of, or refused if that was asked for."""
+    post = make("attachment:evil\n", **({"filter_undecoded": option} if option else {}))
+    messages = [b'Content-Type: application/octet-stream;\r\n' + (b"\tx=" + b"y" * 70 + b";\r\n") * 600 + b'\tname="evil.vbs"\r\n\r\nbody\r\n',
+                b"Content-Type: message/partial; id=1; number=1; total=2\r\n\r\nbody\r\n"]
+    for count, message in enumerate(messages, 1):
+        reply = send(post, message)
+        assert (reply.code, reply.text[:6]) == ((550, "5.6.0 ") if option else (250, "2.0.0 "))
+        assert post.log().count("ev=content-mime") == count
+    assert post.status()["counters"]["content_undecoded"] == 2
+    assert send(post, mime()).code == 250 and refused(send(post, mime(**{"evil.vbs": b"x"})))
+
+
 def test_swaks_attachment(make, lab, tmp_path):
     """The sample's rule against what a real client sends; and its neighbours pass."""
     post = make((BUILD.parent / "dist/filter.sample").read_text())
