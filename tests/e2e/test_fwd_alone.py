@@ -98,7 +98,7 @@ class World:
 
     def got(self, name):
         path = self.dir / f"{name}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
     def conf(self, forward, bounce_via="smtp:127.0.0.1:1", listen="", **settings):
         settings = {"retry-min": "1s", "retry-max": "2s", "reply-timeout": "5s", "connect-timeout": "2s", "bounce": "all", **settings}
