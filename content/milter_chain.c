@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#define OPEN_AGAIN_MS 200u
 #define RCPT_DEADLINE_MS 240000u /* a client waits 5 minutes (RFC 5321 section 4.5.3.2.3) */
 
 enum peer_state {
@@ -45,9 +44,8 @@ struct milter_chain {
 	size_t count;
 	size_t turn;            /* whose it is, in what is under way */
 	bool is_asked;          /* and it will answer */
-	bool is_opening;        /* hooks->open was called */
-	struct loop_timer *open_timer, *deadline;
-	uint64_t open_until_ms; /* the connection must begin before */
+	struct milter_opening opening;
+	struct loop_timer *deadline;
 
 	/* What was said of the whole message at an earlier step; a connection that is refused refuses all recipients. */
 	enum milter_outcome outcome;
@@ -143,55 +141,24 @@ static void open_failed(struct chain_peer *p, int err)
 	struct milter_chain *c = p->chain;
 	p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "connection", .err = err };
 	p->took_ms += loop_now_ms(c->loop) - p->asked_ms;
-	loop_timer_stop(c->open_timer);
 	c->is_asked = false;
 	weigh(p);
 	loop_task_post(c->loop, &c->go_on);
 }
 
-static void ask_open(struct milter_chain *c);
-
-static void take_connection(struct milter_chain *c, int err, int fd)
-{
-	struct chain_peer *p = &c->peers[c->turn];
-	c->is_opening = false;
-	loop_timer_stop(c->open_timer);
-	if (!err)
-		milter_dialogue_open(p->dialogue, fd);
-	else if (err == ERR_AGAIN && loop_now_ms(c->loop) + OPEN_AGAIN_MS < c->open_until_ms)
-		/* Too many at once, for the filter's queue or for ours. */
-		loop_timer_start(c->open_timer, OPEN_AGAIN_MS);
-	else
-		open_failed(p, err);
-}
-
-static void ask_open(struct milter_chain *c)
-{
-	uint64_t now_ms = loop_now_ms(c->loop);
-	int err = c->hooks->open(c->ctx, c->turn);
-	c->is_opening = !err;
-	if (err)
-		take_connection(c, err, -1);
-	else
-		/* Whoever is asked may never answer. */
-		loop_timer_start(c->open_timer, c->open_until_ms > now_ms ? c->open_until_ms - now_ms : 0);
-}
-
-static void open_time(void *ctx)
+static void connected(void *ctx, int err, int fd)
 {
 	struct milter_chain *c = ctx;
-	if (!c->is_opening) {
-		ask_open(c);
-		return;
-	}
-	c->hooks->cancel_open(c->ctx);
-	c->is_opening = false;
-	open_failed(&c->peers[c->turn], ERR_TIMEOUT);
+	struct chain_peer *p = &c->peers[c->turn];
+	if (err)
+		open_failed(p, err);
+	else
+		milter_dialogue_open(p->dialogue, fd);
 }
 
 void milter_chain_opened(struct milter_chain *c, int err, int fd)
 {
-	take_connection(c, err, fd);
+	milter_opening_take(&c->opening, err, fd);
 }
 
 static void answered(void *ctx, const struct milter_answer *answer);
@@ -201,12 +168,11 @@ static void open_peer(struct milter_chain *c, struct chain_peer *p)
 	const struct milter_peer *conf = &c->conf[p->index];
 	p->state = PEER_OPENING;
 	p->asked_ms = loop_now_ms(c->loop);
-	c->open_until_ms = p->asked_ms + conf->times.connect_ms;
 	int err = milter_dialogue_create(c->loop, c->facts, &conf->times, answered, p, &p->dialogue);
 	if (err)
 		open_failed(p, err);
 	else
-		ask_open(c);
+		milter_opening_start(&c->opening, p->index, conf->times.connect_ms);
 }
 
 /* ---- recipients */
@@ -294,10 +260,8 @@ static void rcpt_deadline_passed(struct milter_chain *c)
 	/* Else it has just been answered, and what follows is on its way. */
 	if (!c->is_busy || !c->is_asked)
 		return;
-	if (c->is_opening)
-		c->hooks->cancel_open(c->ctx);
-	c->is_opening = c->is_asked = false;
-	loop_timer_stop(c->open_timer);
+	milter_opening_cancel(&c->opening);
+	c->is_asked = false;
 	p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "deadline", .err = ERR_TIMEOUT };
 	p->took_ms += loop_now_ms(c->loop) - p->asked_ms;
 	weigh(p);
@@ -320,11 +284,9 @@ static void deadline_passed(void *ctx)
 	}
 	if (!c->is_judging)
 		c->turn = 0;
-	if (c->is_opening)
-		c->hooks->cancel_open(c->ctx);
-	c->is_opening = c->is_asked = c->is_busy = false;
+	milter_opening_cancel(&c->opening);
+	c->is_asked = c->is_busy = false;
 	c->is_judging = true;
-	loop_timer_stop(c->open_timer);
 	loop_task_cancel(&c->go_on);
 	for (; c->turn < c->count && c->outcome == MILTER_PASS; c->turn++) {
 		struct chain_peer *p = &c->peers[c->turn];
@@ -466,7 +428,7 @@ int milter_chain_create(struct loop *loop, const struct milter_peer *peers, size
 	c->tail = &c->head;
 	c->go_on = (struct loop_task){ .fn = go_on, .ctx = c };
 	c->peers = calloc(count, sizeof *c->peers);
-	int err = c->peers ? loop_timer_create(loop, open_time, c, &c->open_timer) : ERR_NOMEM;
+	int err = c->peers ? milter_opening_init(&c->opening, loop, &hooks->opener, ctx, connected, c) : ERR_NOMEM;
 	if (!err)
 		err = loop_timer_create(loop, deadline_passed, c, &c->deadline);
 	for (size_t i = 0; !err && i < count; i++) {
@@ -516,8 +478,6 @@ void milter_chain_destroy(struct milter_chain **chain)
 	if (!c)
 		return;
 	*chain = NULL;
-	if (c->is_opening)
-		c->hooks->cancel_open(c->ctx);
 	for (size_t i = 0; c->peers && i < c->count; i++) {
 		struct chain_peer *p = &c->peers[i];
 		if (!p->is_reported && p->state != PEER_NEW)
@@ -526,7 +486,7 @@ void milter_chain_destroy(struct milter_chain **chain)
 		milter_edits_free(&p->edits);
 	}
 	loop_task_cancel(&c->go_on);
-	loop_timer_destroy(&c->open_timer);
+	milter_opening_free(&c->opening);
 	loop_timer_destroy(&c->deadline);
 	milter_message_destroy(&c->message);
 	arena_free(&c->arena);

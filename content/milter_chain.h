@@ -10,6 +10,7 @@
 #define POSTERN_MILTER_CHAIN_H
 
 #include "milter_dialogue.h"
+#include "milter_opening.h"
 #include "milter_spec.h"
 
 struct milter_peer {
@@ -30,10 +31,7 @@ struct milter_report {
 };
 
 struct milter_hooks {
-	/* Get a connection to a filter: 0, and opened will be called with fd (owned by the chain from there on) or an error, never before this returns.
-	 * ERR_AGAIN there: asked again a moment later. */
-	int (*open)(void *ctx, size_t peer);
-	void (*cancel_open)(void *ctx);
+	struct milter_opener opener; /* answers by milter_chain_opened */
 	void (*report)(void *ctx, const struct milter_report *report);
 };
 

@@ -27,6 +27,7 @@ struct milter_facts {
 /* Where in the message. */
 struct milter_moment {
 	struct span rcpt;         /* at RCPT, without angle brackets */
+	struct span rcpt_args;    /* ESMTP, separated by one space */
 	struct span rcpt_refusal; /* at RCPT: the reply that it got instead; empty: it was accepted */
 	size_t rcpts;             /* {nrcpts} */
 };

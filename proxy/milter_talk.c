@@ -103,7 +103,7 @@ static void report(void *ctx, const struct milter_report *r)
 	log_kv(has_failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
 }
 
-static const struct milter_hooks hooks = { open_peer, cancel_open, report };
+static const struct milter_hooks hooks = { { open_peer, cancel_open }, report };
 
 /* ---- */
 

@@ -219,7 +219,7 @@ static void begin(const struct line *script, const struct line *second)
 /* A recipient, and the message. */
 static void run(enum milter_fail fail, uint64_t deadline_ms)
 {
-	static const struct milter_hooks hooks = { open_filter, cancel_open, reported };
+	static const struct milter_hooks hooks = { { open_filter, cancel_open }, reported };
 	const struct milter_times times = { 20000, 20000, 20000 };
 	const struct milter_peer peers[FILTERS_MAX] = { { "one", fail, times }, { "two", fail, times } };
 	const struct milter_facts facts = { .hostname = SPAN_LIT("fw.example"), .helo = SPAN_LIT("c.example"), .from = SPAN_LIT("s@c.example") };
