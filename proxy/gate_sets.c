@@ -1,48 +1,34 @@
 #include "gate_sets.h"
 
-#include <inttypes.h>
 #include <linux/netfilter/nf_tables.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "flow_cleaner.h"
 #include "ipset.h"
 #include "log.h"
 #include "nft_sets.h"
-#include "nft_snapshot.h"
-#include "set_text.h"
+#include "set_listing.h"
+#include "set_restore.h"
 
-#define RESTORE_A_TURN 4000u
 #define HEAR_A_TURN 2000u
 #define SWEEP_A_BEAT 100000u
 #define LEARNED_EVERY_S 60u
-#define FILE_CAP (256u << 20)
-#define WRITE_CHUNK 65536u
 
 struct gate_sets {
 	struct loop *loop;
-	struct nfnl *nl, *changes;
+	struct gate_kernel kernel;
+	struct nfnl *changes;
 	struct loop_io *changes_io;
-	struct loop_task examine_task, restore_task;
+	struct loop_task examine_task;
 	struct flow_cleaner *cleaner;
-	struct nft_batch batch;
-	struct buf ipset_messages;
-	bool has_ipset[KSET_COUNT]; /* where nft has no sets of ours */
 	struct set_table *table;
-	struct nft_snapshot snapshot;
+	struct set_restore restore;
 	bool is_blind;        /* the table could not be read: once more at the next beat */
 	bool is_stale;        /* chains that are in the snapshot were taken away since */
 	bool is_known;        /* something was found or not found once, and logged */
 	bool is_listed[KSET_COUNT], is_unlisted_news[KSET_COUNT];
-	enum kernel_set restoring; /* KSET_COUNT: nothing */
-	size_t cursor;
-	size_t restored, refused;
-	bool has_waiting; /* the kernel did not take them now: once more at the next beat */
-	int64_t restore_began_ms;
 	unsigned beats;
 
 	/* of the generation under way */
@@ -57,120 +43,6 @@ struct gate_sets {
 	loop_fn kept_changed;
 	void *ctx;
 };
-
-/* ---- transactions */
-
-static int commit(struct gate_sets *s, int *errnum)
-{
-	int err = nft_batch_end(&s->batch);
-	return err ? err : nfnl_send(s->nl, s->batch.bytes.data, s->batch.bytes.len, errnum);
-}
-
-static void write_set(struct gate_sets *s, bool is_addition, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
-{
-	struct nft_elements to;
-	if (is_addition)
-		nft_elements_add(&s->batch, kernel_set_name(set), &to);
-	else
-		nft_elements_delete(&s->batch, kernel_set_name(set), &to);
-	for (size_t i = 0; i < count; i++)
-		nft_sets_write(&to, &e[i], kernel_set_is_net(set), is_addition ? nft_sets_timeout_ms(e[i].expires_at, now) : 0);
-	nft_elements_end(&to);
-}
-
-/* ---- putting back what waits */
-
-static int put(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
-{
-	if (s->has_ipset[set])
-		return ipset_add(s->nl, &s->ipset_messages, set, e, count, now);
-	nft_batch_begin(&s->batch);
-	write_set(s, true, set, e, count, now);
-	return commit(s, NULL);
-}
-
-/* Says nothing of the elements: their set went away under our hands, or somebody else has the table now.  A set that is full, or has
- * something else where they belong, would refuse them the next time, too. */
-static bool is_passing(int err)
-{
-	return err == ERR_NOTFOUND || err == ERR_PERM || err == ERR_AGAIN;
-}
-
-/* ERR_*: those that were not put wait. */
-static int put_some(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, size_t count, int64_t now)
-{
-	int err = put(s, set, e, count, now);
-	if (err && is_passing(err))
-		return err;
-	if (!err) {
-		for (size_t i = 0; i < count; i++)
-			(void)set_table_put(s->table, set, &e[i], true);
-		s->restored += count;
-	} else if (count == 1) {
-		/* Full, or in the way of another one. */
-		(void)set_table_remove(s->table, set, e);
-		s->refused++;
-	} else {
-		err = put_some(s, set, e, count / 2, now);
-		return err ? err : put_some(s, set, e + count / 2, count - count / 2, now);
-	}
-	return 0;
-}
-
-static void restore_done(struct gate_sets *s)
-{
-	struct kv kv;
-	if (s->restored + s->refused == 0)
-		return;
-	kv_init(&kv);
-	kv_text(&kv, "ev", "sets-restored");
-	kv_u64(&kv, "elements", s->restored);
-	kv_u64(&kv, "refused", s->refused);
-	kv_i64(&kv, "ms", (int64_t)loop_now_ms(s->loop) - s->restore_began_ms);
-	log_kv(s->refused ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
-	s->restored = s->refused = 0;
-}
-
-/* The next of the set that waits; from one end of the table to the other for each set. */
-static size_t collect(struct gate_sets *s, struct kernel_element some[RESTORE_A_TURN], int64_t now)
-{
-	size_t count = 0;
-	struct set_entry entry;
-	while (count < RESTORE_A_TURN && set_table_next(s->table, &s->cursor, &entry))
-		if (entry.set == s->restoring && !entry.is_in_kernel && (!entry.element.expires_at || entry.element.expires_at > now))
-			some[count++] = entry.element;
-	return count;
-}
-
-static void restore_turn(void *ctx)
-{
-	static struct kernel_element some[RESTORE_A_TURN];
-	struct gate_sets *s = ctx;
-	int64_t now = loop_wall_time();
-	while (s->restoring < KSET_COUNT) {
-		size_t count = s->is_listed[s->restoring] ? collect(s, some, now) : 0;
-		if (count) {
-			if (put_some(s, s->restoring, some, count, now) == 0) {
-				loop_task_post(s->loop, &s->restore_task);
-				return;
-			}
-			s->has_waiting = true;
-		}
-		s->restoring++;
-		s->cursor = 0;
-	}
-	restore_done(s);
-}
-
-static void restore(struct gate_sets *s)
-{
-	s->restoring = KSET_PASS4;
-	s->cursor = 0;
-	s->has_waiting = false;
-	if (s->restored + s->refused == 0)
-		s->restore_began_ms = (int64_t)loop_now_ms(s->loop);
-	loop_task_post(s->loop, &s->restore_task);
-}
 
 /* ---- what is there */
 
@@ -187,27 +59,22 @@ static void set_backend(struct gate_sets *s, enum gate_backend backend)
 	s->backend = backend;
 }
 
-static bool has_set(const struct gate_sets *s, enum kernel_set set)
-{
-	return s->snapshot.has_set[set] || s->has_ipset[set];
-}
-
 static void list_set(struct gate_sets *s, enum kernel_set set)
 {
 	bool was_listed = s->is_listed[set];
-	int err = s->has_ipset[set] ? ipset_list(s->nl, s->table, set, loop_wall_time()) : nft_sets_list(s->nl, s->table, set, loop_wall_time());
+	int err = gate_kernel_list(&s->kernel, s->table, set);
 	s->is_listed[set] = s->is_listed[set] || !err;
 	/* Cut short, mostly by a change: once more at the next beat. */
 	s->is_unlisted_news[set] = err && err != ERR_NOTFOUND;
 	/* Only now is it known what is there already. */
 	if (s->is_listed[set] && !was_listed)
-		restore(s);
+		set_restore_begin(&s->restore);
 }
 
 static void examine(void *ctx)
 {
 	struct gate_sets *s = ctx;
-	int err = nft_snapshot_take(s->nl, &s->snapshot);
+	int err = nft_snapshot_take(s->kernel.nl, &s->kernel.snapshot);
 	bool was_blind = s->is_blind;
 	s->is_blind = err && err != ERR_NOTFOUND;
 	if (s->is_blind) {
@@ -217,22 +84,22 @@ static void examine(void *ctx)
 	}
 	s->is_stale = false;
 	s->has_told_closed = false;
-	bool is_found = s->snapshot.has_alive, is_ipset = false;
+	bool is_found = s->kernel.snapshot.has_alive, is_ipset = false;
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
-		is_found = is_found || s->snapshot.has_set[set];
+		is_found = is_found || s->kernel.snapshot.has_set[set];
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
-		s->has_ipset[set] = !is_found && ipset_exists(s->nl, set);
-		is_ipset = is_ipset || s->has_ipset[set];
+		s->kernel.has_ipset[set] = !is_found && ipset_exists(s->kernel.nl, set);
+		is_ipset = is_ipset || s->kernel.has_ipset[set];
 	}
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
-		if (!has_set(s, set)) {
+		if (!gate_kernel_has_set(&s->kernel, set)) {
 			s->is_listed[set] = false;
 			set_table_lost(s->table, set);
 		} else if (!s->is_listed[set])
 			list_set(s, set);
 	}
 	set_backend(s, is_found ? GATE_BACKEND_NFT : is_ipset ? GATE_BACKEND_IPSET : GATE_BACKEND_NONE);
-	restore(s);
+	set_restore_begin(&s->restore);
 }
 
 static void all_lost(struct gate_sets *s)
@@ -251,7 +118,7 @@ static void write_heartbeat(struct gate_sets *s)
 	memcpy(ifaces, s->ifaces, sizeof ifaces);
 	for (size_t i = 0; s->has_told_closed && i < s->iface_count; i++)
 		ifaces[i].fail = HEARTBEAT_LEAVE;
-	heartbeat_write(&s->batch, ifaces, s->iface_count, s->dead_after_ms);
+	heartbeat_write(&s->kernel.batch, ifaces, s->iface_count, s->dead_after_ms);
 }
 
 static void put_table_back(struct gate_sets *s, const struct nft_message *culprit)
@@ -259,11 +126,11 @@ static void put_table_back(struct gate_sets *s, const struct nft_message *culpri
 	struct kv kv;
 	int errnum = 0;
 	s->has_told_closed = false;
-	nft_batch_begin(&s->batch);
-	nft_snapshot_write(&s->snapshot, &s->batch);
-	if (s->snapshot.has_alive)
+	nft_batch_begin(&s->kernel.batch);
+	nft_snapshot_write(&s->kernel.snapshot, &s->kernel.batch);
+	if (s->kernel.snapshot.has_alive)
 		write_heartbeat(s);
-	int err = commit(s, &errnum);
+	int err = gate_kernel_commit(&s->kernel, &errnum);
 	kv_init(&kv);
 	kv_text(&kv, "ev", err ? "put-back-failed" : "put-back");
 	kv_span(&kv, "flushed_by", culprit->process);
@@ -321,7 +188,7 @@ static void end_generation(struct gate_sets *s, const struct nft_message *m)
 	if (s->has_table_gone)
 		all_lost(s);
 	/* Chains that were taken away by themselves, before the table, were meant to go: then the snapshot is stale, or has none. */
-	if (is_gone && !s->is_stale && nft_snapshot_has_chains(&s->snapshot))
+	if (is_gone && !s->is_stale && nft_snapshot_has_chains(&s->kernel.snapshot))
 		put_table_back(s, m);
 	s->is_stale = s->is_stale || (s->has_chain_gone && !s->has_table_gone);
 	if (s->has_table_gone || s->has_table_come || s->has_changed)
@@ -380,7 +247,7 @@ static void beat_ipsets(struct gate_sets *s)
 {
 	bool is_any = false;
 	for (size_t i = 0; i < s->iface_count; i++)
-		is_any = ipset_heartbeat(s->nl, &s->ifaces[i], s->dead_after_ms) == 0 || is_any;
+		is_any = ipset_heartbeat(s->kernel.nl, &s->ifaces[i], s->dead_after_ms) == 0 || is_any;
 	if (is_any != (s->backend == GATE_BACKEND_IPSET))
 		loop_task_post(s->loop, &s->examine_task);
 }
@@ -392,20 +259,20 @@ void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, s
 	memcpy(s->ifaces, ifaces, count * sizeof *ifaces);
 	s->iface_count = count;
 	s->dead_after_ms = dead_after_ms;
-	if (s->snapshot.has_alive) {
-		nft_batch_begin(&s->batch);
+	if (s->kernel.snapshot.has_alive) {
+		nft_batch_begin(&s->kernel.batch);
 		write_heartbeat(s);
-		s->has_told_closed = commit(s, NULL) == 0;
+		s->has_told_closed = gate_kernel_commit(&s->kernel, NULL) == 0;
 	} else {
 		beat_ipsets(s);
 	}
 	s->beats++;
 	if (s->is_blind)
 		loop_task_post(s->loop, &s->examine_task);
-	if (s->has_waiting)
-		restore(s);
+	if (s->restore.has_waiting)
+		set_restore_begin(&s->restore);
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
-		if (has_set(s, set) && (s->is_unlisted_news[set] || ((is_learned(set) || s->has_ipset[set]) && s->beats % LEARNED_EVERY_S == 0)))
+		if (gate_kernel_has_set(&s->kernel, set) && (s->is_unlisted_news[set] || ((is_learned(set) || s->kernel.has_ipset[set]) && s->beats % LEARNED_EVERY_S == 0)))
 			list_set(s, set);
 	set_table_sweep(s->table, loop_wall_time(), SWEEP_A_BEAT);
 }
@@ -413,7 +280,7 @@ void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, s
 void gate_sets_learn(struct gate_sets *s)
 {
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
-		if (has_set(s, set) && (is_learned(set) || s->has_ipset[set]))
+		if (gate_kernel_has_set(&s->kernel, set) && (is_learned(set) || s->kernel.has_ipset[set]))
 			list_set(s, set);
 }
 
@@ -422,20 +289,9 @@ void gate_sets_learn(struct gate_sets *s)
 int gate_sets_add(struct gate_sets *s, enum kernel_set set, const struct kernel_element *e, struct reason *why)
 {
 	int errnum = 0;
-	int64_t now = loop_wall_time();
-	if (!has_set(s, set))
+	if (!gate_kernel_has_set(&s->kernel, set))
 		return reason_set(why, ERR_UNSUPPORTED, "the kernel has no set %s: run postern-divert up first", kernel_set_name(set));
-	int err;
-	if (s->has_ipset[set]) {
-		err = put(s, set, e, 1, now);
-	} else {
-		/* Added first so that it can be deleted, whether it was there or not: only so it gets its new time everywhere. */
-		nft_batch_begin(&s->batch);
-		write_set(s, true, set, e, 1, now);
-		write_set(s, false, set, e, 1, now);
-		write_set(s, true, set, e, 1, now);
-		err = commit(s, &errnum);
-	}
+	int err = gate_kernel_renew(&s->kernel, set, e, loop_wall_time(), &errnum);
 	if (!err)
 		err = set_table_put(s->table, set, e, true);
 	/* Of a whole network nobody knows how many there are. */
@@ -452,13 +308,11 @@ int gate_sets_delete(struct gate_sets *s, enum kernel_set set, const struct kern
 	bool was_known = set_table_remove(s->table, set, e);
 	if (was_known && s->kept_changed)
 		s->kept_changed(s->ctx);
-	if (s->has_ipset[set])
-		return ipset_delete(s->nl, set, e) == 0 || was_known ? 0 : reason_set(why, ERR_NOTFOUND, "not in %s", kernel_set_name(set));
-	if (!s->snapshot.has_set[set])
+	if (!gate_kernel_has_set(&s->kernel, set))
 		return was_known ? 0 : reason_set(why, ERR_NOTFOUND, "not in %s", kernel_set_name(set));
-	nft_batch_begin(&s->batch);
-	write_set(s, false, set, e, 1, 0);
-	int err = commit(s, &errnum);
+	int err = gate_kernel_delete(&s->kernel, set, e, &errnum);
+	if (err && was_known && s->kernel.has_ipset[set])
+		return 0;
 	if (err == ERR_NOTFOUND)
 		return reason_set(why, err, "not in %s", kernel_set_name(set));
 	return err ? reason_set(why, err, "%s: %s", kernel_set_name(set), strerror(errnum)) : 0;
@@ -473,121 +327,19 @@ bool gate_sets_has(const struct gate_sets *s, enum kernel_set set, const struct 
 
 /* ---- texts */
 
-struct text_file {
-	int fd;
-	struct buf buf;
-	bool has_failed;
-};
-
-static void flush_text(struct text_file *t)
-{
-	size_t done = 0;
-	while (done < t->buf.len && !t->has_failed) {
-		ssize_t n = write(t->fd, t->buf.data + done, t->buf.len - done);
-		t->has_failed = n <= 0;
-		done += n > 0 ? (size_t)n : 0;
-	}
-	buf_clear(&t->buf);
-}
-
-static void put_text(struct text_file *t, const char *text, size_t len)
-{
-	if (buf_append(&t->buf, text, len) != 0)
-		t->has_failed = true;
-	if (t->buf.len >= WRITE_CHUNK)
-		flush_text(t);
-}
-
-static int end_text(struct text_file *t)
-{
-	flush_text(t);
-	buf_free(&t->buf);
-	if (!t->has_failed)
-		return t->fd;
-	(void)close(t->fd);
-	return -1;
-}
-
-static bool begin_text(struct text_file *t)
-{
-	*t = (struct text_file){ .fd = memfd_create("postern-sets", MFD_CLOEXEC), .buf.cap = 2 * WRITE_CHUNK };
-	return t->fd >= 0;
-}
-
 int gate_sets_text(const struct gate_sets *s)
 {
-	char line[SET_TEXT_LINE_CAP];
-	struct text_file t;
-	struct set_entry entry;
-	size_t cursor = 0;
-	int64_t now = loop_wall_time();
-	if (!begin_text(&t))
-		return -1;
-	put_text(&t, SET_TEXT_HEAD "\n", sizeof SET_TEXT_HEAD);
-	while (set_table_next(s->table, &cursor, &entry))
-		if (!entry.element.expires_at || entry.element.expires_at > now)
-			put_text(&t, line, set_text_line(entry.set, &entry.element, line));
-	return end_text(&t);
+	return set_listing_text(s->table);
 }
 
 int gate_sets_listing(const struct gate_sets *s, unsigned wanted)
 {
-	char line[SET_TEXT_LINE_CAP * 2], text[KERNEL_ELEMENT_TEXT_CAP];
-	struct text_file t;
-	struct set_entry entry;
-	size_t cursor = 0;
-	int64_t now = loop_wall_time();
-	if (!begin_text(&t))
-		return -1;
-	while (set_table_next(s->table, &cursor, &entry)) {
-		const struct kernel_element *e = &entry.element;
-		if (!(wanted >> entry.set & 1) || (e->expires_at && e->expires_at <= now))
-			continue;
-		int len = snprintf(line, sizeof line, "set=%s address=%s expires=%" PRId64 " expires_in=%" PRId64 " state=%s\n",
-				   kernel_set_name(entry.set), kernel_element_format(e, text), e->expires_at, e->expires_at ? e->expires_at - now : 0,
-				   entry.is_in_kernel ? "active" : "waiting");
-		put_text(&t, line, len > 0 ? (size_t)len : 0);
-	}
-	return end_text(&t);
-}
-
-static void load_text(struct gate_sets *s, struct span text)
-{
-	struct span line;
-	size_t bad = 0, loaded = 0;
-	int64_t now = loop_wall_time();
-	while (span_cut(&text, '\n', &line)) {
-		struct kernel_element element;
-		enum kernel_set set;
-		int err = set_text_parse(line, &set, &element);
-		if (!err && element.expires_at && element.expires_at <= now)
-			continue;
-		if (!err)
-			err = set_table_put(s->table, set, &element, false);
-		bad += err && err != ERR_NOTFOUND;
-		loaded += !err;
-	}
-	struct kv kv;
-	kv_init(&kv);
-	kv_text(&kv, "ev", "sets-loaded");
-	kv_u64(&kv, "elements", loaded);
-	kv_u64(&kv, "bad_lines", bad);
-	log_kv(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
+	return set_listing_lines(s->table, wanted);
 }
 
 void gate_sets_load(struct gate_sets *s, int fd)
 {
-	struct stat st;
-	if (fstat(fd, &st) != 0 || st.st_size <= 0)
-		return;
-	size_t len = (size_t)st.st_size;
-	void *text = len > FILE_CAP ? MAP_FAILED : mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (text == MAP_FAILED) {
-		log_event(LOG_LEVEL_ERR, "sets-lost", "what was kept of the sets cannot be read");
-		return;
-	}
-	load_text(s, (struct span){ text, len });
-	(void)munmap(text, len);
+	set_listing_load(s->table, fd);
 }
 
 /* ---- state */
@@ -606,18 +358,18 @@ void gate_sets_switch(const struct gate_sets *s, const char *iface, struct gate_
 	*out = (struct gate_switch){ .is_armed = 0 };
 	(void)snprintf(chain, sizeof chain, "refuse_%s", iface);
 	memcpy(key, iface, strnlen(iface, sizeof key));
-	out->is_armed = nft_snapshot_has_chain(&s->snapshot, span_of(chain));
-	out->is_closed = nft_snapshot_has_element(&s->snapshot, SPAN_LIT("closed"), (struct span){ key, sizeof key });
+	out->is_armed = nft_snapshot_has_chain(&s->kernel.snapshot, span_of(chain));
+	out->is_closed = nft_snapshot_has_element(&s->kernel.snapshot, SPAN_LIT("closed"), (struct span){ key, sizeof key });
 	if (s->backend == GATE_BACKEND_IPSET) {
 		bool is_armed = false, is_closed = false;
-		ipset_switch(s->nl, iface, &is_armed, &is_closed);
+		ipset_switch(s->kernel.nl, iface, &is_armed, &is_closed);
 		out->is_armed = is_armed;
 		out->is_closed = is_closed;
 	}
 	for (size_t i = 0; i < s->iface_count; i++) {
 		if (strncmp(s->ifaces[i].name, iface, sizeof s->ifaces[i].name) != 0)
 			continue;
-		out->is_alive = (s->snapshot.has_alive || s->backend == GATE_BACKEND_IPSET) && s->ifaces[i].is_alive;
+		out->is_alive = (s->kernel.snapshot.has_alive || s->backend == GATE_BACKEND_IPSET) && s->ifaces[i].is_alive;
 		if (s->ifaces[i].fail != HEARTBEAT_LEAVE)
 			out->is_closed = s->ifaces[i].fail == HEARTBEAT_CLOSED;
 	}
@@ -632,7 +384,7 @@ int gate_sets_create_prepriv(struct gate_sets **out, struct reason *why)
 		return reason_set(why, ERR_NOMEM, "no memory");
 	int err = set_table_create(&s->table);
 	if (!err)
-		err = nfnl_open(&s->nl, why);
+		err = gate_kernel_open(&s->kernel, why);
 	if (!err)
 		err = nfnl_open_changes(&s->changes, why);
 	if (!err)
@@ -641,6 +393,7 @@ int gate_sets_create_prepriv(struct gate_sets **out, struct reason *why)
 		gate_sets_destroy(&s);
 		return err;
 	}
+	s->restore = (struct set_restore){ .kernel = &s->kernel, .table = s->table, .is_listed = s->is_listed, .set = KSET_COUNT };
 	*out = s;
 	return 0;
 }
@@ -651,7 +404,7 @@ int gate_sets_start(struct gate_sets *s, struct loop *loop, loop_fn kept_changed
 	s->kept_changed = kept_changed;
 	s->ctx = ctx;
 	s->examine_task = (struct loop_task){ .fn = examine, .ctx = s };
-	s->restore_task = (struct loop_task){ .fn = restore_turn, .ctx = s };
+	set_restore_start(&s->restore, loop);
 	int err = loop_io_create(loop, nfnl_fd(s->changes), changes_due, s, &s->changes_io);
 	if (!err)
 		err = loop_io_want(s->changes_io, LOOP_READ);
@@ -666,17 +419,13 @@ void gate_sets_destroy(struct gate_sets **sets)
 	struct gate_sets *s = *sets;
 	if (!s)
 		return;
-	if (s->loop) {
+	if (s->loop)
 		loop_task_cancel(&s->examine_task);
-		loop_task_cancel(&s->restore_task);
-	}
+	set_restore_stop(&s->restore);
 	loop_io_destroy(&s->changes_io);
-	nfnl_close(&s->nl);
+	gate_kernel_close(&s->kernel);
 	nfnl_close(&s->changes);
 	flow_cleaner_destroy(&s->cleaner);
-	nft_batch_free(&s->batch);
-	buf_free(&s->ipset_messages);
-	nft_snapshot_free(&s->snapshot);
 	set_table_destroy(&s->table);
 	free(s);
 	*sets = NULL;
