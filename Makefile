@@ -80,7 +80,7 @@ SLOW_SYNC := $(B)/tests/bench/slow_sync.so
 archive = $(B)/$(1)/$(1).a
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 
-.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit bench-gate bench-held bench-filter bench-mime fuzz tidy format install uninstall clean includes
+.PHONY: all unit check check-unit check-e2e check-long bench bench-rules bench-queue bench-reload bench-tarpit bench-gate bench-held bench-sets bench-filter bench-mime fuzz tidy format install uninstall clean includes
 all: $(BINS)
 
 define folder_rules
@@ -153,6 +153,8 @@ bench-held: all $(B)/tests/bench/bench_held
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/held
 bench-gate: all $(B)/tests/bench/bench_gate
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/gate
+bench-sets: all
+	POSTERN_BUILD=$(abspath $(B)) tests/bench/sets
 bench-tarpit: all
 	POSTERN_BUILD=$(abspath $(B)) tests/bench/tarpit
 bench-filter: $(B)/tests/bench/bench_filter

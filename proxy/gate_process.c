@@ -29,6 +29,7 @@ struct gate_process {
 	struct loop_timer *restart_timer, *beat_timer;
 	uint64_t backoff_ms, started_ms, restarts;
 	uint64_t heartbeats;         /* of all workers, at the last beat */
+	bool has_said_alive;         /* at the last beat */
 	unsigned workers_still, still, beats_since_rules;
 	bool is_closed, is_ending;
 	bool has_status, has_told_switches;
@@ -97,6 +98,7 @@ static void send_beat(struct gate_process *g)
 {
 	struct gate_beat beat = { { 0 } };
 	bool accept = workers_accept(g);
+	g->has_said_alive = accept;
 	/* Every worker has every listener. */
 	for (size_t i = 0; i < g->parts.supply->setup.conf.conf.listen_count; i++)
 		beat.accepts[i] = accept;
@@ -365,6 +367,12 @@ void gate_process_reload(struct gate_process *g)
 	const struct role_conf *conf = &g->parts.supply->setup.conf;
 	(void)send_to(g, GATE_CONF, conf, sizeof *conf);
 	send_rules(g);
+}
+
+void gate_process_worker_ready(struct gate_process *g)
+{
+	if (g->state == WORKER_RUNNING && !g->has_said_alive)
+		send_beat(g);
 }
 
 void gate_process_close(struct gate_process *g)

@@ -30,6 +30,9 @@ bool gate_process_died(struct gate_process *gate, pid_t pid, int wait_status);
 /* The supply has another configuration. */
 void gate_process_reload(struct gate_process *gate);
 
+/* A worker accepts from now on: where nobody did, the kernel hears of it at once and not at the next beat. */
+void gate_process_worker_ready(struct gate_process *gate);
+
 /* From here on nobody accepts: connections pass or are refused, as the administrator chose. */
 void gate_process_close(struct gate_process *gate);
 

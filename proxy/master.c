@@ -249,6 +249,8 @@ static void worker_ready(void *ctx, struct worker_process *worker)
 	forwarder_links_forget(m->links, worker_process_index(worker));
 	log_event(LOG_LEVEL_INFO, "worker-ready", "worker %u runs with pid %ld", worker_process_index(worker), (long)worker_process_pid(worker));
 	checker_process_link(m->checker, worker);
+	if (m->gate)
+		gate_process_worker_ready(m->gate);
 	take_ready(m);
 	if (m->is_ready)
 		forwarder_links_start(m->links);
