@@ -31,6 +31,7 @@ struct content_recipient {
 	struct span path;  /* forward-path without its brackets */
 	unsigned notify;   /* SMTP_NOTIFY_* */
 	struct span orcpt; /* empty: none */
+	const char *by;    /* who wants it, for the log; not NULL */
 };
 
 /* Of a message that passes.  Zeroed but for fd -1: nothing was changed. */

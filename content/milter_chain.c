@@ -62,6 +62,7 @@ struct milter_chain {
 	uint64_t body_max;
 	bool is_loaded;
 	bool is_judging;        /* the filters are asked about the message */
+	bool is_applying;       /* what one of them wants */
 	milter_judged_fn judged;
 	void *judged_ctx;
 };
@@ -207,17 +208,32 @@ static void judge(struct milter_chain *c, const struct content_change *change)
 		  c->by < c->count ? c->conf[c->by].name : "", change);
 }
 
-/* Ours, not a filter's. */
+/* The message can't be judged or changed, whatever a filter's fail says: by, if it was one of them. */
+static void message_refused(struct milter_chain *c, size_t by, const struct smtp_reply_text *reply)
+{
+	milter_refusal_set(&c->refusal, reply);
+	c->outcome = MILTER_REFUSE;
+	c->by = by;
+	/* It may be loading or being written: with the answer the image goes back, and there is only one answer. */
+	milter_message_destroy(&c->message);
+	judge(c, NULL);
+}
+
 static void message_failed(struct milter_chain *c, int err)
 {
 	static const struct smtp_reply_text too_long = { 552, "5.3.4", "The header is larger than a content filter can be shown" };
 	static const struct smtp_reply_text trouble = { 451, "4.3.0", "Local error, try again later" };
-	milter_refusal_set(&c->refusal, err == ERR_TOOLONG ? &too_long : &trouble);
-	c->outcome = MILTER_REFUSE;
-	c->by = c->count;
-	/* It may be loading or being written: with the answer the image goes back, and there is only one answer. */
-	milter_message_destroy(&c->message);
-	judge(c, NULL);
+	message_refused(c, c->count, err == ERR_TOOLONG ? &too_long : &trouble);
+}
+
+/* Else whoever sends what makes a filter want many changes, a thousand forged fields that it removes, would get round a filter with MILTER_FAIL_ACCEPT. */
+static void wants_too_much(struct chain_peer *p)
+{
+	static const struct smtp_reply_text reply = { 451, "4.3.0", "A content filter wants more changes than are possible, try again later" };
+	size_t by = p->index;
+	struct milter_chain *c = p->chain;
+	peer_over(p);
+	message_refused(c, by, &reply);
 }
 
 static void message_written(void *ctx, int err)
@@ -278,7 +294,7 @@ static void deadline_passed(void *ctx)
 		rcpt_deadline_passed(c);
 		return;
 	}
-	if (!c->is_loaded || (c->is_judging && c->turn == c->count)) {
+	if (!c->is_loaded || c->is_applying || (c->is_judging && c->turn == c->count)) {
 		message_failed(c, ERR_TIMEOUT);
 		return;
 	}
@@ -296,20 +312,6 @@ static void deadline_passed(void *ctx)
 		weigh(p);
 	}
 	round_over(c);
-}
-
-static int take_edits(struct chain_peer *p)
-{
-	struct milter_chain *c = p->chain;
-	(void)milter_edits_describe(&p->edits, p->described);
-	for (size_t i = 0; i < p->edits.count; i++)
-		if (p->edits.list[i].kind == MILTER_QUARANTINE)
-			p->hold_reason = arena_copy(&c->arena, p->edits.list[i].first);
-	int err = milter_message_apply(c->message, &p->edits);
-	p->has_judged = !err;
-	if (err)
-		p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "changes", .err = err };
-	return err;
 }
 
 /* ---- one filter after the other */
@@ -385,6 +387,45 @@ static void rcpt_refused(struct chain_peer *p)
 	step(c);
 }
 
+static void next_peer(struct chain_peer *p)
+{
+	weigh(p);
+	p->chain->turn++;
+	step(p->chain);
+}
+
+static void applied(void *ctx, int err)
+{
+	struct chain_peer *p = ctx;
+	struct milter_chain *c = p->chain;
+	c->is_asked = c->is_applying = false;
+	p->has_judged = !err;
+	if (!err) {
+		next_peer(p);
+		return;
+	}
+	/* A message that is half changed goes nowhere. */
+	p->hold_reason = SPAN_NONE;
+	p->last = (struct milter_answer){ .outcome = MILTER_BROKEN, .stage = "changes", .err = err, .limit = milter_message_limit(c->message) };
+	if (p->last.limit) {
+		wants_too_much(p);
+		return;
+	}
+	peer_over(p);
+	message_failed(c, err == ERR_TOOLONG ? ERR_INVAL : err);
+}
+
+static void apply_edits(struct chain_peer *p)
+{
+	struct milter_chain *c = p->chain;
+	(void)milter_edits_describe(&p->edits, p->described);
+	for (size_t i = 0; i < p->edits.count; i++)
+		if (p->edits.list[i].kind == MILTER_QUARANTINE)
+			p->hold_reason = arena_copy(&c->arena, p->edits.list[i].first);
+	c->is_asked = c->is_applying = true;
+	milter_message_apply(c->message, &p->edits, c->conf[p->index].name, applied, p);
+}
+
 static void answered(void *ctx, const struct milter_answer *answer)
 {
 	struct chain_peer *p = ctx;
@@ -397,21 +438,15 @@ static void answered(void *ctx, const struct milter_answer *answer)
 		/* Now what it was opened for. */
 		p->state = PEER_OPEN;
 		step(c);
-		return;
-	}
-	if (c->is_busy && !was_opening && answer->outcome == MILTER_REFUSE) {
+	} else if (c->is_busy && !was_opening && answer->outcome == MILTER_REFUSE) {
 		rcpt_refused(p);
-		return;
+	} else if (answer->outcome == MILTER_BROKEN && answer->limit) {
+		wants_too_much(p);
+	} else if (!c->is_busy && !was_opening && has_passed) {
+		apply_edits(p);
+	} else {
+		next_peer(p);
 	}
-	if (!c->is_busy && !was_opening && has_passed && take_edits(p) != 0) {
-		/* A message that is half changed goes nowhere. */
-		peer_over(p);
-		message_failed(c, ERR_INVAL);
-		return;
-	}
-	weigh(p);
-	c->turn++;
-	step(c);
 }
 
 /* ---- */

@@ -137,6 +137,11 @@ static bool say(struct milter_dialogue *d)
 	return true;
 }
 
+static bool is_speaking(const struct milter_dialogue *d)
+{
+	return d->stage >= SCRIPT_NEGOTIATE && d->stage != SCRIPT_READY && d->stage != SCRIPT_OVER;
+}
+
 static void flush(struct milter_dialogue *d)
 {
 	while (d->out.len && d->io) {
@@ -153,7 +158,9 @@ static void flush(struct milter_dialogue *d)
 	}
 	if (d->out.len == 0)
 		buf_free(&d->out);
-	if (d->io && loop_io_want(d->io, LOOP_READ | (d->out.len ? LOOP_WRITE : 0)) != 0)
+	/* What is not answered is said in portions, so that others have their turn: the socket calls for the next. */
+	bool has_more = d->out.len || (is_speaking(d) && !d->is_waiting && !d->is_reading);
+	if (d->io && loop_io_want(d->io, LOOP_READ | (has_more ? LOOP_WRITE : 0)) != 0)
 		broken(d, ERR_IO);
 }
 
@@ -210,6 +217,7 @@ static void passed(struct milter_dialogue *d)
 	case SCRIPT_RCPT: finish(d, MILTER_PASS); break;
 	case SCRIPT_END:
 		d->answer.err = milter_edits_finish(d->edits);
+		d->answer.limit = d->edits->limit;
 		finish(d, d->answer.err ? MILTER_BROKEN : MILTER_PASS);
 		break;
 	case SCRIPT_HEADER:
@@ -248,7 +256,9 @@ static int take_edit(struct milter_dialogue *d, const struct milter_packet *pack
 	if (!needed || d->stage != SCRIPT_END || !(d->options.actions & needed))
 		return ERR_PROTO;
 	loop_timer_start(d->timer, d->times.content_ms);
-	return milter_edits_take(d->edits, (enum milter_reply)packet->command, change);
+	int err = milter_edits_take(d->edits, (enum milter_reply)packet->command, change);
+	d->answer.limit = d->edits->limit;
+	return err;
 }
 
 static int take_answer(struct milter_dialogue *d, const struct milter_packet *packet)

@@ -28,6 +28,7 @@ struct milter_answer {
 	const char *stage;             /* at which it fell: "connect", "rcpt", "end" and the like */
 	struct milter_refusal refusal; /* MILTER_REFUSE */
 	int err;                       /* MILTER_BROKEN */
+	const char *limit;             /* MILTER_BROKEN: it wanted more than this, as milter_edits.limit; NULL: another failure */
 };
 
 typedef void (*milter_answer_fn)(void *ctx, const struct milter_answer *answer);

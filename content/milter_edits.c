@@ -63,6 +63,17 @@ void milter_edit_rcpt_params(const struct milter_edit *edit, struct smtp_rcpt_pa
 	buf_free(&text);
 }
 
+/* ---- bounds */
+
+#define TEXT_OF(number) #number
+#define NUMBER(macro) TEXT_OF(macro)
+
+static int over(struct milter_edits *e, const char *limit)
+{
+	e->limit = limit;
+	return ERR_TOOLONG;
+}
+
 /* ---- body */
 
 static int put_body(struct milter_edits *e, struct span native, bool is_end)
@@ -72,7 +83,7 @@ static int put_body(struct milter_edits *e, struct span native, bool is_end)
 	if (!err && is_end)
 		err = smtp_dot_finish(&e->dot, &wire);
 	if (!err && (e->body_len += wire.len) > e->body_max)
-		err = ERR_TOOLONG;
+		err = over(e, "max-size bytes of body");
 	if (!err)
 		err = content_write_all(e->body_fd, buf_span(&wire));
 	buf_free(&wire);
@@ -94,8 +105,10 @@ static int take_body(struct milter_edits *e, struct span piece)
 
 static int keep(struct milter_edits *e, enum milter_reply kind, const struct milter_change *change)
 {
-	if (e->count == MILTER_EDITS_MAX || e->arena.used_bytes + change->first.len + change->second.len > MILTER_EDITS_BYTES)
-		return ERR_TOOLONG;
+	if (e->count == MILTER_EDITS_MAX)
+		return over(e, NUMBER(MILTER_EDITS_MAX) " changes");
+	if (e->arena.used_bytes + change->first.len + change->second.len > MILTER_EDITS_BYTES)
+		return over(e, NUMBER(MILTER_EDITS_BYTES) " bytes of changes");
 	if (e->count == e->room) {
 		size_t room = e->room ? e->room * 2 : 8;
 		struct milter_edit *grown = realloc(e->list, room * sizeof *grown);

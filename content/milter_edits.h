@@ -2,7 +2,7 @@
  * has changed nothing.
  * Addresses and names of fields are checked as they come.
  * Owns: copies of everything, and the new body (a memfd in wire form).  A struct from milter_edits_init is valid.
- * Limits: MILTER_EDITS_MAX wishes, MILTER_EDITS_BYTES of text, body_max bytes of body.
+ * Limits: MILTER_EDITS_MAX wishes, MILTER_EDITS_BYTES of text, body_max bytes of body: beyond, ERR_TOOLONG, and limit says which.
  */
 #ifndef POSTERN_MILTER_EDITS_H
 #define POSTERN_MILTER_EDITS_H
@@ -13,8 +13,8 @@
 #include "smtp_dot.h"
 #include "smtp_params.h"
 
-#define MILTER_EDITS_MAX 2000u
-#define MILTER_EDITS_BYTES (2u << 20)
+#define MILTER_EDITS_MAX 2000
+#define MILTER_EDITS_BYTES 2097152
 
 struct milter_edit {
 	enum milter_reply kind;
@@ -27,6 +27,8 @@ struct milter_edits {
 	struct milter_edit *list;
 	size_t count, room;
 	bool has_space; /* of header values, as negotiated */
+
+	const char *limit; /* with ERR_TOOLONG: the bound that was reached, "2000 changes"; else NULL */
 
 	int body_fd;    /* -1: no new body */
 	uint64_t body_len, body_max;

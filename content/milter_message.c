@@ -7,6 +7,8 @@
 #include "content_reader.h"
 #include "content_write.h"
 
+#define APPLY_WORK 100000u /* fields and recipients looked at in a turn of the loop */
+
 struct recipient_list {
 	struct content_recipient *list;
 	size_t count, room;
@@ -30,6 +32,10 @@ struct milter_message {
 	struct span sender, hold_reason;
 	struct recipient_list added, removed;
 	struct span *removed_paths; /* of removed, for whoever is told */
+
+	struct milter_edits *edits; /* being applied */
+	size_t edits_done;
+	const char *by, *limit;
 
 	int out_fd;
 	uint64_t out_len, read_at; /* read_at: of the image, while it is copied */
@@ -107,7 +113,7 @@ static int append_recipient(struct milter_message *m, struct recipient_list *to,
 		to->list = grown;
 		to->room = room;
 	}
-	const struct content_recipient copy = { arena_copy(&m->arena, r->path), r->notify, arena_copy(&m->arena, r->orcpt) };
+	const struct content_recipient copy = { arena_copy(&m->arena, r->path), r->notify, arena_copy(&m->arena, r->orcpt), r->by };
 	if (!copy.path.ptr || !copy.orcpt.ptr)
 		return ERR_NOMEM;
 	to->list[to->count++] = copy;
@@ -128,10 +134,10 @@ static int recipient(struct milter_message *m, struct recipient_list *to, struct
 {
 	struct smtp_rcpt_params params;
 	milter_edit_rcpt_params(e, &params);
-	const struct content_recipient r = { e->first, params.notify, params.orcpt };
+	const struct content_recipient r = { e->first, params.notify, params.orcpt, m->by };
 	drop_recipient(from, r.path);
 	drop_recipient(to, r.path);
-	return append_recipient(m, to, &r);
+	return m->added.count + m->removed.count < MILTER_RCPT_CHANGES_CAP ? append_recipient(m, to, &r) : ERR_TOOLONG;
 }
 
 static int take_text(struct milter_message *m, struct span text, struct span *out)
@@ -160,26 +166,75 @@ static int apply(struct milter_message *m, const struct milter_edit *e, bool has
 	}
 }
 
-int milter_message_apply(struct milter_message *m, struct milter_edits *edits)
+static const char *limit_of(const struct milter_edit *e)
 {
-	int err = 0;
-	for (size_t i = 0; !err && i < edits->count; i++)
-		err = apply(m, &edits->list[i], edits->has_space);
-	if (!err && edits->body_fd >= 0) {
-		if (m->body.fd >= 0)
-			(void)close(m->body.fd);
-		m->body = (struct content_image){ .fd = edits->body_fd, .len = edits->body_len };
-		edits->body_fd = -1;
-	}
-	milter_edits_free(edits);
-	milter_headers_forget_deleted(&m->headers);
-	struct span *paths = err ? NULL : realloc(m->removed_paths, (m->removed.count + 1) * sizeof *paths);
+	static const char header[] = "2000 changes of the header, 1 MiB of text in them, or 20000 fields";
+	_Static_assert(MILTER_CHANGES_CAP == 2000 && MILTER_HEADERS_CAP == 1u << 20 && MILTER_FIELDS_CAP == 20000, "as the text says");
+	_Static_assert(MILTER_RCPT_CHANGES_CAP == 2000, "as the text says");
+	bool is_header = e->kind == MILTER_ADD_HEADER || e->kind == MILTER_INSERT_HEADER || e->kind == MILTER_CHANGE_HEADER;
+	return is_header ? header : "2000 recipients added or removed";
+}
+
+static int list_removed(struct milter_message *m)
+{
+	struct span *paths = realloc(m->removed_paths, (m->removed.count + 1) * sizeof *paths);
 	if (!paths)
-		return err ? err : ERR_NOMEM;
+		return ERR_NOMEM;
 	m->removed_paths = paths;
 	for (size_t i = 0; i < m->removed.count; i++)
 		paths[i] = m->removed.list[i].path;
 	return 0;
+}
+
+/* Nothing of the body can fail any more. */
+static void take_body(struct milter_message *m)
+{
+	if (m->edits->body_fd < 0)
+		return;
+	if (m->body.fd >= 0)
+		(void)close(m->body.fd);
+	m->body = (struct content_image){ .fd = m->edits->body_fd, .len = m->edits->body_len };
+	m->edits->body_fd = -1;
+}
+
+static void apply_some(void *ctx)
+{
+	struct milter_message *m = ctx;
+	struct milter_edits *edits = m->edits;
+	int err = 0;
+	for (size_t work = 0; !err && m->edits_done < edits->count && work < APPLY_WORK; work += m->headers.count + m->added.count + m->removed.count + 1) {
+		const struct milter_edit *e = &edits->list[m->edits_done++];
+		err = apply(m, e, edits->has_space);
+		m->limit = err == ERR_TOOLONG ? limit_of(e) : NULL;
+	}
+	if (!err && m->edits_done < edits->count) {
+		loop_task_post(m->loop, &m->turn);
+		return;
+	}
+	if (!err) {
+		take_body(m);
+		milter_headers_forget_deleted(&m->headers);
+		err = list_removed(m);
+	}
+	milter_edits_free(edits);
+	m->edits = NULL;
+	m->done(m->ctx, err);
+}
+
+void milter_message_apply(struct milter_message *m, struct milter_edits *edits, const char *by, milter_message_fn done, void *ctx)
+{
+	m->edits = edits;
+	m->edits_done = 0;
+	m->by = by;
+	m->done = done;
+	m->ctx = ctx;
+	m->turn = (struct loop_task){ .fn = apply_some, .ctx = m };
+	loop_task_post(m->loop, &m->turn);
+}
+
+const char *milter_message_limit(const struct milter_message *m)
+{
+	return m->limit;
 }
 
 /* ---- writing */

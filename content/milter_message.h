@@ -3,6 +3,7 @@
  * that no filter has touched is not copied.
  * Owns: everything but the image's memory and descriptor, which are borrowed until destroy.
  * Calls back: on the loop, never before the starting function has returned, and not after destroy.
+ * Limits: those of milter_headers.h, and MILTER_RCPT_CHANGES_CAP recipients added or removed, for all filters of a message together.
  */
 #ifndef POSTERN_MILTER_MESSAGE_H
 #define POSTERN_MILTER_MESSAGE_H
@@ -12,6 +13,8 @@
 #include "loop.h"
 #include "milter_edits.h"
 #include "milter_headers.h"
+
+#define MILTER_RCPT_CHANGES_CAP 2000
 
 struct milter_message;
 
@@ -25,8 +28,12 @@ int milter_message_load(struct loop *loop, const struct content_image *image, mi
 const struct milter_headers *milter_message_headers(const struct milter_message *message);
 const struct content_image *milter_message_body(const struct milter_message *message, uint64_t *from_out);
 
-/* Take over what a filter wanted, in its order; edits is empty afterwards.  Not 0: the message must not be used any more. */
-int milter_message_apply(struct milter_message *message, struct milter_edits *edits);
+/* Take over what a filter wanted, in its order, a bounded part of it each turn of the loop; edits is borrowed until done, and empty then.  by: its name,
+ * for the recipients it adds; borrowed until destroy.  err not 0: the message must not be used any more. */
+void milter_message_apply(struct milter_message *message, struct milter_edits *edits, const char *by, milter_message_fn done, void *ctx);
+
+/* After ERR_TOOLONG from apply: the bound, as milter_edits.limit. */
+const char *milter_message_limit(const struct milter_message *message);
 
 /* Write what was changed; done also where nothing has to be written. */
 void milter_message_write(struct milter_message *message, milter_message_fn done, void *ctx);

@@ -1,5 +1,6 @@
 #include "content_check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -78,42 +79,62 @@ void content_check_push(struct content_check *c, struct span wire)
 
 /* ---- what engines have changed */
 
-static bool is_removed(const struct content_change *change, struct span path)
+/* Thousands may meet thousands here: what is compared is a number mostly. */
+struct hashed_path {
+	uint64_t hash;
+	struct span path;
+};
+
+static struct hashed_path hashed(struct span path)
 {
-	for (size_t i = 0; i < change->removed_count; i++)
-		if (span_eq_nocase(change->removed[i], path))
-			return true;
-	return false;
+	return (struct hashed_path){ span_hash_nocase(path), path };
 }
 
-static bool is_there(const struct spool_recipient *list, size_t count, struct span path)
+static bool is_among(const struct hashed_path *list, size_t count, struct hashed_path p)
 {
 	for (size_t i = 0; i < count; i++)
-		if (span_eq_nocase(list[i].path, path))
+		if (list[i].hash == p.hash && span_eq_nocase(list[i].path, p.path))
 			return true;
 	return false;
 }
 
-static int take_recipients(struct content_check *c, const struct content_change *change)
+/* ERR_TOOLONG: more than an envelope takes; *by_out has added them. */
+static int take_recipients(struct content_check *c, const struct content_change *change, const char **by_out)
 {
 	struct spool_envelope *e = &c->envelope;
-	struct spool_recipient *list = arena_alloc(&c->arena, (e->recipient_count + change->added_count + 1) * sizeof *list);
-	size_t count = 0;
-	if (!list)
+	const size_t room = e->recipient_count + change->added_count + 1;
+	struct spool_recipient *list = arena_alloc(&c->arena, room * sizeof *list);
+	struct hashed_path *paths = arena_alloc(&c->arena, room * sizeof *paths);
+	struct hashed_path *removed = arena_alloc(&c->arena, (change->removed_count + 1) * sizeof *removed);
+	size_t count = 0, bytes = 0;
+	if (!list || !paths || !removed)
 		return ERR_NOMEM;
-	for (size_t i = 0; i < e->recipient_count; i++)
-		if (!is_removed(change, e->recipients[i].path))
-			list[count++] = e->recipients[i];
+	for (size_t i = 0; i < change->removed_count; i++)
+		removed[i] = hashed(change->removed[i]);
+	for (size_t i = 0; i < e->recipient_count; i++) {
+		const struct hashed_path path = hashed(e->recipients[i].path);
+		if (is_among(removed, change->removed_count, path))
+			continue;
+		bytes += spool_envelope_recipient_len(&e->recipients[i]);
+		paths[count] = path;
+		list[count++] = e->recipients[i];
+	}
 	for (size_t i = 0; i < change->added_count; i++) {
 		const struct content_recipient *added = &change->added[i];
-		if (is_there(list, count, added->path))
+		const struct hashed_path path = hashed(added->path);
+		if (is_among(paths, count, path))
 			continue;
 		list[count] = (struct spool_recipient){
 			.path = arena_copy(&c->arena, added->path), .notify = added->notify, .orcpt = arena_copy(&c->arena, added->orcpt)
 		};
 		if (!list[count].path.ptr || !list[count].orcpt.ptr)
 			return ERR_NOMEM;
-		count++;
+		paths[count] = path;
+		bytes += spool_envelope_recipient_len(&list[count++]);
+		if (bytes > SPOOL_ENVELOPE_RCPT_CAP) {
+			*by_out = added->by;
+			return ERR_TOOLONG;
+		}
 	}
 	e->recipients = list;
 	e->recipient_count = count;
@@ -171,7 +192,7 @@ static int take_hold(struct content_check *c, struct span reason)
 	return 0;
 }
 
-static int take_change(struct content_check *c, const struct content_change *change)
+static int take_change(struct content_check *c, const struct content_change *change, const char **by_out)
 {
 	int err = change->fd >= 0 ? take_message(c, change) : 0;
 	if (err)
@@ -183,18 +204,23 @@ static int take_change(struct content_check *c, const struct content_change *cha
 	}
 	if (change->hold_reason.ptr && take_hold(c, change->hold_reason) != 0)
 		return ERR_NOMEM;
-
-	return change->added_count || change->removed_count ? take_recipients(c, change) : 0;
+	return change->added_count || change->removed_count ? take_recipients(c, change, by_out) : 0;
 }
 
 /* ---- one engine after the other */
 
-static void refuse_change(struct content_verdict *v, int err)
+static void refuse_change(struct content_verdict *v, int err, const char *by)
 {
+
 	static const struct content_verdict no_memory = { CONTENT_REFUSE, 451, "4.3.0", "Local error, try again later", "out of memory" };
 	static const struct content_verdict too_much = { CONTENT_REFUSE, 452, "4.3.1", "Too much mail at once, try again later",
 							 "too many changed messages wait for the disk" };
-	*v = err == ERR_NOSPACE ? too_much : no_memory;
+	/* A client is told so at RCPT (RFC 5321 section 4.5.3.1.10); those that somebody adds are too many only now. */
+	static const struct content_verdict recipients = { CONTENT_REFUSE, 452, "4.5.3", "A content filter has added too many recipients", "" };
+	*v = err == ERR_NOSPACE ? too_much : err == ERR_TOOLONG ? recipients : no_memory;
+	if (err == ERR_TOOLONG)
+		(void)snprintf(v->why, sizeof v->why, "milter %s has added more recipients than an envelope has room for (%u bytes)", by,
+			       SPOOL_ENVELOPE_RCPT_CAP);
 }
 
 static void tell(struct content_check *c)
@@ -210,9 +236,10 @@ static void tell(struct content_check *c)
 void content_engine_done(struct content_check *c, const struct content_verdict *verdict, const struct content_change *change)
 {
 	c->verdict = *verdict;
-	int err = change ? take_change(c, change) : 0;
+	const char *by = "";
+	int err = change ? take_change(c, change, &by) : 0;
 	if (err && c->verdict.outcome == CONTENT_PASS)
-		refuse_change(&c->verdict, err);
+		refuse_change(&c->verdict, err, by);
 	/* Nobody is left to whom it could be sent. */
 	if (c->verdict.outcome == CONTENT_PASS && c->envelope.recipient_count == 0)
 		c->verdict.outcome = CONTENT_DISCARD;

@@ -97,6 +97,8 @@ static void report(void *ctx, const struct milter_report *r)
 		kv_span(&kv, "hold", r->hold_reason);
 	if (has_failed) {
 		kv_text(&kv, "why", err_name(r->answer->err));
+		if (r->answer->limit)
+			kv_text(&kv, "limit", r->answer->limit);
 		kv_text(&kv, "fail", milter_fail_name(t->specs.list[r->peer].fail));
 	}
 	kv_u64(&kv, "took_ms", r->took_ms);

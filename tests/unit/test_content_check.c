@@ -202,7 +202,7 @@ static void test_the_first_refusal_decides(void **unused)
 
 static void test_the_next_sees_what_was_changed(void **unused)
 {
-	static const struct content_recipient added[] = { { .path = SPAN_LIT("c@x.example") } };
+	static const struct content_recipient added[] = { { .path = SPAN_LIT("c@x.example"), .by = "one" } };
 	static const struct span removed[] = { SPAN_LIT("A@x.example"), SPAN_LIT("b@X.example") };
 	(void)unused;
 	change_message(&plays[0], OWN "Subject: y\r\n\r\n.\r\n");
@@ -288,10 +288,36 @@ static void test_changed_messages_have_a_budget(void **unused)
 	host.changed_bytes = 0;
 }
 
+/* Added, and more than an envelope takes: who did it is told, and the client need not guess at trouble of the spool. */
+static void test_more_recipients_than_an_envelope_takes(void **unused)
+{
+	static char paths[5000][800];
+	static struct content_recipient added[5000];
+	(void)unused;
+	for (size_t i = 0; i < 5000; i++) {
+		(void)snprintf(paths[i], sizeof paths[i], "%0700zu@x.example", i);
+		added[i] = (struct content_recipient){ .path = span_of(paths[i]), .by = "adder" };
+	}
+	plays[0].has_change = true;
+	plays[0].change.added = added;
+	plays[0].change.added_count = 5000;
+	judge(NEED_FILTER | NEED_EXTCHK);
+	assert_int_equal(verdict.outcome, CONTENT_PASS);
+	assert_int_equal(recipients_after, 5002);
+	for (size_t i = 0; i < 5000; i++)
+		added[i].orcpt = span_of(paths[0]);
+	judge(NEED_FILTER | NEED_EXTCHK);
+	assert_int_equal(verdict.outcome, CONTENT_REFUSE);
+	assert_int_equal(verdict.code, 452);
+	assert_string_equal(verdict.enhanced, "4.5.3");
+	assert_non_null(strstr(verdict.why, "milter adder "));
+	assert_int_equal(plays[1].ran, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = { TEST(test_only_what_is_needed), TEST(test_the_first_refusal_decides), TEST(test_the_next_sees_what_was_changed), TEST(test_holding),
-					    TEST(test_changed_messages_have_a_budget) };
+					    TEST(test_changed_messages_have_a_budget), TEST(test_more_recipients_than_an_envelope_takes) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

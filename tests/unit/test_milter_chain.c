@@ -36,6 +36,7 @@ struct filter {
 	size_t sent, pause_at, die_at; /* bytes of all it says */
 	bool is_chatting; /* says that it is busy, and nothing else, from the command chat_at on */
 	char chat_at;
+	char ticks_at; /* the turns of the loop are counted from there on */
 };
 
 static struct world {
@@ -50,9 +51,12 @@ static struct world {
 
 	unsigned rcpt_answers, rcpt_code, judged, code, reports;
 	enum milter_outcome outcome;
-	const char *stage; /* of the last report */
+	const char *stage, *limit; /* of the last report; of one that has a limit */
+	const char *who; /* has decided */
+	struct loop_task ticking;
+	unsigned ticks; /* turns of the loop while something waited for one */
 	char message[4096];
-	size_t message_len;
+	size_t message_len, added;
 	bool is_changed, is_held;
 } w;
 
@@ -124,6 +128,15 @@ static void filter_ready(void *ctx, unsigned events)
 		buf_consume(&f->in, used);
 	}
 	filter_flush(f);
+	if (f->ticks_at && packet.command == f->ticks_at)
+		loop_task_post(w.loop, &w.ticking);
+}
+
+static void tick(void *ctx)
+{
+	struct world *world = ctx;
+	world->ticks++;
+	loop_task_post(world->loop, &world->ticking);
 }
 
 /* ---- ours */
@@ -163,14 +176,16 @@ static void reported(void *ctx, const struct milter_report *report)
 	(void)ctx;
 	w.reports++;
 	w.stage = report->answer->stage;
+	w.limit = report->answer->limit ? report->answer->limit : w.limit;
 }
 
 static void message_judged(void *ctx, enum milter_outcome outcome, const struct milter_refusal *refusal, const char *who,
 			   const struct content_change *change)
 {
 	(void)ctx;
-	(void)who;
+	loop_task_cancel(&w.ticking);
 	w.judged++;
+	w.who = who;
 	w.outcome = outcome;
 	w.code = refusal ? refusal->code : 0;
 	if (change && change->fd >= 0) {
@@ -178,6 +193,7 @@ static void message_judged(void *ctx, enum milter_outcome outcome, const struct 
 		w.message_len = (size_t)pread(change->fd, w.message, sizeof w.message, 0);
 		(void)close(change->fd);
 	}
+	w.added = change ? change->added_count : 0;
 	w.is_changed = w.is_changed || (change && (change->added_count || change->has_sender));
 	w.is_held = change && change->hold_reason.ptr;
 	/* A little longer, for what must not come any more. */
@@ -206,6 +222,7 @@ static void begin(const struct line *script, const struct line *second)
 	assert_int_equal(loop_create(&w.loop), 0);
 	assert_int_equal(loop_timer_create(w.loop, stop, w.loop, &w.stop), 0);
 	w.opened_fd = -1;
+	w.ticking = (struct loop_task){ .fn = tick, .ctx = &w };
 	w.image = (struct content_image){ .memory = SPAN_LIT(WIRE), .fd = -1, .len = sizeof WIRE - 1 };
 	w.count = second ? 2 : 1;
 	for (size_t i = 0; i < FILTERS_MAX; i++) {
@@ -394,6 +411,119 @@ static void test_deadline_while_loading(void **unused)
 	assert_int_equal(w.code, 451);
 }
 
+/* ---- large ones */
+
+static void put_packet(struct buf *out, const char *data, size_t len)
+{
+	const char head[] = { 0, 0, (char)(len >> 8), (char)(len & 0xff) };
+	assert_int_equal(buf_append(out, head, sizeof head), 0);
+	assert_int_equal(buf_append(out, data, len), 0);
+}
+
+/* A message with so many fields "A: 1", in memory. */
+static struct buf long_message(size_t fields)
+{
+	struct buf wire = { .cap = 1u << 20 };
+	for (size_t i = 0; i < fields; i++)
+		assert_int_equal(buf_append_span(&wire, SPAN_LIT("A: 0123456789\r\n")), 0);
+	assert_int_equal(buf_append_span(&wire, SPAN_LIT("B: 2\r\n\r\nbody\r\n.\r\n")), 0);
+	return wire;
+}
+
+/* What a filter does not answer goes out in portions, all of it. */
+static void test_a_long_header_without_answers(void **unused)
+{
+	static const struct line silent[] = { { MILTER_NEGOTIATE, PACKET("\0\0\0\x0dO\0\0\0\6\0\0\1\xff\0\x08\0\x80") }, { MILTER_HEADER, SPAN_NONE },
+					      { MILTER_BODY, SPAN_NONE }, { MILTER_BODY_END, PACKET("\0\0\0\5hX\0y\0" CONTINUED) }, { 0 } };
+	struct buf wire = long_message(20000 - 2);
+	(void)unused;
+	begin(silent, NULL);
+	w.image.memory = buf_span(&wire);
+	w.image.len = wire.len;
+	run(MILTER_FAIL_TEMPFAIL, 5000);
+	assert_int_equal(w.outcome, MILTER_PASS);
+	assert_true(w.is_changed);
+	buf_free(&wire);
+}
+
+/* Who makes a filter want too much does not get round it. */
+static void test_more_changes_than_there_may_be(void **unused)
+{
+	struct buf reply = { .cap = 1u << 20 };
+	const struct line script[] = { { MILTER_BODY_END, { NULL, 0 } }, { 0 } };
+	struct line all[2];
+	(void)unused;
+	for (unsigned i = 0; i < 2001; i++)
+		put_packet(&reply, "hX\0y", 5);
+	assert_int_equal(buf_append_span(&reply, SPAN_LIT(CONTINUED)), 0);
+	memcpy(all, script, sizeof all);
+	all[0].reply = buf_span(&reply);
+	begin(all, NULL);
+	run(MILTER_FAIL_ACCEPT, 20000);
+	assert_int_equal(w.outcome, MILTER_REFUSE);
+	assert_int_equal(w.code, 451);
+	assert_string_equal(w.who, "one");
+	assert_string_equal(w.limit, "2000 changes");
+	assert_false(w.is_changed);
+	/* One less, and all is well. */
+	all[0].reply = span_sub(buf_span(&reply), 9, reply.len);
+	begin(all, NULL);
+	run(MILTER_FAIL_ACCEPT, 20000);
+	assert_int_equal(w.outcome, MILTER_PASS);
+	assert_true(w.is_changed);
+	buf_free(&reply);
+}
+
+/* The bound is for all filters together. */
+static void test_more_recipients_than_there_may_be(void **unused)
+{
+	struct buf replies[2] = { { .cap = 1u << 20 }, { .cap = 1u << 20 } };
+	struct line scripts[2][2] = { { { MILTER_BODY_END, { NULL, 0 } }, { 0 } }, { { MILTER_BODY_END, { NULL, 0 } }, { 0 } } };
+	char text[40];
+	(void)unused;
+	for (unsigned i = 0; i < 2002; i++) {
+		(void)snprintf(text, sizeof text, "+<%04u@d.example>", i);
+		put_packet(&replies[i % 2], text, strlen(text) + 1);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(buf_append_span(&replies[i], SPAN_LIT(CONTINUED)), 0);
+		scripts[i][0].reply = buf_span(&replies[i]);
+	}
+	begin(scripts[0], scripts[1]);
+	run(MILTER_FAIL_ACCEPT, 20000);
+	assert_int_equal(w.outcome, MILTER_REFUSE);
+	assert_string_equal(w.who, "two");
+	assert_string_equal(w.limit, "2000 recipients added or removed");
+	begin(scripts[0], NULL);
+	run(MILTER_FAIL_ACCEPT, 20000);
+	assert_int_equal(w.outcome, MILTER_PASS);
+	assert_int_equal(w.added, 1001);
+	buf_free(&replies[0]);
+	buf_free(&replies[1]);
+}
+
+/* Changes in a long header are looked for again and again: others have their turn meanwhile. */
+static void test_changes_leave_others_their_turn(void **unused)
+{
+	struct buf wire = long_message(18000), reply = { .cap = 1u << 20 };
+	struct line script[] = { { MILTER_BODY_END, { NULL, 0 } }, { 0 } };
+	(void)unused;
+	for (unsigned i = 0; i < 2000; i++)
+		put_packet(&reply, "m\0\0\0\1B\0x", 9);
+	assert_int_equal(buf_append_span(&reply, SPAN_LIT(CONTINUED)), 0);
+	script[0].reply = buf_span(&reply);
+	begin(script, NULL);
+	w.image.memory = buf_span(&wire);
+	w.image.len = wire.len;
+	w.filters[0].ticks_at = MILTER_BODY_END;
+	run(MILTER_FAIL_TEMPFAIL, 20000);
+	assert_int_equal(w.outcome, MILTER_PASS);
+	assert_true(w.is_changed);
+	assert_in_range(w.ticks, 2000 * 18000 / 100000 / 2, UINT32_MAX);
+	buf_free(&wire);
+	buf_free(&reply);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +533,10 @@ int main(void)
 		cmocka_unit_test(test_deleted_before_the_next_filter),
 		cmocka_unit_test(test_busy_for_ever),
 		cmocka_unit_test(test_deadline_while_loading),
+		cmocka_unit_test(test_a_long_header_without_answers),
+		cmocka_unit_test(test_more_changes_than_there_may_be),
+		cmocka_unit_test(test_more_recipients_than_there_may_be),
+		cmocka_unit_test(test_changes_leave_others_their_turn),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
