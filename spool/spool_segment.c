@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -18,6 +19,7 @@
 #define NUMBER_MAX UINT64_C(9999999999999999)
 #define WORKER_MAX 999
 #define PREPARE_PIECE (1u << 20)    /* what a session's sync may have to wait for at a time */
+#define PREPARE_ALIGN 4096u          /* of memory, for any disk */
 #define PREPARE_SHARE 16u           /* at most this part of the free space */
 #define PREPARE_LIMIT_NS 400000000  /* at full speed the rest of the segment before lasts no longer */
 
@@ -151,21 +153,51 @@ static int64_t now_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* Past the page cache where the file system can: nobody reads these zeros, and a page of the cache, filled to be written over, costs more than its
+ * write. */
+static bool set_direct(int fd, bool is_direct)
+{
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0)
+		return false;
+	int wanted = is_direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+	return wanted == flags || fcntl(fd, F_SETFL, wanted) == 0;
+}
+
+static bool fill(int fd, const char *zeros, uint64_t at)
+{
+	if (spool_fault(SPOOL_FAULT_SEGMENT_PREPARE) != 0)
+		return false;
+	ssize_t n = pwrite(fd, zeros, PREPARE_PIECE, (off_t)at);
+	/* Some take the flag, and then not the write. */
+	if (n < 0 && errno == EINVAL && set_direct(fd, false))
+		n = pwrite(fd, zeros, PREPARE_PIECE, (off_t)at);
+	return n == (ssize_t)PREPARE_PIECE;
+}
+
 int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes)
 {
 	struct spool_space space;
 	if (spool_space_get(fd, &space) != 0 || space.free_bytes / PREPARE_SHARE < bytes || space.free_bytes - bytes < reserve_bytes)
 		return 0;
-	char *zeros = calloc(1, PREPARE_PIECE);
+	char *zeros = aligned_alloc(PREPARE_ALIGN, PREPARE_PIECE);
+	if (!zeros)
+		return 0;
+	memset(zeros, 0, PREPARE_PIECE);
+	(void)set_direct(fd, true);
+	/* In one stretch of the disk, if it can be had; the size stays what was written. */
+	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes);
 	int64_t begin_ns = now_ns();
 	/* Each piece is synced by itself: all of it at once would keep the syncs of others waiting for as long as it takes. */
 	bool is_good = true;
-	for (uint64_t at = 0; zeros && is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
-		is_good = spool_fault(SPOOL_FAULT_SEGMENT_PREPARE) == 0 && pwrite(fd, zeros, PREPARE_PIECE, (off_t)at) == (ssize_t)PREPARE_PIECE &&
-		          spool_fault_sync(SPOOL_FAULT_PREPARE_SYNC, fd) == 0;
+	for (uint64_t at = 0; is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
+		is_good = fill(fd, zeros, at) && spool_fault_sync(SPOOL_FAULT_PREPARE_SYNC, fd) == 0;
 	free(zeros);
 	/* What came before is no better: it goes, and the segment grows. */
-	return is_good || ftruncate(fd, 0) == 0 ? 0 : ERR_IO;
+	if (!is_good && ftruncate(fd, 0) != 0)
+		return ERR_IO;
+	/* Its writer writes as it comes, whatever the alignment. */
+	return set_direct(fd, false) ? 0 : ERR_IO;
 }
 
 int spool_segment_open(const struct spool_dirs *dirs, const char *name, int *fd_out, uint64_t *size_out, bool *is_sealed_out)
