@@ -38,6 +38,7 @@ struct gate_sets {
 	size_t iface_count;
 	uint64_t dead_after_ms;
 	bool has_told_closed; /* the set closed is as fail says */
+	uint64_t renewed_ms;  /* when alive was, by the loop's clock; 0: at the next beat in any case */
 	enum gate_backend backend;
 	uint64_t put_back;
 	loop_fn kept_changed;
@@ -84,6 +85,7 @@ static void examine(void *ctx)
 	}
 	s->is_stale = false;
 	s->has_told_closed = false;
+	s->renewed_ms = 0;
 	bool is_found = s->kernel.snapshot.has_alive, is_ipset = false;
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
 		is_found = is_found || s->kernel.snapshot.has_set[set];
@@ -119,6 +121,21 @@ static void write_heartbeat(struct gate_sets *s)
 	for (size_t i = 0; s->has_told_closed && i < s->iface_count; i++)
 		ifaces[i].fail = HEARTBEAT_LEAVE;
 	heartbeat_write(&s->kernel.batch, ifaces, s->iface_count, s->dead_after_ms);
+}
+
+/* Every transaction makes nft begin its listings anew, so there is none that is not needed: half of the time passes, if another beat then fits in. */
+static bool is_due(const struct gate_sets *s)
+{
+	uint64_t since_ms = loop_now_ms(s->loop) - s->renewed_ms;
+	return s->renewed_ms == 0 || !s->has_told_closed || since_ms + GATE_BEAT_MS > s->dead_after_ms / 2 + GATE_BEAT_MS / 4;
+}
+
+static void renew(struct gate_sets *s)
+{
+	nft_batch_begin(&s->kernel.batch);
+	write_heartbeat(s);
+	s->has_told_closed = gate_kernel_commit(&s->kernel, NULL) == 0;
+	s->renewed_ms = s->has_told_closed ? loop_now_ms(s->loop) : 0;
 }
 
 static void put_table_back(struct gate_sets *s, const struct nft_message *culprit)
@@ -254,18 +271,15 @@ static void beat_ipsets(struct gate_sets *s)
 
 void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, size_t count, uint64_t dead_after_ms)
 {
-	if (s->iface_count != count || memcmp(s->ifaces, ifaces, count * sizeof *ifaces) != 0)
+	if (s->iface_count != count || memcmp(s->ifaces, ifaces, count * sizeof *ifaces) != 0 || s->dead_after_ms != dead_after_ms)
 		s->has_told_closed = false;
 	memcpy(s->ifaces, ifaces, count * sizeof *ifaces);
 	s->iface_count = count;
 	s->dead_after_ms = dead_after_ms;
-	if (s->kernel.snapshot.has_alive) {
-		nft_batch_begin(&s->kernel.batch);
-		write_heartbeat(s);
-		s->has_told_closed = gate_kernel_commit(&s->kernel, NULL) == 0;
-	} else {
+	if (!s->kernel.snapshot.has_alive)
 		beat_ipsets(s);
-	}
+	else if (is_due(s))
+		renew(s);
 	s->beats++;
 	if (s->is_blind)
 		loop_task_post(s->loop, &s->examine_task);

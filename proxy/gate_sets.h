@@ -22,7 +22,7 @@ void gate_sets_load(struct gate_sets *sets, int fd);
 /* kept_changed: what is in the sets is worth keeping now (something was deleted). */
 int gate_sets_start(struct gate_sets *sets, struct loop *loop, loop_fn kept_changed, void *ctx);
 
-/* Each second: the switches of the interfaces, and what else is due. */
+/* Each second: the switches of the interfaces, which last dead_after_ms and are renewed when half of it is over, and what else is due. */
 void gate_sets_beat(struct gate_sets *sets, const struct heartbeat_iface *ifaces, size_t count, uint64_t dead_after_ms);
 
 /* An element with an expiry; one that is there gets the new one.  ERR_UNSUPPORTED: no such set in the kernel, ERR_BUSY: it overlaps with another. */

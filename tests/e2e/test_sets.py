@@ -305,7 +305,8 @@ def numbered(count):
 def test_many_elements_restored_beside_a_bare_batch(lab, tmp_path):
     """200,000 blocked clients after a reboot, beside nft's own loading of the same from a file (docs: seconds, and the ratio, are printed)."""
     count = 200000
-    with Diverted(lab, tmp_path, "--fail", "open") as d:
+    # So long that nft ends a listing between two renewals of the switch.
+    with Diverted(lab, tmp_path, "--fail", "open", options={"dead-after": "1m"}) as d:
         d.post.stop(d.post.daemon)
         expires = int(time.time()) + 86400
         (d.post.spool / "kernel-sets").write_text("".join(f"block4 {a} {expires}\n" for a in numbered(count)))
@@ -321,6 +322,7 @@ def test_many_elements_restored_beside_a_bare_batch(lab, tmp_path):
         bare_ms = (time.monotonic() - began) * 1000
         print(f"\n{count} elements: {line[3]} ms by the gate, {bare_ms:.0f} ms by nft -f of the same")
         d.nft("delete table inet bare")
+        assert lab.exec("fw", "timeout", "25", "nft", "list", "ruleset").stdout.count("expires") >= count
         # And back after a flush.
         d.nft("flush", "ruleset")
         wait_until(lambda: len(re.findall("ev=sets-restored", d.post.log())) == 2, "the second restoration", limit_s=60)
