@@ -1,10 +1,7 @@
 #include "conntrack.h"
 
 #include <stdlib.h>
-
-/* At a time: of the flows of one client there are mostly some dozens. */
-#define FORGET_MAX 256u
-#define FORGET_ROUNDS 64u
+#include <string.h>
 
 struct question {
 	char bytes[CONNTRACK_QUESTION_CAP] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -83,11 +80,46 @@ int conntrack_forget(struct nfnl *nl, uint16_t zone, const struct endpoint *loca
 	return forget(nl, &reply, true);
 }
 
+static int compare(const struct addr *a, const struct addr *b)
+{
+	return a->family != b->family ? (int)a->family - (int)b->family : memcmp(a->bytes, b->bytes, sizeof a->bytes);
+}
+
+static int by_begin(const void *a, const void *b)
+{
+	const struct kernel_element *x = a, *y = b;
+	return compare(&x->from, &y->from);
+}
+
+/* Behind it each range ends where the furthest of those before it does: one look at the last that begins in front of an address is enough. */
+void conntrack_clients_sort(struct kernel_element *ranges, size_t count)
+{
+	if (count)
+		qsort(ranges, count, sizeof *ranges, by_begin);
+	for (size_t i = 1; i < count; i++)
+		if (compare(&ranges[i].to, &ranges[i - 1].to) < 0)
+			ranges[i].to = ranges[i - 1].to;
+}
+
+static bool is_one_of(const struct conntrack_clients *clients, const struct addr *a)
+{
+	size_t low = 0, high = clients->count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (compare(&clients->ranges[middle].from, a) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 && compare(a, &clients->ranges[low - 1].to) <= 0 && !(clients->is_spared && clients->is_spared(clients->ctx, a));
+}
+
 struct found {
-	const struct addr *client;
+	const struct conntrack_clients *clients;
 	uint16_t port;
+	bool is_full;
 	size_t count;
-	struct conntrack_flow flows[FORGET_MAX];
+	struct conntrack_tuple flows[CONNTRACK_FORGET_MAX];
 };
 
 static int take_flow(void *ctx, const struct nlmsghdr *m)
@@ -95,39 +127,49 @@ static int take_flow(void *ctx, const struct nlmsghdr *m)
 	struct found *found = ctx;
 	struct conntrack_flow flow;
 	/* The others are none of our business, whatever they are. */
-	if (conntrack_message_read(m, &flow) == 0 && found->count < FORGET_MAX && addr_eq(&flow.orig.src.addr, found->client) &&
-	    flow.orig.dst.port == found->port)
-		found->flows[found->count++] = flow;
+	if (conntrack_message_read(m, &flow) != 0 || flow.orig.dst.port != found->port || !is_one_of(found->clients, &flow.orig.src.addr))
+		return 0;
+	found->is_full = found->count == CONNTRACK_FORGET_MAX;
+	if (!found->is_full)
+		found->flows[found->count++] = flow.orig;
 	return 0;
 }
 
-int conntrack_forget_client(struct nfnl *nl, const struct addr *client, uint16_t port, unsigned *count_out)
+static int find_flows(struct nfnl *nl, struct found *found, enum addr_family family)
+{
+	const struct conntrack_clients *clients = found->clients;
+	const struct addr *only = clients->count == 1 && addr_eq(&clients->ranges[0].from, &clients->ranges[0].to) ? &clients->ranges[0].from : NULL;
+	struct question q;
+	bool is_wanted = false;
+	for (size_t i = 0; i < clients->count && !is_wanted; i++)
+		is_wanted = clients->ranges[i].from.family == (uint8_t)family;
+	if (!is_wanted)
+		return 0;
+	int err = conntrack_dump_build(family, only, found->port, q.bytes);
+	return err ? err : nfnl_ask(nl, message_of(&q), take_flow, found);
+}
+
+int conntrack_forget_clients(struct nfnl *nl, const struct conntrack_clients *clients, uint16_t port, unsigned *count_out)
 {
 	struct found *found = malloc(sizeof *found);
-	unsigned forgotten = 0;
-	struct question q;
-	int err = found ? conntrack_dump_build(client, port, q.bytes) : ERR_NOMEM;
-	for (unsigned round = 0; !err && round < FORGET_ROUNDS; round++) {
-		unsigned before = forgotten;
-		found->client = client;
-		found->port = port;
-		found->count = 0;
-		err = nfnl_ask(nl, message_of(&q), take_flow, found);
-		/* The table changed meanwhile: what was seen is right, and the next round sees the rest. */
-		bool is_whole = err != ERR_AGAIN && found->count < FORGET_MAX;
-		if (err == ERR_AGAIN)
-			err = 0;
-		for (size_t i = 0; !err && i < found->count; i++) {
-			int failed = forget(nl, &found->flows[i].orig, false);
-			if (failed != ERR_NOTFOUND)
-				err = failed;
-			forgotten += failed == 0;
-		}
-		if (is_whole || forgotten == before)
-			break;
+	*count_out = 0;
+	if (!found)
+		return ERR_NOMEM;
+	found->clients = clients;
+	found->port = port;
+	found->count = 0;
+	found->is_full = false;
+	int err4 = find_flows(nl, found, ADDR_V4), err6 = find_flows(nl, found, ADDR_V6);
+	/* What changed under the walk: what was seen is right all the same. */
+	int err = err4 && err4 != ERR_AGAIN ? err4 : err6 ? err6 : err4;
+	if (found->is_full && !err)
+		err = ERR_AGAIN;
+	for (size_t i = 0; i < found->count; i++) {
+		int failed = forget(nl, &found->flows[i], false);
+		*count_out += failed == 0;
+		if (failed && failed != ERR_NOTFOUND)
+			err = failed;
 	}
 	free(found);
-	if (!err)
-		*count_out = forgotten;
 	return err;
 }

@@ -56,14 +56,14 @@ int conntrack_question_build(enum conntrack_verb verb, const struct conntrack_tu
 	return 0;
 }
 
-int conntrack_dump_build(const struct addr *client, uint16_t port, void *out)
+int conntrack_dump_build(enum addr_family family, const struct addr *client, uint16_t port, void *out)
 {
-	if (client->family == ADDR_NONE)
+	if (family == ADDR_NONE || (client && client->family != (uint8_t)family))
 		return ERR_INVAL;
-	struct nlmsghdr *m = put_head(out, IPCTNL_MSG_CT_GET, NLM_F_DUMP, (enum addr_family)client->family);
+	struct nlmsghdr *m = put_head(out, IPCTNL_MSG_CT_GET, NLM_F_DUMP, family);
 	struct nlattr *whole = mnl_attr_nest_start(m, CTA_TUPLE_ORIG), *part;
 	/* Linux up to 6.18 at least takes an IPv6 address in a filter for the one that is not wanted. */
-	bool by_addr = client->family == ADDR_V4;
+	bool by_addr = client && family == ADDR_V4;
 	if (by_addr) {
 		part = mnl_attr_nest_start(m, CTA_TUPLE_IP);
 		put_addr(m, CTA_IP_V4_SRC, CTA_IP_V6_SRC, client);

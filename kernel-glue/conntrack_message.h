@@ -29,9 +29,9 @@ enum conntrack_verb { CONNTRACK_GET, CONNTRACK_DELETE };
 #define CONNTRACK_QUESTION_CAP 192u
 int conntrack_question_build(enum conntrack_verb verb, const struct conntrack_tuple *tuple, bool is_reply, void *out);
 
-/* About all flows that a client began to a port, of every zone.  Others are among the answers: all of that port with IPv6, and all there are
- * with kernels before 5.8. */
-int conntrack_dump_build(const struct addr *client, uint16_t port, void *out);
+/* About all flows of the family that somebody began to a port, of every zone; client: of that one, NULL: of all.  Others are among the answers: all of
+ * that port with IPv6, and all there are with kernels before 5.8.  ERR_INVAL: of no family. */
+int conntrack_dump_build(enum addr_family family, const struct addr *client, uint16_t port, void *out);
 
 /* ERR_PROTO: cut, or makes no sense; ERR_UNSUPPORTED: not of a TCP flow. */
 int conntrack_message_read(const struct nlmsghdr *message, struct conntrack_flow *out);

@@ -7,11 +7,18 @@
 
 #define SMTP_PORT 25
 
+/* For those of one time; more would be somebody who opens connections faster than they are forgotten. */
+#define ROUNDS_MAX 64u
+
 struct flow_cleaner {
 	struct nfnl *nl;
 	struct loop_timer *timer;
-	struct addr queue[FLOW_CLEANER_QUEUE];
-	size_t head, count;
+	struct kernel_element queue[FLOW_CLEANER_QUEUE];
+	size_t count;
+	unsigned rounds;
+	unsigned forgotten; /* in these rounds */
+	flow_spared_fn is_spared;
+	void *ctx;
 	bool has_complained;
 };
 
@@ -26,38 +33,53 @@ int flow_cleaner_create_prepriv(struct flow_cleaner **out, struct reason *why)
 	return err;
 }
 
-static void clean_one(void *ctx)
+static void log_forgotten(const struct flow_cleaner *c)
+{
+	char text[KERNEL_ELEMENT_TEXT_CAP];
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "flows-forgotten");
+	if (c->count == 1)
+		kv_text(&kv, "client", kernel_element_format(&c->queue[0], text));
+	else
+		kv_u64(&kv, "clients", c->count);
+	kv_u64(&kv, "count", c->forgotten);
+	log_kv(LOG_LEVEL_INFO, &kv);
+}
+
+static void clean(void *ctx)
 {
 	struct flow_cleaner *c = ctx;
-	const struct addr client = c->queue[c->head];
 	unsigned count = 0;
-	c->head = (c->head + 1) % FLOW_CLEANER_QUEUE;
-	if (--c->count)
+	conntrack_clients_sort(c->queue, c->count);
+	const struct conntrack_clients clients = { c->queue, c->count, c->is_spared, c->ctx };
+	int err = conntrack_forget_clients(c->nl, &clients, SMTP_PORT, &count);
+	c->forgotten += count;
+	if (err == ERR_AGAIN && ++c->rounds < ROUNDS_MAX) {
 		loop_timer_start(c->timer, FLOW_CLEANER_MS);
-	int err = conntrack_forget_client(c->nl, &client, SMTP_PORT, &count);
-	if (!err && count) {
-		struct kv kv;
-		kv_init(&kv);
-		kv_text(&kv, "ev", "flows-forgotten");
-		kv_addr(&kv, "client", &client);
-		kv_u64(&kv, "count", count);
-		log_kv(LOG_LEVEL_INFO, &kv);
+		return;
 	}
+	if (c->forgotten)
+		log_forgotten(c);
 	if (err && !c->has_complained)
 		log_event(LOG_LEVEL_WARN, "flows-kept", "connection tracking keeps the flows of clients that are cut off (%s)", err_name(err));
 	c->has_complained = err != 0;
+	c->count = 0;
+	c->forgotten = c->rounds = 0;
 }
 
-int flow_cleaner_start(struct flow_cleaner *c, struct loop *loop)
+int flow_cleaner_start(struct flow_cleaner *c, struct loop *loop, flow_spared_fn is_spared, void *ctx)
 {
-	return loop_timer_create(loop, clean_one, c, &c->timer);
+	c->is_spared = is_spared;
+	c->ctx = ctx;
+	return loop_timer_create(loop, clean, c, &c->timer);
 }
 
-void flow_cleaner_add(struct flow_cleaner *c, const struct addr *client)
+void flow_cleaner_add(struct flow_cleaner *c, const struct kernel_element *clients)
 {
 	if (c->count == FLOW_CLEANER_QUEUE)
 		return;
-	c->queue[(c->head + c->count) % FLOW_CLEANER_QUEUE] = *client;
+	c->queue[c->count] = *clients;
 	/* The packets must find themselves dropped first: the entry would come back. */
 	if (c->count++ == 0)
 		loop_timer_start(c->timer, FLOW_CLEANER_MS);

@@ -308,9 +308,8 @@ int gate_sets_add(struct gate_sets *s, enum kernel_set set, const struct kernel_
 	int err = gate_kernel_renew(&s->kernel, set, e, loop_wall_time(), &errnum);
 	if (!err)
 		err = set_table_put(s->table, set, e, true);
-	/* Of a whole network nobody knows how many there are. */
-	if (!err && (set == KSET_BLOCK4 || set == KSET_BLOCK6 || set == KSET_TARPIT4 || set == KSET_TARPIT6))
-		flow_cleaner_add(s->cleaner, &e->from);
+	if (!err && set != KSET_PASS4 && set != KSET_PASS6)
+		flow_cleaner_add(s->cleaner, e);
 	if (err == ERR_BUSY)
 		return reason_set(why, err, "overlaps with something else in %s", kernel_set_name(set));
 	return err ? reason_set(why, err, "%s: %s", kernel_set_name(set), errnum ? strerror(errnum) : err_name(err)) : 0;
@@ -412,6 +411,12 @@ int gate_sets_create_prepriv(struct gate_sets **out, struct reason *why)
 	return 0;
 }
 
+/* pass comes before all the others, in the kernel's rules as well. */
+static bool is_passed(void *ctx, const struct addr *client)
+{
+	return gate_sets_has(ctx, kernel_set_of(KSET_PASS, (enum addr_family)client->family), client);
+}
+
 int gate_sets_start(struct gate_sets *s, struct loop *loop, loop_fn kept_changed, void *ctx)
 {
 	s->loop = loop;
@@ -423,7 +428,7 @@ int gate_sets_start(struct gate_sets *s, struct loop *loop, loop_fn kept_changed
 	if (!err)
 		err = loop_io_want(s->changes_io, LOOP_READ);
 	if (!err)
-		err = flow_cleaner_start(s->cleaner, loop);
+		err = flow_cleaner_start(s->cleaner, loop, is_passed, s);
 	loop_task_post(loop, &s->examine_task);
 	return err;
 }

@@ -1,5 +1,6 @@
 """Diversions that somebody else's rules take part in, IPv4 and IPv6: conntrack zones, a DNAT that leads to our listener, a DNAT in front."""
 
+import ipaddress
 import os
 import re
 import signal
@@ -245,3 +246,33 @@ def test_blocked_clients_are_forgotten(lab, diverted, v):
         post.postern("set", "del", "block", clients[0])
         post.postern("set", "add", "block", "192.0.2.200")
         assert "count=0" not in post.log() and post.log().count("ev=flows-forgotten") == 1
+
+
+@pytest.mark.parametrize("v", [4, 6])
+def test_clients_in_a_blocked_network_are_forgotten(lab, diverted, v):
+    """As above, of all that is in the network; but not of who passes nevertheless."""
+    clients, target = (lab.CLIENTS4, lab.MTA4) if v == 4 else (lab.CLIENTS6, lab.MTA6)
+    network = str(ipaddress.ip_network(f"{clients[0]}/{24 if v == 4 else 64}", strict=False))
+    post = diverted()
+    wait_until(lambda: "pass4" in lab.exec("fw", "nft", "list", "sets", "inet").stdout, "the sets")
+    for client in clients[:3]:
+        post.postern("set", "add", "pass", client)
+    with Recorder(lab, target):
+        talks = [post.talk(client, target) for client in clients[:3]]
+        assert all("postern" not in talk.greeting.text for talk in talks)
+        for client in clients[:2]:
+            post.postern("set", "del", "pass", client)
+        post.postern("set", "add", "block", network, "1h")
+        post.wait_log(rf"ev=flows-forgotten client={re.escape(network)} count=[2-9]")
+        assert talks[2].hello()
+        for talk in talks[:2]:
+            talk.sock.settimeout(1)
+            talk.send("NOOP\r\n")
+            with pytest.raises(TimeoutError):
+                talk.reply()
+        # What the server still sends may begin new ones, in the other direction.
+        begun_by = [re.search(r"src=(\S+)", line)[1] for line in lab.exec("fw", "cat", "/proc/net/nf_conntrack").stdout.splitlines() if "dport=25 " in line]
+        begun_by = [ipaddress.ip_address(a) for a in begun_by]
+        assert ipaddress.ip_address(clients[2]) in begun_by
+        assert not {ipaddress.ip_address(c) for c in clients[:2]} & set(begun_by)
+        post.postern("set", "del", "block", network)

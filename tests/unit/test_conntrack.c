@@ -138,7 +138,8 @@ static void asks_for_one_flow_only(void **state)
 	assert_int_equal(conntrack_question_build(CONNTRACK_DELETE, &tuple, true, m.bytes), ERR_INVAL);
 	tuple = (struct conntrack_tuple){ .zone = 0 };
 	assert_int_equal(conntrack_question_build(CONNTRACK_DELETE, &tuple, true, m.bytes), ERR_INVAL);
-	assert_int_equal(conntrack_dump_build(&nobody, 25, m.bytes), ERR_INVAL);
+	assert_int_equal(conntrack_dump_build(ADDR_NONE, NULL, 25, m.bytes), ERR_INVAL);
+	assert_int_equal(conntrack_dump_build(ADDR_V4, &nobody, 25, m.bytes), ERR_INVAL);
 	tuple = (struct conntrack_tuple){ at("[2001:db8::1]:2525"), at("[2001:db8::10]:25"), 65535 };
 	assert_int_equal(conntrack_question_build(CONNTRACK_DELETE, &tuple, false, m.bytes), 0);
 	assert_true(m.head.nlmsg_len <= CONNTRACK_QUESTION_CAP);
@@ -279,6 +280,13 @@ static void the_kernel_knows_the_destination(void **state)
 	nfnl_close(&nl);
 }
 
+static int forget_range(struct nfnl *nl, const struct addr *from, const struct addr *to, unsigned *count)
+{
+	const struct kernel_element range = { .from = *from, .to = *to };
+	const struct conntrack_clients clients = { .ranges = &range, .count = 1 };
+	return conntrack_forget_clients(nl, &clients, 25, count);
+}
+
 static void the_kernel_forgets_a_client(void **state)
 {
 	static const char *const froms[] = { "127.0.0.1:0", "127.0.0.5:0", "127.0.0.6:0", "127.0.0.7:0" };
@@ -300,7 +308,7 @@ static void the_kernel_forgets_a_client(void **state)
 	struct endpoint from6 = at("[::1]:0");
 	assert_int_equal(listen(listener6, 5), 0);
 	struct connection six[2] = { connect_to(listener6, "[::1]:0", "[::1]:25"), connect_to(listener6, "[::1]:0", "[::1]:25") };
-	assert_int_equal(conntrack_forget_client(nl, &from6.addr, 25, &count), 0);
+	assert_int_equal(forget_range(nl, &from6.addr, &from6.addr, &count), 0);
 	assert_int_equal(count, 2);
 	part(&six[0]);
 	part(&six[1]);
@@ -309,9 +317,9 @@ static void the_kernel_forgets_a_client(void **state)
 	struct connection aside = connect_to(other, froms[0], "127.1.0.1:2626");
 	for (size_t i = 0; i < sizeof froms / sizeof froms[0]; i++) {
 		struct endpoint from = at(froms[i]);
-		assert_int_equal(conntrack_forget_client(nl, &from.addr, 25, &count), 0);
+		assert_int_equal(forget_range(nl, &from.addr, &from.addr, &count), 0);
 		assert_int_equal(count, kept[i]);
-		assert_int_equal(conntrack_forget_client(nl, &from.addr, 25, &count), 0);
+		assert_int_equal(forget_range(nl, &from.addr, &from.addr, &count), 0);
 		assert_int_equal(count, 0);
 	}
 	assert_int_equal(conntrack_forget(nl, 0, &aside.local, &aside.client), 0);
@@ -323,9 +331,58 @@ static void the_kernel_forgets_a_client(void **state)
 	nfnl_close(&nl);
 }
 
+static bool is_six(void *ctx, const struct addr *client)
+{
+	(void)ctx;
+	return client->family == ADDR_V4 && client->bytes[3] == 6;
+}
+
+static struct kernel_element range_of(const char *text)
+{
+	struct kernel_element e;
+	assert_int_equal(kernel_element_parse(span_of(text), &e), 0);
+	return e;
+}
+
+/* Networks within each other and aside, of both families, in one walk; but not who is spared, nor who is at the edge. */
+static void the_kernel_forgets_networks(void **state)
+{
+	static const char *const froms[] = { "127.0.0.3:0", "127.0.0.4:0", "127.0.0.6:0", "127.0.0.7:0", "127.0.0.8:0", "127.0.0.20:0", "127.0.0.21:0" };
+	struct kernel_element ranges[] = { range_of("127.0.0.20"), range_of("::1"), range_of("127.0.0.4/30"), range_of("127.0.0.5"), range_of("10.0.0.0/8") };
+	struct conntrack_clients clients = { ranges, sizeof ranges / sizeof ranges[0], is_six, NULL };
+	struct connection connections[8];
+	struct nfnl *nl = NULL;
+	unsigned count = 0;
+	(void)state;
+	if (!is_set_up)
+		skip();
+	assert_int_equal(nfnl_open(&nl, NULL), 0);
+	int listener = socket_at("0.0.0.0:2525"), listener6 = socket_at("[::]:2525");
+	assert_int_equal(listen(listener, 5), 0);
+	assert_int_equal(listen(listener6, 5), 0);
+	for (size_t i = 0; i < 7; i++)
+		connections[i] = connect_to(listener, froms[i], "127.1.0.1:25");
+	connections[7] = connect_to(listener6, "[::1]:0", "[::1]:25");
+	conntrack_clients_sort(ranges, clients.count);
+	assert_int_equal(conntrack_forget_clients(nl, &clients, 25, &count), 0);
+	assert_int_equal(count, 4);
+	conntrack_clients_sort(ranges, clients.count);
+	assert_int_equal(conntrack_forget_clients(nl, &clients, 25, &count), 0);
+	assert_int_equal(count, 0);
+	for (size_t i = 0; i < 8; i++) {
+		bool is_kept = i == 0 || i == 2 || i == 4 || i == 6;
+		assert_int_equal(conntrack_forget(nl, 0, &connections[i].local, &connections[i].client), is_kept ? 0 : ERR_NOTFOUND);
+		part(&connections[i]);
+	}
+	(void)close(listener);
+	(void)close(listener6);
+	nfnl_close(&nl);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(reads_flows), cmocka_unit_test(bears_anything), cmocka_unit_test(asks_for_one_flow_only),
-					    cmocka_unit_test(the_kernel_knows_the_destination), cmocka_unit_test(the_kernel_forgets_a_client) };
+					    cmocka_unit_test(the_kernel_knows_the_destination), cmocka_unit_test(the_kernel_forgets_a_client),
+					    cmocka_unit_test(the_kernel_forgets_networks) };
 	return cmocka_run_group_tests(tests, set_up, NULL);
 }
