@@ -100,6 +100,14 @@ bool addr_is_any(const struct addr *a)
 	return a->family != ADDR_NONE && memcmp(a->bytes, zero, 16) == 0;
 }
 
+struct addr addr_client(const struct addr *a)
+{
+	struct addr client = *a;
+	if (client.family == ADDR_V6)
+		memset(client.bytes + 8, 0, 8);
+	return client;
+}
+
 unsigned addr_bits(const struct addr *a)
 {
 	return a->family == ADDR_V4 ? 32 : 128;

@@ -48,6 +48,9 @@ bool endpoint_eq(const struct endpoint *a, const struct endpoint *b);
 bool addr_is_loopback(const struct addr *a);
 bool addr_is_any(const struct addr *a);
 
+/* What counts as one client where clients have limits: an IPv4 address, the /64 of an IPv6 one (who has one address there has them all). */
+struct addr addr_client(const struct addr *a);
+
 /* Number of bits of the family: 32 or 128. */
 unsigned addr_bits(const struct addr *a);
 

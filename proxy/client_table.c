@@ -67,14 +67,6 @@ static struct client **chain_of(struct client_table *t, const struct addr *addr)
 	return &t->heads[h & (HEADS - 1)];
 }
 
-static struct addr client_addr(const struct addr *addr)
-{
-	struct addr key = *addr;
-	if (key.family == ADDR_V6)
-		memset(key.bytes + 8, 0, 8);
-	return key;
-}
-
 static uint64_t owes_ms(const struct client *c, const struct client_limits *limits, uint64_t now_ms)
 {
 	uint64_t a = token_bucket_left_ms(&c->connection_bucket, limits->connection_rate, now_ms);
@@ -119,7 +111,7 @@ static void push_out(struct client_table *t, const struct client_limits *limits,
 enum client_answer client_table_enter(struct client_table *t, const struct addr *addr, const struct client_limits *limits, uint64_t now_ms,
 				      struct client **client_out)
 {
-	const struct addr key = client_addr(addr);
+	const struct addr key = addr_client(addr);
 	struct client **head = chain_of(t, &key), *c = *head;
 	while (c && !addr_eq(&c->addr, &key))
 		c = c->next;

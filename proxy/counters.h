@@ -63,6 +63,7 @@
 	X(DNS_QUERIES, "dns_queries", 0) \
 	X(DNS_HITS, "dns_cache_hits", 0) \
 	X(DNS_FAILURES, "dns_failures", 0) \
+	X(DNS_REFUSED, "dns_refused", 0) \
 	X(FACTS_FAILED, "facts_failed", 0) \
 	X(LIST_ERRORS, "list_errors", 0) \
 	X(IDENT_QUERIES, "ident_queries", 0) \

@@ -190,6 +190,7 @@ static void count_facts(struct worker *w)
 	counter_add(w->host.counters, COUNTER_DNS_QUERIES, dns->queries - w->dns_counted.queries);
 	counter_add(w->host.counters, COUNTER_DNS_HITS, dns->hits - w->dns_counted.hits);
 	counter_add(w->host.counters, COUNTER_DNS_FAILURES, dns->failures - w->dns_counted.failures);
+	counter_add(w->host.counters, COUNTER_DNS_REFUSED, dns->refused - w->dns_counted.refused);
 	counter_add(w->host.counters, COUNTER_FACTS_FAILED, facts->failed - w->facts_counted.failed);
 	counter_add(w->host.counters, COUNTER_LIST_ERRORS, facts->list_errors - w->facts_counted.list_errors);
 	counter_add(w->host.counters, COUNTER_IDENT_QUERIES, facts->ident.queries - w->facts_counted.ident.queries);

@@ -136,8 +136,8 @@ static bool start_sender_check(struct session *s)
 	if (!conf->check_sender_domain || domain.len == 0 || domain.ptr[0] == '[')
 		return false;
 	/* Without memory for the question the sender passes, as without an answer. */
-	if (sender_domain_start(s->host->loop, resolver_source(s->host->resolver), domain, conf->dns_deadline_s * 1000, sender_checked, s,
-				&txn->sender_check))
+	if (sender_domain_start(s->host->loop, resolver_source(s->host->resolver), &s->where.client.addr, domain, conf->dns_deadline_s * 1000,
+				sender_checked, s, &txn->sender_check))
 		return false;
 	txn->mail_slot = reply_queue_reserve(&s->replies);
 	if (!txn->mail_slot)

@@ -4,9 +4,10 @@
 
 #include "err.h"
 
-void dns_batch_start(struct dns_batch *batch, const struct dns_source *source, dns_batch_fn answered, loop_fn finished, void *ctx)
+void dns_batch_start(struct dns_batch *batch, const struct dns_source *source, const struct addr *client, dns_batch_fn answered,
+		     loop_fn finished, void *ctx)
 {
-	*batch = (struct dns_batch){ .source = source, .answered = answered, .finished = finished, .ctx = ctx };
+	*batch = (struct dns_batch){ .source = source, .client = *client, .answered = answered, .finished = finished, .ctx = ctx };
 }
 
 static void one_answered(void *ctx, uint64_t id, const struct dns_answer *answer)
@@ -34,7 +35,7 @@ int dns_batch_ask(struct dns_batch *batch, struct span name, enum dns_type type)
 		batch->ids = ids;
 		batch->room = room;
 	}
-	uint64_t id = dns_ask(batch->source, name, type, one_answered, batch);
+	uint64_t id = dns_ask(batch->source, &batch->client, name, type, one_answered, batch);
 	if (id == 0)
 		return ERR_NOMEM;
 	batch->ids[batch->count++] = id;

@@ -15,6 +15,7 @@ typedef void (*dns_batch_fn)(void *ctx, size_t index, const struct dns_answer *a
 
 struct dns_batch {
 	const struct dns_source *source;
+	struct addr client;
 	dns_batch_fn answered;
 	loop_fn finished;
 	void *ctx;
@@ -22,8 +23,9 @@ struct dns_batch {
 	size_t count, room, open;
 };
 
-/* The batch must be fresh or cancelled. */
-void dns_batch_start(struct dns_batch *batch, const struct dns_source *source, dns_batch_fn answered, loop_fn finished, void *ctx);
+/* The batch must be fresh or cancelled.  client as in dns_source.h; copied. */
+void dns_batch_start(struct dns_batch *batch, const struct dns_source *source, const struct addr *client, dns_batch_fn answered,
+		     loop_fn finished, void *ctx);
 
 /* ERR_NOMEM: this question was not asked. */
 int dns_batch_ask(struct dns_batch *batch, struct span name, enum dns_type type);

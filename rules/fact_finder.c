@@ -118,7 +118,7 @@ void fact_lookup_failed(struct fact_lookup *lookup, const char *fmt, ...)
 void fact_lookup_round(struct fact_lookup *lookup, dns_batch_fn answered, loop_fn finished)
 {
 	dns_batch_cancel(&lookup->batch);
-	dns_batch_start(&lookup->batch, lookup->finder->service->source, answered, finished, lookup);
+	dns_batch_start(&lookup->batch, lookup->finder->service->source, &lookup->finder->facts->client.addr, answered, finished, lookup);
 }
 
 struct loop *fact_lookup_loop(const struct fact_lookup *lookup)

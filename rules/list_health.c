@@ -86,8 +86,9 @@ static void probe(void *ctx)
 {
 	struct watched_list *list = ctx;
 	char name[DNS_NAME_CAP];
+	const struct addr ourselves = { .family = ADDR_NONE };
 	int err = 0;
-	dns_batch_start(&list->batch, list->health->source, answered, judge, list);
+	dns_batch_start(&list->batch, list->health->source, &ourselves, answered, judge, list);
 	for (int i = 0; !err && i < PROBE_COUNT; i++) {
 		list->answers[i] = DNS_FAILED;
 		err = dns_name_reversed(&probes[i], (struct span){ list->zone, list->zone_len }, name);

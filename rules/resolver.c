@@ -9,6 +9,7 @@
 #include "buf.h"
 #include "dns_cache.h"
 #include "dns_name.h"
+#include "dns_shares.h"
 #include "dns_waiters.h"
 
 #define TRY_MS 1500      /* the first try at a server; each further round waits twice as long */
@@ -38,6 +39,7 @@ struct query {
 	struct query *prev, *next; /* in order of their beginning */
 	struct resolver *resolver;
 	struct lane *lane;
+	struct dns_share *share;   /* of the client that asked first, for as long as c-ares has it */
 	struct dns_waiter waiters; /* head of a ring */
 	uint64_t due_ms;
 	bool is_open;  /* still in its bucket */
@@ -65,13 +67,13 @@ struct resolver {
 	struct watched sockets[SOCKETS_MAX];
 	struct query *buckets[BUCKETS];
 	struct query queries; /* head of a ring */
-	size_t query_count;
+	struct dns_shares shares;
 	bool is_ending;
 	struct dns_scratch scratch;
 };
 
 static const struct dns_answer no_memory = { .status = DNS_FAILED, .why = "no memory" };
-static const struct dns_answer too_many = { .status = DNS_FAILED, .why = "too many questions at once" };
+static const struct dns_answer too_many = { .status = DNS_FAILED, .why = "too many questions for this client at once" };
 static const struct dns_answer timed_out = { .status = DNS_FAILED, .why = "time-out" };
 static const struct dns_answer bad_name = { .status = DNS_NO_NAME, .why = "" };
 static const struct dns_answer no_servers = { .status = DNS_FAILED, .why = "no resolver" };
@@ -132,7 +134,7 @@ static void query_free(struct query *q)
 	query_shut(q);
 	q->prev->next = q->next;
 	q->next->prev = q->prev;
-	q->resolver->query_count--;
+	dns_shares_give_back(&q->resolver->shares, &q->share);
 	free(q);
 }
 
@@ -173,7 +175,7 @@ static void schedule(struct resolver *r)
 {
 	struct timeval tv = { 0, 0 };
 	uint64_t now = loop_now_ms(r->loop), wait = RESOLVER_DEADLINE_MS;
-	if (r->query_count == 0) {
+	if (r->shares.taken == 0) {
 		loop_timer_stop(r->timer);
 		return;
 	}
@@ -229,12 +231,16 @@ static void query_send(struct query *q)
 	ares_query(q->lane->channel, q->name, 1, (int)q->type, query_done, q);
 }
 
-static struct query *query_start(struct resolver *r, struct span name, enum dns_type type)
+/* Takes over the share. */
+static struct query *query_start(struct resolver *r, struct dns_share *share, struct span name, enum dns_type type)
 {
 	struct query *q = calloc(1, sizeof *q);
-	if (!q)
+	if (!q) {
+		dns_shares_give_back(&r->shares, &share);
 		return NULL;
+	}
 	q->resolver = r;
+	q->share = share;
 	dns_waiter_ring_init(&q->waiters);
 	q->type = type;
 	q->name_len = name.len;
@@ -247,21 +253,22 @@ static struct query *query_start(struct resolver *r, struct span name, enum dns_
 	q->chain = *bucket;
 	*bucket = q;
 	q->is_open = true;
-	r->query_count++;
 	r->stats.queries++;
 	return q;
 }
 
 /* ---- asking */
 
-static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_fn fn, void *fn_ctx)
+static uint64_t ask(void *ctx, const struct addr *client, struct span name, enum dns_type type, dns_answer_fn fn, void *fn_ctx)
 {
 	struct resolver *r = ctx;
 	struct query *q = NULL;
+	struct dns_share *share = NULL;
 	struct dns_waiter *w = dns_waiters_add(&r->waiters, fn, fn_ctx);
 	if (!w)
 		return 0;
 	uint64_t id = w->id;
+	int err;
 	struct dns_cached *cached = dns_cache_find(r->cache, name, type, now_s(r));
 	if (cached || (q = find_open(r, name, type)) != NULL)
 		r->stats.hits++;
@@ -273,11 +280,12 @@ static uint64_t ask(void *ctx, struct span name, enum dns_type type, dns_answer_
 		dns_waiters_make_ready(&r->waiters, w, NULL, &bad_name);
 	else if (r->servers.count == 0)
 		dns_waiters_make_ready(&r->waiters, w, NULL, &no_servers);
-	else if (r->query_count >= RESOLVER_IN_FLIGHT_MAX)
+	else if ((err = dns_shares_take(&r->shares, client, &share)) == ERR_BUSY) {
+		r->stats.refused++;
 		dns_waiters_make_ready(&r->waiters, w, NULL, &too_many);
-	else if ((q = query_start(r, name, type)) == NULL)
+	} else if (err || (q = query_start(r, share, name, type)) == NULL) {
 		dns_waiters_make_ready(&r->waiters, w, NULL, &no_memory);
-	else {
+	} else {
 		dns_waiter_join(&q->waiters, w);
 		/* The waiter is told on the next turn even if this ends it. */
 		query_send(q);
@@ -364,6 +372,7 @@ int resolver_create_prepriv(struct resolver **out)
 	r->source = (struct dns_source){ r, ask, cancel };
 	r->queries.next = r->queries.prev = &r->queries;
 	r->lane = r->lanes;
+	r->shares.room = RESOLVER_IN_FLIGHT_MAX;
 	dns_waiters_init(&r->waiters);
 	int err = dns_cache_create(CACHE_ENTRIES, CACHE_BYTES, &r->cache);
 	for (size_t i = 0; !err && i < LANES; i++)

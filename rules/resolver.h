@@ -3,7 +3,8 @@
  * who ask; every question is answered within RESOLVER_DEADLINE_MS, at worst with DNS_FAILED.
  * Its questions leave from other ports every second or so, also while there are always some under way.
  * A late answer finds nobody, and goes into the cache.  EDNS with 1232 bytes; a truncated answer is asked for again over TCP.
- * Owns: its cache and sockets.  Calls back: see dns_source.h.  Bounds: RESOLVER_IN_FLIGHT_MAX queries; the cache's.
+ * Owns: its cache and sockets.  Calls back: see dns_source.h.  Bounds: RESOLVER_IN_FLIGHT_MAX queries, of which each client has a share
+ * (dns_shares.h): what it asks beyond is answered with DNS_FAILED at once; the cache's.
  */
 #ifndef POSTERN_RESOLVER_H
 #define POSTERN_RESOLVER_H
@@ -24,6 +25,7 @@ struct resolver_stats {
 	uint64_t queries;   /* sent to servers, repetitions not counted */
 	uint64_t hits;      /* answered from the cache, or by a query that was under way */
 	uint64_t failures;  /* queries without an answer to use */
+	uint64_t refused;   /* questions of clients that had their share of queries under way already */
 };
 
 /* Before the privileges go: c-ares takes the secret of its query ids from a device file. */

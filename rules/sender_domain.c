@@ -57,8 +57,8 @@ static void not_a_name(void *ctx)
 	finished(ctx);
 }
 
-int sender_domain_start(struct loop *loop, const struct dns_source *source, struct span domain, uint64_t deadline_ms, sender_domain_fn done,
-			void *ctx, struct sender_domain **out)
+int sender_domain_start(struct loop *loop, const struct dns_source *source, const struct addr *client, struct span domain,
+			uint64_t deadline_ms, sender_domain_fn done, void *ctx, struct sender_domain **out)
 {
 	static const enum dns_type types[] = { DNS_MX, DNS_A, DNS_AAAA };
 	struct sender_domain *check = calloc(1, sizeof *check);
@@ -68,7 +68,7 @@ int sender_domain_start(struct loop *loop, const struct dns_source *source, stru
 	check->ctx = ctx;
 	check->bad_name = (struct loop_task){ .fn = not_a_name, .ctx = check };
 	int err = loop_timer_create(loop, overdue, check, &check->timer);
-	dns_batch_start(&check->batch, source, answered, finished, check);
+	dns_batch_start(&check->batch, source, client, answered, finished, check);
 	if (!dns_name_is_askable(domain))
 		loop_task_post(loop, &check->bad_name);
 	else

@@ -19,8 +19,9 @@ enum sender_domain_result {
 struct sender_domain;
 typedef void (*sender_domain_fn)(void *ctx, enum sender_domain_result result);
 
-int sender_domain_start(struct loop *loop, const struct dns_source *source, struct span domain, uint64_t deadline_ms, sender_domain_fn done,
-			void *ctx, struct sender_domain **out);
+/* client: as in dns_source.h.  ERR_NOMEM. */
+int sender_domain_start(struct loop *loop, const struct dns_source *source, const struct addr *client, struct span domain,
+			uint64_t deadline_ms, sender_domain_fn done, void *ctx, struct sender_domain **out);
 
 /* Also to give it back behind done.  Accepts NULL, clears the pointer. */
 void sender_domain_cancel(struct sender_domain **check);

@@ -44,11 +44,13 @@ struct fake {
 	bool is_random;
 };
 
-static uint64_t fake_ask(void *ctx, struct span name, enum dns_type type, dns_answer_fn fn, void *fn_ctx)
+static uint64_t fake_ask(void *ctx, const struct addr *client, struct span name, enum dns_type type, dns_answer_fn fn, void *fn_ctx)
 {
 	static uint64_t last_id;
 	struct fake *f = ctx;
+	const struct addr expected = { ADDR_V4, { 192, 0, 2, 10 } };
 	assert_true(f->count < QUESTIONS_MAX);
+	assert_true(addr_eq(client, &expected));
 	struct question *q = &f->questions[f->count++];
 	*q = (struct question){ .id = ++last_id, .type = type, .fn = fn, .ctx = fn_ctx };
 	assert_int_equal(span_to_cstr(name, q->name, sizeof q->name), 0);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "dns_shares.h"
 #include "loop.h"
 #include "resolver.h"
 
@@ -43,6 +44,7 @@ struct world {
 	struct loop_timer *limit;
 	struct resolver *resolver;
 	struct server a, b;
+	struct addr client; /* for whom is asked */
 	size_t wanted, got; /* answers: the loop runs until it has them */
 };
 
@@ -286,7 +288,7 @@ static void answered(void *ctx, uint64_t id, const struct dns_answer *a)
 static void ask_type(struct world *w, struct asker *asker, const char *name, enum dns_type type)
 {
 	*asker = (struct asker){ .world = w };
-	asker->id = dns_ask(resolver_source(w->resolver), span_of(name), type, answered, asker);
+	asker->id = dns_ask(resolver_source(w->resolver), &w->client, span_of(name), type, answered, asker);
 	assert_true(asker->id != 0);
 	assert_int_equal(asker->answers, 0); /* never at once */
 }
@@ -409,7 +411,7 @@ static void test_callback_that_asks_and_cancels(void **state)
 	ask(&w, &first, "plain.example");
 	assert_true(run_until(&w, 1, 5000));
 	m = (struct meddler){ .self = { .world = &w }, .victim = &victim };
-	m.self.id = dns_ask(resolver_source(w.resolver), SPAN_LIT("plain.example"), DNS_A, meddle, &m);
+	m.self.id = dns_ask(resolver_source(w.resolver), &w.client, SPAN_LIT("plain.example"), DNS_A, meddle, &m);
 	ask(&w, &victim, "plain.example");
 	assert_true(run_until(&w, 2, 5000));
 	run_for(&w, 20);
@@ -419,33 +421,49 @@ static void test_callback_that_asks_and_cancels(void **state)
 	close_world(&w);
 }
 
-static void test_bound_of_queries(void **state)
+static void test_share_of_queries(void **state)
 {
-	static struct asker many[RESOLVER_IN_FLIGHT_MAX], joins, over;
+	/* He may ask while his questions are less than an eighth of the room that is left. */
+	enum { SHARE = RESOLVER_IN_FLIGHT_MAX / (DNS_SHARE_PART + 1) + 1, MANY = SHARE + 100 };
+	static struct asker many[MANY], joins, other;
 	struct world w;
 	char name[64];
 	(void)state;
 	open_world(&w);
-	for (unsigned i = 0; i < RESOLVER_IN_FLIGHT_MAX; i++) {
+	w.client = (struct addr){ ADDR_V6, { 0x20, 1, [15] = 1 } };
+	for (unsigned i = 0; i < MANY; i++) {
 		(void)snprintf(name, sizeof name, "drop.n%u.example", i);
+		w.client.bytes[15] = (uint8_t)i; /* it does not help him to have a whole /64 */
 		ask(&w, &many[i], name);
 	}
-	ask(&w, &over, "plain.example");
+	assert_true(run_until(&w, MANY - SHARE, 5000));
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(many[i].answers, i >= SHARE);
+	assert_int_equal(many[SHARE].status, DNS_FAILED);
+	assert_string_equal(many[SHARE].why, "too many questions for this client at once");
+	assert_int_equal(resolver_stats(w.resolver)->queries, SHARE);
+	assert_int_equal(resolver_stats(w.resolver)->refused, MANY - SHARE);
+	/* Another client, and questions of our own, don't notice; and what somebody asks already costs nobody anything. */
 	ask(&w, &joins, "drop.n7.example");
+	w.client = (struct addr){ ADDR_V6, { 0x20, 1, [7] = 1 } };
+	ask(&w, &other, "plain.example");
 	assert_true(run_until(&w, 1, 5000));
-	assert_int_equal(over.status, DNS_FAILED);
-	assert_string_equal(over.why, "too many questions at once");
-	assert_int_equal(resolver_stats(w.resolver)->queries, RESOLVER_IN_FLIGHT_MAX);
+	assert_int_equal(other.last_octet, 1);
+	w.client = (struct addr){ .family = ADDR_NONE };
+	ask(&w, &other, "ours.example");
+	assert_true(run_until(&w, 1, 5000));
+	assert_int_equal(other.last_octet, 1);
 	/* Nobody to ask any more: all of them are told, and there is room again. */
 	const struct name_servers none = { .count = 0 }, b = at(&w.b, NULL);
 	assert_int_equal(resolver_set_servers(w.resolver, &none), 0);
-	assert_true(run_until(&w, RESOLVER_IN_FLIGHT_MAX + 1, 5000));
+	assert_true(run_until(&w, SHARE + 1, 5000));
 	assert_int_equal(joins.status, DNS_FAILED);
 	assert_string_equal(many[0].why, "no resolver");
 	assert_int_equal(resolver_set_servers(w.resolver, &b), 0);
-	ask(&w, &over, "plain.example");
+	w.client = (struct addr){ ADDR_V6, { 0x20, 1 } };
+	ask(&w, &other, "plain.example");
 	assert_true(run_until(&w, 1, 5000));
-	assert_int_equal(over.last_octet, 2);
+	assert_int_equal(other.last_octet, 2);
 	/* Ended with questions under way: nobody is told. */
 	for (unsigned i = 0; i < 100; i++)
 		ask(&w, &many[i], i % 2 ? "drop.example" : "hold.example");
@@ -453,6 +471,34 @@ static void test_bound_of_queries(void **state)
 	close_world(&w);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(many[i].answers, 0);
+}
+
+/* Many clients, each with senders behind two hundred names that nobody answers for: what else comes is still answered. */
+static void test_many_clients_with_dead_servers(void **state)
+{
+	enum { CLIENTS = 25 };
+	static struct asker dead[CLIENTS][200], lives[20];
+	struct world w;
+	char name[64];
+	(void)state;
+	open_world(&w);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		w.client = (struct addr){ ADDR_V4, { 192, 0, 2, (uint8_t)i } };
+		for (unsigned k = 0; k < 200; k++) {
+			(void)snprintf(name, sizeof name, "drop.n%u.c%u.example", k, i);
+			ask(&w, &dead[i][k], name);
+		}
+	}
+	run_for(&w, 100);
+	w.client = (struct addr){ ADDR_V4, { 198, 51, 100, 1 } };
+	for (unsigned i = 0; i < 20; i++) {
+		(void)snprintf(name, sizeof name, "n%u.example", i);
+		ask(&w, &lives[i], name);
+	}
+	assert_true(run_until(&w, 20, 5000));
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(lives[i].status, DNS_FOUND);
+	close_world(&w);
 }
 
 /* Who forges answers must not have the same port before him for as long as there are questions. */
@@ -642,7 +688,8 @@ int main(void)
 		cmocka_unit_test(test_one_query_for_all_who_wait),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_callback_that_asks_and_cancels),
-		cmocka_unit_test(test_bound_of_queries),
+		cmocka_unit_test(test_share_of_queries),
+		cmocka_unit_test(test_many_clients_with_dead_servers),
 		cmocka_unit_test(test_busy_resolver_changes_ports),
 		cmocka_unit_test(test_other_servers_while_queries_run),
 		cmocka_unit_test(test_cache),
