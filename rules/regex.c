@@ -45,16 +45,23 @@ struct regex_scratch {
 	pcre2_match_data *match;
 	pcre2_match_context *limits;
 	pcre2_jit_stack *stack;
-	uint64_t until_ns; /* of this thread's clock, for the match that is being made */
+	uint64_t until_ns; /* of this thread's clock, for the match that is being made; 0: it was not begun */
+	uint64_t begun_ns; /* of the other clock: when the places began that are being tried */
 	unsigned steps;
 };
 
-static uint64_t now_ns(void)
+static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec t;
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0)
+	if (clock_gettime(clock, &t) != 0)
 		return 0;
 	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* Of this thread. */
+static uint64_t now_ns(void)
+{
+	return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Only expressions with back-references have places where it is called. */
@@ -256,6 +263,27 @@ static size_t next_start(const struct regex *regex, struct span text, size_t at,
 	return at;
 }
 
+/* The thread's clock is a system call, which takes longer than most matches: it is begun when the other one says that a match is long. */
+static void begin_limit(struct regex_scratch *s, const struct regex *regex)
+{
+	s->begun_ns = read_clock(CLOCK_MONOTONIC);
+	s->until_ns = regex_has_backref(regex) ? now_ns() + LONG_MATCH_NS : 0;
+}
+
+/* Behind some places where a match may begin: is that all the time there is?  And how many places next: as many as can be expected to fit in. */
+static bool is_over_limit(struct regex_scratch *s, size_t *count)
+{
+	uint64_t now = read_clock(CLOCK_MONOTONIC), took = now - s->begun_ns;
+	s->begun_ns = now;
+	if (took * STARTS_FACTOR < LONG_MATCH_NS / 2)
+		*count *= STARTS_FACTOR;
+	if (s->until_ns)
+		return now_ns() > s->until_ns;
+	if (took > LONG_MATCH_NS / 32)
+		s->until_ns = now_ns() + LONG_MATCH_NS;
+	return false;
+}
+
 enum tri regex_match_piece(struct regex *regex, const struct regex_piece *piece)
 {
 	struct regex_scratch *s = regex->scratch;
@@ -268,16 +296,16 @@ enum tri regex_match_piece(struct regex *regex, const struct regex_piece *piece)
 	if (!regex->is_jit_tried)
 		(void)pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE);
 	regex->is_jit_tried = true;
-	s->until_ns = is_timed ? now_ns() + LONG_MATCH_NS : 0;
+	if (is_timed)
+		begin_limit(s, regex);
 	for (size_t at = piece->from, next; at <= text.len; at = next) {
 		next = next_start(regex, text, at, count);
 		(void)pcre2_set_offset_limit(s->limits, next - 1);
 		int code = pcre2_match(regex->code, bytes, text.len, at, options, s->match, s->limits);
 		if (code != PCRE2_ERROR_NOMATCH || next > text.len)
 			return result_of(code);
-		if (now_ns() > s->until_ns)
+		if (is_over_limit(s, &count))
 			return TRI_UNKNOWN;
-		count *= STARTS_FACTOR;
 	}
 	return TRI_FALSE;
 }
