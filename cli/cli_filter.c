@@ -68,12 +68,12 @@ static int push_file(FILE *file, struct filter_scan *scan)
 	smtp_dot_init(&dot);
 	while (!err && (len = fread(bytes, 1, sizeof bytes, file)) > 0) {
 		err = smtp_dot_push(&dot, (struct span){ bytes, len }, &wire);
-		filter_scan_push(scan, buf_span(&wire));
+		filter_scan_push_all(scan, buf_span(&wire));
 		buf_clear(&wire);
 	}
 	if (!err)
 		err = smtp_dot_finish(&dot, &wire);
-	filter_scan_push(scan, buf_span(&wire));
+	filter_scan_push_all(scan, buf_span(&wire));
 	buf_free(&wire);
 	return err ? err : ferror(file) ? ERR_IO : 0;
 }

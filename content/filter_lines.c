@@ -1,11 +1,19 @@
 #include "filter_lines.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 
 /* More of it is not kept between two lines. */
 #define ROOM_KEPT 4096u
 /* What a match in a later window may look at in front of it. */
 #define LOOK_BEHIND 16u
+
+struct filter_waiting {
+	struct filter_waiting *next;
+	struct filter_block block;
+	struct filter_place place;
+	char bytes[];
+};
 
 void filter_lines_init(struct filter_lines *lines, struct filter_matcher *matcher, bool is_wire)
 {
@@ -28,6 +36,23 @@ static void forget(struct filter_lines *lines)
 		buf_free(&lines->kept);
 }
 
+/* The block waits, from its place on. */
+static void put_off(struct filter_lines *lines, const struct filter_block *block, const struct filter_place *place, struct filter_work *work)
+{
+	struct filter_waiting *w = malloc(sizeof *w + block->bytes.len);
+	if (!w) {
+		filter_work_fail(work, "out of memory");
+		return;
+	}
+	*w = (struct filter_waiting){ .block = *block, .place = *place };
+	memcpy(w->bytes, block->bytes.ptr, block->bytes.len);
+	w->block.bytes.ptr = w->bytes;
+	if (!lines->waiting)
+		lines->waiting_end = &lines->waiting;
+	*lines->waiting_end = w;
+	lines->waiting_end = &w->next;
+}
+
 static bool match(struct filter_lines *lines, struct span bytes, bool is_line_end, struct filter_work *work, struct filter_match *out)
 {
 	const struct filter_block block = {
@@ -37,7 +62,14 @@ static bool match(struct filter_lines *lines, struct span bytes, bool is_line_en
 		.is_line_end = is_line_end,
 		.from = lines->is_inside ? LOOK_BEHIND : 0,
 	};
-	return filter_matcher_run(lines->matcher, &block, work, out);
+	struct filter_place place = { .line = 0 };
+	if (bytes.len == 0)
+		return false;
+	filter_work_allow(work, bytes.len);
+	enum filter_run run = lines->waiting ? FILTER_RUN_PAUSED : filter_matcher_run(lines->matcher, &block, &place, work, out);
+	if (run == FILTER_RUN_PAUSED)
+		put_off(lines, &block, &place, work);
+	return run == FILTER_RUN_MATCH;
 }
 
 /* A window is full and its line goes on: cut it behind a word, so that nothing looks like the end of one that is not. */
@@ -138,7 +170,30 @@ bool filter_lines_end(struct filter_lines *lines, struct filter_work *work, stru
 	return is_match;
 }
 
+bool filter_lines_go_on(struct filter_lines *lines, struct filter_work *work, struct filter_match *out)
+{
+	struct filter_waiting *w;
+	while ((w = lines->waiting) != NULL && !work->is_over) {
+		enum filter_run run = filter_matcher_run(lines->matcher, &w->block, &w->place, work, out);
+		if (run != FILTER_RUN_OVER)
+			return run == FILTER_RUN_MATCH;
+		lines->waiting = w->next;
+		free(w);
+	}
+	return false;
+}
+
+bool filter_lines_is_waiting(const struct filter_lines *lines)
+{
+	return lines->waiting != NULL;
+}
+
 void filter_lines_free(struct filter_lines *lines)
 {
+	for (struct filter_waiting *w = lines->waiting, *next; w; w = next) {
+		next = w->next;
+		free(w);
+	}
+	lines->waiting = NULL;
 	buf_free(&lines->kept);
 }

@@ -214,22 +214,34 @@ static struct line line_at(const struct filter_block *block, size_t begin)
 	return line;
 }
 
-/* What a run has found so far. */
-struct outcome {
-	bool is_found;
-	uint32_t number;  /* of the pattern */
-	struct line line;
+/* One run: what stands in filter_matcher_run's arguments. */
+struct run {
+	struct filter_matcher *matcher;
+	const struct filter_block *block;
+	struct filter_place *place;
+	struct filter_work *work;
 };
 
-static bool compare(struct filter_matcher *m, uint32_t number, const struct line *line, struct filter_work *work)
+static void take(struct run *run, size_t line, uint32_t pattern)
 {
-	const struct pattern *p = &m->patterns[number];
-	if (!filter_work_goes_on(work) || filter_work_has_dropped(work, p->line))
-		return false;
+	run->place->is_found = true;
+	run->place->found_line = line;
+	run->place->found = pattern;
+}
+
+/* TRI_PENDING: it was not made, the slice is used up or the work over. */
+static enum tri compare(struct run *run, uint32_t number, const struct line *line)
+{
+	const struct pattern *p = &run->matcher->patterns[number];
+	if (filter_work_has_dropped(run->work, p->line))
+		return TRI_FALSE;
+	if (!filter_work_goes_on(run->work))
+		return TRI_PENDING;
 	enum tri result = regex_match_piece(p->regex, &line->piece);
-	if (result == TRI_UNKNOWN)
-		filter_work_drop(work, p->line);
-	return result == TRI_TRUE;
+	if (result != TRI_UNKNOWN)
+		return result;
+	filter_work_drop(run->work, p->line);
+	return TRI_FALSE;
 }
 
 static int by_number(const void *a, const void *b)
@@ -238,17 +250,28 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The patterns whose texts were found on the line. */
-static bool compare_found(struct filter_matcher *m, const struct line *line, struct filter_work *work, struct outcome *out)
+/* The patterns whose texts were found on the line, from place->pattern on.  As compare. */
+static enum tri compare_found(struct run *run, const struct line *line)
 {
+	struct filter_matcher *m = run->matcher;
+	struct filter_place *place = run->place;
+	enum tri result = TRI_FALSE;
+	if (m->found_count == 0)
+		return TRI_FALSE;
 	if (m->found_count > 1)
 		qsort(m->found, m->found_count, sizeof *m->found, by_number);
-	for (size_t i = 0; i < m->found_count; i++)
-		if (compare(m, m->found[i], line, work)) {
-			*out = (struct outcome){ true, m->found[i], *line };
-			return true;
-		}
-	return false;
+	place->line = line->begin;
+	for (size_t i = 0; i < m->found_count && result == TRI_FALSE; i++) {
+		if (m->found[i] < place->pattern)
+			continue;
+		place->pattern = m->found[i];
+		result = compare(run, m->found[i], line);
+	}
+	if (result == TRI_TRUE)
+		take(run, line->begin, place->pattern);
+	if (result == TRI_FALSE)
+		place->pattern = 0;
+	return result;
 }
 
 static void next_line_number(struct filter_matcher *m)
@@ -296,79 +319,127 @@ static bool fold(struct filter_matcher *m, struct span bytes, struct span *out)
 	return true;
 }
 
-/* All patterns that demand a text. */
-static void run_demanding(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct outcome *out)
+/* All patterns that demand a text.  TRI_PENDING: not to the end. */
+static enum tri run_demanding(struct run *run)
 {
+	struct filter_matcher *m = run->matcher;
+	const size_t from = run->place->line;
 	struct filter_index_pass pass;
 	struct filter_find find;
-	struct line line = { .end = 0 };
+	struct line line = { .end = from };
 	struct span bytes;
-	if (!fold(m, block->bytes, &bytes)) {
-		filter_work_fail(work, "out of memory");
-		return;
+	enum tri result = TRI_FALSE;
+	if (!fold(m, span_sub(run->block->bytes, from, run->block->bytes.len), &bytes)) {
+		filter_work_fail(run->work, "out of memory");
+		return TRI_PENDING;
 	}
 	next_line_number(m);
 	filter_index_start(m->index, &pass, bytes);
-	while (!work->is_over && filter_index_next(m->index, &pass, &find)) {
-		if (find.at >= line.end) {
-			if (compare_found(m, &line, work, out))
-				return;
+	while (filter_index_next(m->index, &pass, &find)) {
+		size_t at = from + find.at;
+		if (at >= line.end) {
+			result = compare_found(run, &line);
+			if (result != TRI_FALSE)
+				return result;
 			next_line_number(m);
-			line = line_at(block, begin_of_line(block->bytes, find.at, line.end));
+			line = line_at(run->block, begin_of_line(run->block->bytes, at, line.end));
 		}
 		add_found(m, find.id);
 	}
-	(void)compare_found(m, &line, work, out);
+	return compare_found(run, &line);
+}
+
+/* The members of a group that stand in front of `below`, from place->member on. */
+static enum tri compare_members(struct run *run, const struct group *g, uint32_t below, const struct line *line)
+{
+	enum tri result = TRI_FALSE;
+	uint32_t i = run->place->member;
+	for (; i < g->count && g->members[i] < below; i++) {
+		run->place->member = i;
+		result = compare(run, g->members[i], line);
+		if (result != TRI_FALSE)
+			break;
+	}
+	if (result == TRI_TRUE)
+		take(run, line->begin, g->members[i]);
+	return result;
 }
 
 /* The first pattern of a group that matches, if it stands in front of `below`. */
-static bool compare_group(struct filter_matcher *m, const struct group *g, uint32_t below, const struct line *line, struct filter_work *work,
-			  struct outcome *out)
+static enum tri compare_group(struct run *run, const struct group *g, uint32_t below, const struct line *line)
 {
-	if (g->members[0] >= below || !filter_work_goes_on(work))
-		return false;
-	if (g->count > 1 && regex_match_piece(g->regex, &line->piece) == TRI_FALSE)
-		return false;
-	for (uint32_t i = 0; i < g->count && g->members[i] < below; i++)
-		if (compare(m, g->members[i], line, work)) {
-			*out = (struct outcome){ true, g->members[i], *line };
-			return true;
-		}
-	return false;
-}
-
-/* All others, up to the line that was found already, where only an earlier pattern counts. */
-static void run_loose(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct outcome *out)
-{
-	size_t last = out->is_found ? out->line.begin : SIZE_MAX;
-	bool is_done = false;
-	for (size_t at = 0; at < block->bytes.len && at <= last && !work->is_over && !is_done;) {
-		struct line line = line_at(block, at);
-		uint32_t below = at == last ? out->number : UINT32_MAX;
-		/* The groups are in the order of their first members, not of all. */
-		for (size_t i = 0; i < m->group_count; i++)
-			if (compare_group(m, &m->groups[i], below, &line, work, out)) {
-				below = out->number;
-				is_done = true;
-			}
-		at = line.end;
+	struct filter_place *place = run->place;
+	if (g->members[0] >= below)
+		return TRI_FALSE;
+	if (!place->is_in_group && g->count > 1 && !filter_work_has_spoiled(run->work, g)) {
+		if (!filter_work_goes_on(run->work))
+			return TRI_PENDING;
+		enum tri any = regex_match_piece(g->regex, &line->piece);
+		if (any == TRI_FALSE)
+			return TRI_FALSE;
+		if (any == TRI_UNKNOWN)
+			filter_work_spoil(run->work, g);
 	}
+	place->is_in_group = true;
+	unsigned dropped = run->work->dropped_count;
+	enum tri result = compare_members(run, g, below, line);
+	/* The group knows nothing of patterns that are not tried any more: they would say yes, or take long, again. */
+	if (run->work->dropped_count > dropped)
+		filter_work_spoil(run->work, g);
+	if (result != TRI_PENDING) {
+		place->is_in_group = false;
+		place->member = 0;
+	}
+	return result;
 }
 
-bool filter_matcher_run(struct filter_matcher *m, const struct filter_block *block, struct filter_work *work, struct filter_match *out)
+/* All others, up to the line that was found already, where only an earlier pattern counts.  TRI_PENDING: not to the end. */
+static enum tri run_loose(struct run *run)
 {
-	struct outcome outcome = { .is_found = false };
+	const struct filter_matcher *m = run->matcher;
+	struct filter_place *place = run->place;
+	while (place->line < run->block->bytes.len && (!place->is_found || place->line <= place->found_line)) {
+		struct line line = line_at(run->block, place->line);
+		/* The groups are in the order of their first members, not of all. */
+		for (; place->group < m->group_count; place->group++) {
+			uint32_t below = place->is_found && place->found_line == place->line ? place->found : UINT32_MAX;
+			if (compare_group(run, &m->groups[place->group], below, &line) == TRI_PENDING)
+				return TRI_PENDING;
+		}
+		place->group = 0;
+		place->line = line.end;
+	}
+	return TRI_FALSE;
+}
+
+static enum tri run_all(struct run *run)
+{
+	const struct filter_matcher *m = run->matcher;
+	struct filter_place *place = run->place;
+	if (!place->is_loose && m->loose_count < m->count && run_demanding(run) == TRI_PENDING)
+		return TRI_PENDING;
+	if (!place->is_loose)
+		place->line = 0;
+	place->is_loose = true;
+	return m->group_count ? run_loose(run) : TRI_FALSE;
+}
+
+enum filter_run filter_matcher_run(struct filter_matcher *m, const struct filter_block *block, struct filter_place *place, struct filter_work *work,
+				   struct filter_match *out)
+{
+	struct run run = { m, block, place, work };
 	if (m->count == 0 || work->is_over || block->bytes.len == 0)
-		return false;
-	filter_work_begin(work, block->bytes.len);
-	if (m->loose_count < m->count)
-		run_demanding(m, block, work, &outcome);
-	if (m->group_count)
-		run_loose(m, block, work, &outcome);
+		return FILTER_RUN_OVER;
+	filter_work_begin(work);
+	enum tri result = run_all(&run);
 	filter_work_end(work);
-	if (outcome.is_found)
-		*out = (struct filter_match){ m->patterns[outcome.number].line, outcome.line.piece.text };
-	return outcome.is_found;
+	if (result == TRI_PENDING && !work->is_over)
+		return FILTER_RUN_PAUSED;
+	if (!place->is_found)
+		return FILTER_RUN_OVER;
+	const struct line line = line_at(block, place->found_line);
+	*out = (struct filter_match){ m->patterns[place->found].line, line.piece.text };
+	return FILTER_RUN_MATCH;
 }
 
 struct filter_matcher_size filter_matcher_measure(const struct filter_matcher *m)

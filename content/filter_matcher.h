@@ -28,8 +28,28 @@ struct filter_block {
 	size_t from;                     /* where a match may begin, if the first line has no beginning */
 };
 
-/* TRI_TRUE: *out says which; the span points into the block.  Unknowns are the work's: they never stop it. */
-bool filter_matcher_run(struct filter_matcher *matcher, const struct filter_block *block, struct filter_work *work, struct filter_match *out);
+/* How far a run has come.  Zeroed: at the beginning. */
+struct filter_place {
+	bool is_loose;     /* private, as is the rest: the patterns that demand a text are done */
+	bool is_in_group;
+	size_t line;       /* where the line begins that is being compared, */
+	uint32_t pattern;  /*   and with which of them, */
+	size_t group;      /*   or of which group */
+	uint32_t member;
+	bool is_found;
+	size_t found_line;
+	uint32_t found;
+};
+
+enum filter_run {
+	FILTER_RUN_OVER,   /* nothing is found, or the work is over */
+	FILTER_RUN_MATCH,  /* *out says which; the span points into the block */
+	FILTER_RUN_PAUSED, /* the slice is used up: call again with the same block and place in the next one */
+};
+
+/* Unknowns are the work's: they never stop it. */
+enum filter_run filter_matcher_run(struct filter_matcher *matcher, const struct filter_block *block, struct filter_place *place, struct filter_work *work,
+				   struct filter_match *out);
 
 struct filter_matcher_size {
 	size_t patterns;

@@ -38,6 +38,7 @@ static void take_match(struct view *v, const struct filter_match *match)
 	v->rule_line = match->rule_line;
 	v->text_len = match->text.len < sizeof v->text ? match->text.len : sizeof v->text;
 	memcpy(v->text, match->text.ptr, v->text_len);
+	filter_lines_free(&v->lines);
 }
 
 static void look_at(struct filter_scan *s, struct view *v, struct span bytes)
@@ -131,13 +132,24 @@ int filter_scan_create(struct filter_set *set, struct filter_scan **out)
 	return err;
 }
 
-void filter_scan_push(struct filter_scan *s, struct span wire)
+/* Of the kinds that still matter: behind a match of plain lines no other does. */
+static bool is_done(const struct filter_scan *s)
+{
+	bool is_done = true;
+	for (int kind = 0; kind < FILTER_KINDS && is_done && !s->views[FILTER_LINE].is_matched; kind++)
+		is_done = !is_looking(s, &s->views[kind]) || !filter_lines_is_waiting(&s->views[kind].lines);
+	return is_done;
+}
+
+bool filter_scan_push(struct filter_scan *s, struct span wire)
 {
 	struct view *plain = &s->views[FILTER_LINE];
+	filter_work_next_slice(&s->work);
 	look_at(s, plain, wire);
 	/* What the others would say does not matter any more. */
 	if (!plain->is_matched)
 		walk(s, wire, false);
+	return is_done(s);
 }
 
 static void end_views(struct filter_scan *s)
@@ -150,11 +162,34 @@ static void end_views(struct filter_scan *s)
 	}
 }
 
-void filter_scan_end(struct filter_scan *s, struct filter_result *out)
+bool filter_scan_finish(struct filter_scan *s)
 {
+	filter_work_next_slice(&s->work);
 	if (!s->views[FILTER_LINE].is_matched)
 		walk(s, SPAN_NONE, true);
 	end_views(s);
+	return is_done(s);
+}
+
+bool filter_scan_go_on(struct filter_scan *s)
+{
+	struct filter_match match;
+	filter_work_next_slice(&s->work);
+	/* One kind behind the other, as their bytes were pushed. */
+	for (int kind = 0; kind < FILTER_KINDS; kind++) {
+		struct view *v = &s->views[kind];
+		if (!is_looking(s, v) || s->views[FILTER_LINE].is_matched)
+			continue;
+		if (filter_lines_go_on(&v->lines, &s->work, &match))
+			take_match(v, &match);
+		else if (filter_lines_is_waiting(&v->lines))
+			break;
+	}
+	return is_done(s);
+}
+
+void filter_scan_tell(const struct filter_scan *s, struct filter_result *out)
+{
 	*out = (struct filter_result){ .mime_flags = s->mime ? mime_walk_flags(s->mime) : 0 };
 	for (int kind = 0; kind < FILTER_KINDS; kind++) {
 		const struct view *v = &s->views[kind];
@@ -171,6 +206,19 @@ void filter_scan_end(struct filter_scan *s, struct filter_result *out)
 	out->outcome = FILTER_UNKNOWN;
 	out->rule_line = s->work.unknown_line;
 	out->why = s->work.unknown;
+}
+
+void filter_scan_push_all(struct filter_scan *s, struct span wire)
+{
+	for (bool is_done = filter_scan_push(s, wire); !is_done;)
+		is_done = filter_scan_go_on(s);
+}
+
+void filter_scan_end(struct filter_scan *s, struct filter_result *out)
+{
+	for (bool is_done = filter_scan_finish(s); !is_done;)
+		is_done = filter_scan_go_on(s);
+	filter_scan_tell(s, out);
 }
 
 void filter_scan_destroy(struct filter_scan **scan)

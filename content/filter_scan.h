@@ -3,7 +3,9 @@
  * as mime_walk.h shows them.  Where rules of several kinds match, one of plain lines is told, else one of decoded text; of one kind that of
  * the first line that matches, and of that line's the first in the file.
  * It does not hang on the cuts what is found.  Time is linear in the size of the message: filter_work.h bounds it, and then the outcome is unknown.
- * Owns: its copies, some KiB for ordinary lines, less than 1 MiB for any message; holds the set until destroy.
+ * On a loop that serves others each call takes one slice of it and leaves the rest to the next ones: push, finish, go_on, tell.  Who serves nobody
+ * else calls push_all and end.
+ * Owns: its copies, some KiB for ordinary lines, less than 1 MiB for any message, and what waits of that which was pushed; holds the set until destroy.
  */
 #ifndef POSTERN_FILTER_SCAN_H
 #define POSTERN_FILTER_SCAN_H
@@ -27,10 +29,21 @@ struct filter_scan;
 
 int filter_scan_create(struct filter_set *set, struct filter_scan **out);
 
-/* Bytes of the message in wire form. */
-void filter_scan_push(struct filter_scan *scan, struct span wire);
+/* Bytes of the message in wire form.  False: not all that was pushed is done with, call filter_scan_go_on in a later turn.  More may be pushed
+ * before, but is copied, and waits as well. */
+bool filter_scan_push(struct filter_scan *scan, struct span wire);
 
-/* Once, behind the last of them. */
+/* Once, behind the last of them: the message is over.  False: as push. */
+bool filter_scan_finish(struct filter_scan *scan);
+
+/* The next slice of what waits.  True: nothing is left of it. */
+bool filter_scan_go_on(struct filter_scan *scan);
+
+/* When all is done behind finish. */
+void filter_scan_tell(const struct filter_scan *scan, struct filter_result *out);
+
+/* Push and go on to the end; finish, go on to the end, tell. */
+void filter_scan_push_all(struct filter_scan *scan, struct span wire);
 void filter_scan_end(struct filter_scan *scan, struct filter_result *out);
 
 void filter_scan_destroy(struct filter_scan **scan); /* accepts a NULL inside, clears it */

@@ -16,6 +16,9 @@ struct content_check {
 	void *states[CONTENT_ENGINES_MAX]; /* of the engines it needs */
 	size_t engine; /* whose turn it is, or comes next */
 	struct loop_task turn;
+	bool is_paused;
+	content_drained_fn drained;
+	void *drained_ctx;
 
 	/* the message as it is now */
 	struct arena arena;
@@ -70,11 +73,31 @@ struct milter_talk *content_engine_milters(const struct content_check *c)
 	return c->milters;
 }
 
-void content_check_push(struct content_check *c, struct span wire)
+void content_check_on_drained(struct content_check *c, content_drained_fn drained, void *ctx)
+{
+	c->drained = drained;
+	c->drained_ctx = ctx;
+}
+
+enum step content_check_push(struct content_check *c, struct span wire)
 {
 	for (size_t i = 0; content_engines[i]; i++)
 		if ((c->needs & content_engines[i]->need) && content_engines[i]->push)
 			content_engines[i]->push(c->states[i], wire);
+	return c->is_paused ? STEP_WAIT : STEP_DONE;
+}
+
+void content_engine_pause(struct content_check *c)
+{
+	c->is_paused = true;
+}
+
+void content_engine_drained(struct content_check *c)
+{
+	bool was_paused = c->is_paused;
+	c->is_paused = false;
+	if (was_paused && c->drained && !c->done)
+		c->drained(c->drained_ctx);
 }
 
 /* ---- what engines have changed */

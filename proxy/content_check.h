@@ -23,8 +23,11 @@ int content_check_create(struct session_host *host, uint64_t sid, uint32_t needs
 struct milter_talk;
 void content_check_use_milters(struct content_check *check, struct milter_talk *milters);
 
-/* Bytes of the message in wire form, without our own Received field. */
-void content_check_push(struct content_check *check, struct span wire);
+/* Bytes of the message in wire form, without our own Received field.  STEP_WAIT: no more, please, until drained is called, on the loop; what comes all the
+ * same is taken.  content_check_run may be called meanwhile, and then drained is not. */
+typedef void (*content_drained_fn)(void *ctx);
+void content_check_on_drained(struct content_check *check, content_drained_fn drained, void *ctx);
+enum step content_check_push(struct content_check *check, struct span wire);
 
 struct content_result {
 	const struct content_verdict *verdict;

@@ -32,6 +32,10 @@ extern const struct content_engine *const content_engines[]; /* NULL behind the 
 /* What content_check_use_milters gave. */
 struct milter_talk *content_engine_milters(const struct content_check *check);
 
+/* From within push: that is enough for now; and later: more may come. */
+void content_engine_pause(struct content_check *check);
+void content_engine_drained(struct content_check *check);
+
 /* change: NULL when nothing was changed; its descriptor goes over in any case. */
 void content_engine_done(struct content_check *check, const struct content_verdict *verdict, const struct content_change *change);
 

@@ -12,7 +12,11 @@ struct state {
 	struct session_host *host;
 	uint64_t sid;
 	struct filter_scan *scan;
+	struct loop_task turn;  /* for the next slice of the scan, while something is left to do */
+	const struct spool_envelope *envelope; /* behind the end of the message; NULL before */
 };
+
+static void go_on(void *state);
 
 static bool is_configured(const struct session_host *host)
 {
@@ -22,6 +26,7 @@ static bool is_configured(const struct session_host *host)
 static void close_state(void *state)
 {
 	struct state *s = state;
+	loop_task_cancel(&s->turn);
 	filter_scan_destroy(&s->scan);
 	free(s);
 }
@@ -31,7 +36,7 @@ static int open_state(struct content_check *check, struct session_host *host, ui
 	struct state *s = calloc(1, sizeof *s);
 	if (!s)
 		return ERR_NOMEM;
-	*s = (struct state){ .check = check, .host = host, .sid = sid };
+	*s = (struct state){ .check = check, .host = host, .sid = sid, .turn = { .fn = go_on, .ctx = s } };
 	/* A reload has taken the filter away since the recipients were accepted: nothing judges what cannot be judged. */
 	int err = host->filter ? filter_scan_create(host->filter, &s->scan) : ERR_AGAIN;
 	if (err)
@@ -44,7 +49,11 @@ static int open_state(struct content_check *check, struct session_host *host, ui
 static void push(void *state, struct span wire)
 {
 	struct state *s = state;
-	filter_scan_push(s->scan, wire);
+	if (filter_scan_push(s->scan, wire))
+		return;
+	/* Others are served between two slices, and no more is read of this one. */
+	content_engine_pause(s->check);
+	loop_task_post(s->host->loop, &s->turn);
 }
 
 static void begin_log(const struct state *s, struct kv *kv, const char *event, const struct spool_envelope *envelope)
@@ -97,14 +106,13 @@ static void log_mime(const struct state *s, unsigned flags, const struct spool_e
 	end_log(LOG_LEVEL_INFO, &kv, envelope);
 }
 
-static void run(void *state, const struct content_image *image, const struct spool_envelope *envelope)
+static void judge(struct state *s)
 {
 	static const struct content_verdict pass = { .outcome = CONTENT_PASS };
 	struct content_verdict refusal = { CONTENT_REFUSE, 550, "5.7.1", "Message refused because of its content", "" };
-	struct state *s = state;
+	const struct spool_envelope *envelope = s->envelope;
 	struct filter_result result;
-	(void)image;
-	filter_scan_end(s->scan, &result);
+	filter_scan_tell(s->scan, &result);
 	bool is_undecoded = result.mime_flags && s->host->conf.conf.filter_undecoded == FILTER_UNDECODED_REFUSE;
 	if (result.mime_flags) {
 		log_mime(s, result.mime_flags, envelope);
@@ -123,6 +131,30 @@ static void run(void *state, const struct content_image *image, const struct spo
 		refusal = (struct content_verdict){ CONTENT_REFUSE, 550, "5.6.0", "Parts of this message can't be read here", "content filter: not everything was decoded" };
 	}
 	content_engine_done(s->check, result.outcome == FILTER_PASS && !is_undecoded ? &pass : &refusal, NULL);
+}
+
+static void go_on(void *state)
+{
+	struct state *s = state;
+	if (!filter_scan_go_on(s->scan))
+		loop_task_post(s->host->loop, &s->turn);
+	else if (s->envelope)
+		judge(s);
+	else
+		content_engine_drained(s->check);
+}
+
+static void run(void *state, const struct content_image *image, const struct spool_envelope *envelope)
+{
+	struct state *s = state;
+	(void)image;
+	s->envelope = envelope;
+	if (!filter_scan_finish(s->scan)) {
+		loop_task_post(s->host->loop, &s->turn);
+		return;
+	}
+	loop_task_cancel(&s->turn);
+	judge(s);
 }
 
 const struct content_engine content_filter = {

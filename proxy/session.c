@@ -230,7 +230,7 @@ static bool can_use_input(const struct session *s)
 {
 	if (s->state >= SESSION_CHECKING || s->replies.is_closing || s->out.len > OUT_HIGH_BYTES)
 		return false;
-	return s->state == SESSION_DATA ? !s->is_spool_waiting : !s->is_held;
+	return s->state == SESSION_DATA ? !s->is_spool_waiting && !s->is_check_waiting : !s->is_held;
 }
 
 /* One line, or less, from the front of the bytes.  Returns how many were used; 0: nothing can be done with them now. */
@@ -315,7 +315,7 @@ static void set_interest(struct session *s)
 	unsigned want = s->out.len ? LOOP_WRITE : 0;
 	if (s->state == SESSION_LINGER || (!s->has_eof && s->in.len < (waits_for_us ? INPUT_AHEAD_BYTES : INPUT_CAP_BYTES)))
 		want |= LOOP_READ;
-	if (s->state == SESSION_DATA && s->is_spool_waiting)
+	if (s->state == SESSION_DATA && (s->is_spool_waiting || s->is_check_waiting))
 		want &= ~(unsigned)LOOP_READ;
 	if (loop_io_want(s->io, want) != 0) {
 		session_close(s, "cannot be polled");

@@ -16,6 +16,14 @@ static void spool_drained(void *ctx)
 		session_go_on(s);
 }
 
+/* The checks have done with what they were given. */
+static void check_drained(void *ctx)
+{
+	struct session *s = ctx;
+	s->is_check_waiting = false;
+	session_go_on(s);
+}
+
 /* No more of this message is kept; the rest of its data is read and forgotten. */
 static void stop_storing(struct session *s)
 {
@@ -51,8 +59,8 @@ static void on_wire_bytes(void *ctx, struct span wire)
 		txn->is_too_big = true;
 		stop_storing(s);
 	}
-	if (txn->check && txn->spool)
-		content_check_push(txn->check, wire);
+	if (txn->check && txn->spool && content_check_push(txn->check, wire) == STEP_WAIT)
+		s->is_check_waiting = true;
 	store(s, wire);
 }
 
@@ -112,8 +120,10 @@ void session_data(struct session *s, const struct smtp_command *cmd)
 		err = store_received(s);
 	if (!err && txn->needs)
 		err = content_check_create(s->host, s->sid, txn->needs, &txn->check);
-	if (!err && txn->check)
+	if (!err && txn->check) {
 		content_check_use_milters(txn->check, txn->milters);
+		content_check_on_drained(txn->check, check_drained, s);
+	}
 	if (err) {
 		session_reply(s, 451, "4.3.0", "Local error (%s), try again later", err_name(err));
 		session_txn_reset(s);

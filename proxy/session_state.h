@@ -121,6 +121,7 @@ struct session {
 	bool has_eof : 1;            /* the client sends no more */
 	bool is_quitting : 1;        /* QUIT was said: nobody cares any more how the connection ends */
 	bool is_spool_waiting : 1;   /* the spool wants a pause */
+	bool is_check_waiting : 1;   /* the checks on content want one */
 	bool is_held : 1;            /* a command, or held_fault, must wait for the replies before it */
 	bool is_tarpitted : 1;       /* the reply that ends the session is to be stuttered */
 	bool is_greeting : 1;        /* the greeting is held back, and the client must not talk */

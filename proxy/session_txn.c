@@ -25,7 +25,7 @@ void session_txn_reset(struct session *s)
 	if (!txn)
 		return;
 	s->txn = NULL;
-	s->is_spool_waiting = false;
+	s->is_spool_waiting = s->is_check_waiting = false;
 	s->host->held_bytes -= txn->held_bytes;
 	while (txn->waiting) {
 		struct rcpt_waiting *w = txn->waiting;

@@ -99,7 +99,7 @@ static void scan_one(struct filter_set *set, struct span wire, bool is_measured,
 	if (filter_scan_create(set, &scan) != 0)
 		die("scan", "no memory");
 	for (size_t at = 0; at < wire.len; at += PIECE)
-		filter_scan_push(scan, span_sub(wire, at, at + PIECE));
+		filter_scan_push_all(scan, span_sub(wire, at, at + PIECE));
 	size_t held = is_measured ? mallinfo2().uordblks - before : 0;
 	filter_scan_end(scan, &result);
 	filter_scan_destroy(&scan);

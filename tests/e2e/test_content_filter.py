@@ -13,6 +13,7 @@ import signal
 import smtplib
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -268,6 +269,32 @@ def test_unknown_is_451(make):
     assert refused(send(post, b"Subject: x\r\n\r\n" + (b"a" * 900 + b"b\r\n") * 50 + b"bad\r\n"))
     assert send(post, b"Subject: x\r\n\r\nplain\r\n").code == 250
     assert post.status()["counters"]["content_unknown"] == 1
+
+
+def test_nobody_waits_for_a_slow_message(make):
+    """What takes all the time that a message may take is compared in slices: the only worker answers others in between."""
+    post = make("\\(a\\|b\\|[ab]x\\)*[0-9]-c\n")
+    # One piece as the worker reads it, and no comparison in it takes long.
+    slow = (b"a" * 490 + b"zz-c\r\n") * 130
+    waits = []
+    with post.talk() as first, post.talk() as second:
+        first.hello()
+        second.hello()
+        first.envelope()
+        begun = time.monotonic()
+        first.send(slow + b".\r\n")
+        judge = threading.Thread(target=lambda: waits.append(("judged", first.reply(), time.monotonic() - begun)))
+        judge.start()
+        longest = count = 0
+        while judge.is_alive():
+            asked = time.monotonic()
+            assert second.say("NOOP").code == 250
+            longest = max(longest, time.monotonic() - asked)
+            count += 1
+        judge.join()
+    (_, reply, took), = waits
+    assert reply.code in (250, 451), reply
+    assert count > 4 and longest < took / 2, f"{count} answers, one after {longest:.3f} of {took:.3f} s"
 
 
 def test_reload(make, tmp_path):

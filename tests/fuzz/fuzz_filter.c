@@ -11,7 +11,7 @@ static struct filter_result look(struct filter_set *set, struct span message, si
 	if (filter_scan_create(set, &scan) != 0)
 		return result;
 	for (size_t at = 0; at < message.len; at += cut)
-		filter_scan_push(scan, span_sub(message, at, at + cut));
+		filter_scan_push_all(scan, span_sub(message, at, at + cut));
 	filter_scan_end(scan, &result);
 	filter_scan_destroy(&scan);
 	return result;

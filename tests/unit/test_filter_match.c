@@ -174,13 +174,28 @@ static unsigned find_plainly(const struct reference *ref, struct span message, s
 	return 0;
 }
 
-/* In pieces of up to `most` bytes. */
-static unsigned find(struct filter_set *set, struct span message, uint32_t most, char *text, size_t cap)
+/* Slices of one comparison: what waits goes on until nothing does, one at a time. */
+static bool go_on(struct filter_lines *lines, struct filter_work *work, struct filter_match *match)
+{
+	bool is_match = false;
+	while (!is_match && !work->is_over && filter_lines_is_waiting(lines)) {
+		uint64_t before = work->compared;
+		filter_work_next_slice(work);
+		is_match = filter_lines_go_on(lines, work, match);
+		if (work->compared - before > 1 || (work->compared == before && filter_lines_is_waiting(lines)))
+			fail_msg("%u comparisons in a slice of one", (unsigned)(work->compared - before));
+	}
+	return is_match;
+}
+
+/* In pieces of up to `most` bytes, in slices of so many ns; what waits is gone on with at once, or when all has come. */
+static unsigned find_sliced(struct filter_set *set, struct span message, uint32_t most, uint64_t slice_ns, bool is_late, char *text, size_t cap)
 {
 	struct filter_lines lines;
 	struct filter_work work;
 	struct filter_match match;
 	filter_work_init(&work);
+	work.slice_ns = slice_ns;
 	filter_lines_init(&lines, filter_set_matcher(set, FILTER_LINE), true);
 	bool is_match = false;
 	while (message.len && !is_match) {
@@ -189,7 +204,8 @@ static unsigned find(struct filter_set *set, struct span message, uint32_t most,
 		struct span piece = span_sub(message, 0, len);
 		char *copy = malloc(piece.len);
 		memcpy(copy, piece.ptr, piece.len);
-		is_match = filter_lines_push(&lines, (struct span){ copy, piece.len }, &work, &match);
+		filter_work_next_slice(&work);
+		is_match = filter_lines_push(&lines, (struct span){ copy, piece.len }, &work, &match) || (!is_late && go_on(&lines, &work, &match));
 		if (is_match)
 			(void)snprintf(text, cap, "%.*s", SPAN_FMT(match.text));
 		free(copy);
@@ -197,12 +213,18 @@ static unsigned find(struct filter_set *set, struct span message, uint32_t most,
 	}
 	if (work.unknown)
 		fail_msg("rule %u: %s on %.*s", work.unknown_line, work.unknown, SPAN_FMT(message));
-	if (!is_match && filter_lines_end(&lines, &work, &match)) {
+	filter_work_next_slice(&work);
+	if (!is_match && (filter_lines_end(&lines, &work, &match) || go_on(&lines, &work, &match))) {
 		is_match = true;
 		(void)snprintf(text, cap, "%.*s", SPAN_FMT(match.text));
 	}
 	filter_lines_free(&lines);
 	return is_match ? match.rule_line : 0;
+}
+
+static unsigned find(struct filter_set *set, struct span message, uint32_t most, char *text, size_t cap)
+{
+	return find_sliced(set, message, most, FILTER_SLICE_NS, false, text, cap);
 }
 
 static struct filter_set *compile(const char *text)
@@ -296,11 +318,12 @@ static void test_random(void **state)
 			make_message(message, sizeof message);
 			unsigned expected = find_plainly(&ref, span_of(message), &line);
 			*(expected ? &found : &missed) += 1;
-			for (size_t c = 0; c < sizeof cuts / sizeof cuts[0]; c++) {
-				unsigned rule = find(set, span_of(message), cuts[c], text, sizeof text);
+			for (size_t c = 0; c < 2 * sizeof cuts / sizeof cuts[0]; c++) {
+				bool is_sliced = c % 2;
+				unsigned rule = find_sliced(set, span_of(message), cuts[c / 2], is_sliced ? 0 : FILTER_SLICE_NS, next(2), text, sizeof text);
 				if (rule != expected || (rule && !span_eq(span_of(text), line)))
 					fail_msg("rule %u, expected %u (%.*s, found %s), cut at %u\n%s\nin\n%s", rule, expected, SPAN_FMT(line),
-						 text, cuts[c], file, message);
+						 text, cuts[c / 2], file, message);
 			}
 		}
 		filter_set_release(&set);
@@ -363,13 +386,50 @@ static void test_match_limit(void **state)
 	memcpy(line + sizeof line - 4, "b.\r\n", 4);
 	filter_work_init(&work);
 	filter_lines_init(&lines, filter_set_matcher(set, FILTER_LINE), true);
-	for (unsigned i = 0; i < 2000; i++)
+	for (unsigned i = 0; i < 2000; i++) {
+		filter_work_next_slice(&work);
 		assert_false(filter_lines_push(&lines, (struct span){ line, sizeof line }, &work, &match));
+		while (filter_lines_is_waiting(&lines)) {
+			filter_work_next_slice(&work);
+			assert_false(filter_lines_go_on(&lines, &work, &match));
+		}
+	}
 	assert_non_null(work.unknown);
 	assert_true(work.unknown_line == 1 || work.unknown_line == 2);
 	assert_false(work.is_over);
 	/* The others are still looked for. */
+	filter_work_next_slice(&work);
 	assert_true(filter_lines_push(&lines, SPAN_LIT("it comes LATER\r\n"), &work, &match));
+	assert_int_equal(match.rule_line, 3);
+	filter_lines_free(&lines);
+	filter_set_release(&set);
+}
+
+/* A group that holds a pattern which is not tried any more is not asked first for each line: it would say no more than its members do, and that late. */
+static void test_spoiled_group(void **state)
+{
+	struct filter_set *set = compile("\\(a*\\)*\\(a*\\)*[0-9][0-9]\n[0-9][0-9][0-9]\n[x-z][x-z]\n");
+	char line[3000];
+	struct filter_lines lines;
+	struct filter_work work;
+	struct filter_match match;
+	(void)state;
+	assert_int_equal(filter_set_measure(set, FILTER_LINE).loose, 3);
+	memset(line, 'a', sizeof line);
+	memcpy(line + sizeof line - 4, "1-\r\n", 4);
+	filter_work_init(&work);
+	work.slice_ns = UINT64_MAX / 2;
+	filter_lines_init(&lines, filter_set_matcher(set, FILTER_LINE), true);
+	assert_false(filter_lines_push(&lines, (struct span){ line, sizeof line }, &work, &match));
+	assert_int_equal(work.unknown_line, 1);
+	assert_int_equal(work.spoiled_count, 1);
+	uint64_t before = work.compared;
+	for (unsigned i = 0; i < 100; i++)
+		assert_false(filter_lines_push(&lines, (struct span){ line, sizeof line }, &work, &match));
+	/* Two patterns that are left, and not the group. */
+	assert_int_equal(work.compared - before, 200);
+	assert_false(work.is_over);
+	assert_true(filter_lines_push(&lines, SPAN_LIT("so xy\r\n"), &work, &match));
 	assert_int_equal(match.rule_line, 3);
 	filter_lines_free(&lines);
 	filter_set_release(&set);
@@ -432,7 +492,7 @@ static void test_budget(void **state)
 	(void)state;
 	filter_work_init(&work);
 	work.allowed_ns = 0;
-	filter_work_begin(&work, 0);
+	filter_work_begin(&work);
 	unsigned steps = 0;
 	while (filter_work_goes_on(&work))
 		steps++;
@@ -475,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_match_limit),
+		cmocka_unit_test(test_spoiled_group),
 		cmocka_unit_test(test_match_time),
 		cmocka_unit_test(test_every_place),
 		cmocka_unit_test(test_budget),

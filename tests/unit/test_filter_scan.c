@@ -29,7 +29,7 @@ static void scan(struct filter_set *set, struct span message, size_t cut, char *
 		struct span piece = span_sub(message, at, at + cut);
 		char *copy = malloc(piece.len);
 		memcpy(copy, piece.ptr, piece.len);
-		filter_scan_push(s, (struct span){ copy, piece.len });
+		filter_scan_push_all(s, (struct span){ copy, piece.len });
 		free(copy);
 	}
 	filter_scan_end(s, &result);
@@ -154,6 +154,44 @@ static void test_long_text(void **state)
 	free(text);
 }
 
+/* A message that is made to be slow takes one slice of it a call, whatever is pushed at once, and the verdict is the one of all in one go. */
+static void test_slices(void **state)
+{
+	enum { LINE = 200, LINES = 1000 };
+	struct filter_set *set = compile("\\(a\\|b\\|[ab]x\\)*[0-9]-c\nthe end$\ndecode: \\(a\\|b\\|[ab]x\\)*[0-9]-c\n");
+	static char text[LINE * LINES + 32];
+	struct filter_scan *s = NULL;
+	struct filter_result whole, sliced;
+	size_t len = 0, turns = 0;
+	(void)state;
+	text[len++] = '\r';
+	text[len++] = '\n';
+	for (unsigned i = 0; i < LINES; i++, len += LINE) {
+		memset(text + len, i % 2 ? 'a' : 'b', LINE - 2);
+		memcpy(text + len + LINE - 6, "zz-c\r\n", 6);
+	}
+	len += (size_t)sprintf(text + len, "this is the END\r\n.\r\n");
+	assert_int_equal(filter_scan_create(set, &s), 0);
+	filter_scan_push_all(s, (struct span){ text, len });
+	filter_scan_end(s, &whole);
+	filter_scan_destroy(&s);
+	assert_int_equal(filter_scan_create(set, &s), 0);
+	bool is_done = filter_scan_push(s, span_sub((struct span){ text, len }, 0, len / 2));
+	assert_false(is_done); /* not even half of it in one slice */
+	/* More before it is done with: it waits as well. */
+	is_done = filter_scan_push(s, span_sub((struct span){ text, len }, len / 2, len));
+	for (; !is_done; turns++)
+		is_done = filter_scan_go_on(s);
+	for (is_done = filter_scan_finish(s); !is_done; turns++)
+		is_done = filter_scan_go_on(s);
+	filter_scan_tell(s, &sliced);
+	filter_scan_destroy(&s);
+	assert_true(turns > 3);
+	assert_int_equal(whole.outcome, sliced.outcome);
+	assert_int_equal(whole.rule_line, sliced.rule_line);
+	filter_set_release(&set);
+}
+
 static void test_held_set(void **state)
 {
 	struct filter_set *set = compile("x\n");
@@ -163,7 +201,7 @@ static void test_held_set(void **state)
 	assert_int_equal(filter_scan_create(set, &s), 0);
 	assert_true(filter_set_is_shared(set));
 	filter_set_release(&set);
-	filter_scan_push(s, SPAN_LIT("ax\r\n"));
+	filter_scan_push_all(s, SPAN_LIT("ax\r\n"));
 	filter_scan_end(s, &result);
 	assert_int_equal(result.outcome, FILTER_MATCHED);
 	filter_scan_destroy(&s);
@@ -177,6 +215,7 @@ int main(void)
 		cmocka_unit_test(test_equal_letters),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_long_text),
+		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_held_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
