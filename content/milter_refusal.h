@@ -18,7 +18,8 @@ struct milter_refusal {
 	char text[MILTER_REFUSAL_TEXT_CAP]; /* a newline parts its lines; cut where a filter says more */
 };
 
-/* A filter's own words, "550 5.7.1 text" or several such lines, as in MILTER_REPLY_CODE.  ERR_PROTO: no reply, or another code. */
+/* A filter's own words, "550 5.7.1 text" or several such lines, as in MILTER_REPLY_CODE.  ERR_PROTO: it does not begin with a code from 400 to 599.  Who
+ * begins so refuses, however the rest looks, as with sendmail: all lines get the first one's code, an enhanced status of another class is left out. */
 int milter_refusal_read(struct span text, struct milter_refusal *out);
 
 /* Ours, for a filter that gives none. */

@@ -53,6 +53,8 @@ static void take_packets(struct span in, struct milter_headers *headers)
 			char line[MILTER_REFUSAL_LINE_CAP];
 			assert(refusal.code >= 400 && refusal.code < 600);
 			assert(!strpbrk(milter_refusal_line(&refusal, line), "\r\n"));
+			for (const char *c = refusal.text; *c; c++)
+				assert(*c == '\n' || (*c >= ' ' && *c < 0x7f));
 		}
 	}
 	assert(milter_edits_finish(&edits) == 0 || edits.body_len > 0);

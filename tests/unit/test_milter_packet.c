@@ -179,7 +179,8 @@ static void check_refusal(const char *said, unsigned code, const char *enhanced,
 
 static void test_refusals(void **unused)
 {
-	static const char *const none[] = { "", "5", "550", "250 2.0.0 fine", "354 go on", "600 no", "550 a\r\n551 b", "55x no", "550-a", "550 a\r\nb" };
+	static const char *const none[] = { "", "5", "250 2.0.0 fine", "354 go on", "600 no", "55x no", "5500 no", "-550", "\r\n" };
+	static char endless[20000];
 	struct milter_refusal refusal;
 	(void)unused;
 	check_refusal("550 5.7.1 no", 550, "5.7.1", "no");
@@ -187,9 +188,29 @@ static void test_refusals(void **unused)
 	check_refusal("554-5.7.1 one\r\n554 5.7.1 two", 554, "5.7.1", "one\ntwo");
 	check_refusal("550 5.7.1 100%% sure, 50% not", 550, "5.7.1", "100% sure, 50% not");
 	check_refusal("421 4.3.2 bye", 421, "4.3.2", "bye");
+	/* However the rest looks, it has refused. */
+	check_refusal("550", 550, "", "Refused by a content filter");
+	check_refusal("550 \r\n", 550, "", "Refused by a content filter");
+	check_refusal("550\r\n550 5.7.1 no", 550, "5.7.1", "no");
+	check_refusal("550-a", 550, "", "a");
+	check_refusal("550 a\r\nb", 550, "", "a\nb");
+	check_refusal("550 a\rRCPT\n\nb", 550, "", "a\nRCPT\nb");
+	check_refusal("550-5.7.1 a\r\n450 4.7.1 b\r\n250 ok", 550, "5.7.1", "a\nb\n250 ok");
+	check_refusal("451 5.7.1 no", 451, "", "no");
+	check_refusal("550 5.7 is the version", 550, "", "5.7 is the version");
+	check_refusal("550 4.7.1x", 550, "", "4.7.1x");
+	check_refusal("550 a\tb\x1b[31m\xc3\xa9%", 550, "", "a?b?[31m??%");
+	memset(endless, 'x', sizeof endless - 1);
+	memcpy(endless, "550 5.7.1 ", 10);
+	assert_int_equal(milter_refusal_read(span_of(endless), &refusal), 0);
+	assert_string_equal(refusal.enhanced, "5.7.1");
+	assert_int_equal(strlen(refusal.text), MILTER_REFUSAL_TEXT_CAP - 1);
+	for (size_t i = 10; i + 1 < sizeof endless; i += 2)
+		memcpy(endless + i, "a\n", 2);
+	assert_int_equal(milter_refusal_read(span_of(endless), &refusal), 0);
+	assert_int_equal(refusal.code, 550);
 	for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-		if (strcmp(none[i], "550") != 0)
-			assert_int_equal(milter_refusal_read(span_of(none[i]), &refusal), ERR_PROTO);
+		assert_int_equal(milter_refusal_read(span_of(none[i]), &refusal), ERR_PROTO);
 }
 
 int main(void)
