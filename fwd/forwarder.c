@@ -17,6 +17,7 @@
 #include "scheduler.h"
 #include "settle.h"
 #include "startup_scan.h"
+#include "supervisor.h"
 #include "sweeper.h"
 #include "verify.h"
 
@@ -127,6 +128,7 @@ static void stop(void *ctx, int signum)
 		return;
 	log_event(LOG_LEVEL_INFO, "stopping", "signal %d: attempts under way may take %u s", signum, STOP_MS / 1000);
 	r->f.is_stopping = true;
+	supervisor_tell("STOPPING=1");
 	feed_destroy(&r->f.feed);
 	scheduler_stop(r->f.scheduler);
 	r->stop_at_ms = loop_now_ms(r->f.loop) + STOP_MS;
@@ -296,6 +298,7 @@ int forwarder_run(const struct forwarder_inputs *inputs, struct reason *why)
 	loop_timer_start(r->poll_timer, f->in.poll_ms);
 	startup_scan_go_on(f);
 	log_event(LOG_LEVEL_INFO, "started", "posternfwd " POSTERN_VERSION ", spool %s", f->in.conf.spool);
+	supervisor_tell("READY=1");
 	loop_run(f->loop);
 	log_event(LOG_LEVEL_INFO, "stopped", "%zu messages wait for the next start%s", f->messages.count,
 		  r->is_quiet ? "" : "; some attempts did not end in time: their mail may go out twice");

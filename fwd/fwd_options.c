@@ -26,7 +26,7 @@ static const char usage[] =
 __attribute__((format(printf, 1, 2))) static enum fwd_options_result complain(const char *fmt, ...)
 {
 	va_list ap;
-	fputs("posternfwd: ", stderr);
+	(void)fprintf(stderr, "%sposternfwd: ", log_complaint_prefix());
 	va_start(ap, fmt);
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);

@@ -106,7 +106,7 @@ static int start_log(struct start *s, struct reason *why)
 {
 	enum log_level level = (enum log_level)s->options.conf.log_level;
 	if (s->options.is_foreground) {
-		log_setup("posternfwd", getenv("JOURNAL_STREAM") ? LOG_FORM_PRIORITY : LOG_FORM_TERMINAL, level);
+		log_setup("posternfwd", log_form_of_stderr(), level);
 		return 0;
 	}
 	int err = s->is_root ? daemon_logger_start("posternfwd", &s->logger_fd, &s->logger_pid, why) : 0;
@@ -137,7 +137,7 @@ static int drop(const struct start *s, struct reason *why)
 
 static int fail(const struct reason *why)
 {
-	fprintf(stderr, "posternfwd: %s\n", why->text);
+	fprintf(stderr, "%sposternfwd: %s\n", log_complaint_prefix(), why->text);
 	return 1;
 }
 

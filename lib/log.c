@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "supervisor.h"
+
 /* How a line gets to descriptor 2 without waiting. */
 enum way {
 	WAY_WRITE,  /* it never waits: a file, or not blocking */
@@ -65,6 +67,16 @@ void log_setup(const char *tag, enum log_form form, enum log_level level)
 void log_set_level(enum log_level level)
 {
 	state.level = level;
+}
+
+enum log_form log_form_of_stderr(void)
+{
+	return supervisor_has_stderr() ? LOG_FORM_JOURNAL : LOG_FORM_TERMINAL;
+}
+
+const char *log_complaint_prefix(void)
+{
+	return supervisor_has_stderr() ? "<3>" : "";
 }
 
 enum log_form log_form(void)
@@ -122,7 +134,9 @@ static bool write_line(enum log_level level, const char *text, size_t len)
 {
 	char head[160];
 	int n;
-	if (state.form == LOG_FORM_PRIORITY) {
+	if (state.form == LOG_FORM_JOURNAL) {
+		n = snprintf(head, sizeof head, "<%d>", (int)level);
+	} else if (state.form == LOG_FORM_PRIORITY) {
 		n = snprintf(head, sizeof head, "<%d>%s[%ld]: ", (int)level, state.tag, state.pid);
 	} else {
 		static _Thread_local char stamp[32] = "?";

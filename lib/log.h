@@ -16,8 +16,15 @@
 
 enum log_level { LOG_LEVEL_ERR = 3, LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 }; /* the numbers of syslog */
 
-/* How a line begins: LOG_FORM_TERMINAL with the local time; LOG_FORM_PRIORITY with "<N>" as sd-daemon(3) and our logger read it. */
-enum log_form { LOG_FORM_TERMINAL, LOG_FORM_PRIORITY };
+/* How a line begins.  TERMINAL: local time, tag and pid; PRIORITY: "<N>", tag and pid, as our logger reads it; JOURNAL: "<N>" as
+ * sd-daemon(3) has it and nothing else, as the journal keeps time, program and pid of each line itself. */
+enum log_form { LOG_FORM_TERMINAL, LOG_FORM_PRIORITY, LOG_FORM_JOURNAL };
+
+/* For a process in the foreground: JOURNAL or TERMINAL. */
+enum log_form log_form_of_stderr(void);
+
+/* What a complaint of the start, which is plain words and no log line, begins with: "<3>" for the journal, "" for a terminal. */
+const char *log_complaint_prefix(void);
 
 /* tag: "posternd[session 0]" or the like; kept as a pointer.  Lines above level are dropped.  Again after a fork.  Before this call: terminal form, info. */
 void log_setup(const char *tag, enum log_form form, enum log_level level);

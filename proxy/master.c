@@ -24,6 +24,7 @@
 #include "milter_broker.h"
 #include "reloader.h"
 #include "rules_keeper.h"
+#include "supervisor.h"
 
 #define LOGGER_RETRY_MS 1000u
 #define DRAIN_GRACE_S 5u
@@ -59,7 +60,7 @@ static int terminal_fd = -1;
 static int complain(const struct reason *why)
 {
 	/* At the start an operator looks at the terminal: plain words, no keys. */
-	(void)dprintf(terminal_fd >= 0 ? terminal_fd : STDERR_FILENO, "posternd: %s\n", why->text);
+	(void)dprintf(terminal_fd >= 0 ? terminal_fd : STDERR_FILENO, "%sposternd: %s\n", log_complaint_prefix(), why->text);
 	return 1;
 }
 
@@ -241,6 +242,7 @@ static void take_ready(struct master *m)
 		(void)close(terminal_fd);
 	terminal_fd = -1;
 	daemon_detached();
+	supervisor_tell("READY=1");
 }
 
 static void worker_ready(void *ctx, struct worker_process *worker)
@@ -312,6 +314,7 @@ static void drain(struct master *m)
 		return;
 	}
 	m->is_draining = true;
+	supervisor_tell("STOPPING=1");
 	log_event(LOG_LEVEL_INFO, "stopping", "no new connections; transactions under way may finish within %llu s",
 		  (unsigned long long)m->options.conf.drain_timeout_s);
 	forwarder_links_stop(m->links);
@@ -521,7 +524,7 @@ int master_run(const struct options *options)
 	m.options = *options;
 	m.logger_pipe = -1;
 	hold_reloads(true);
-	log_setup("posternd", getenv("JOURNAL_STREAM") ? LOG_FORM_PRIORITY : LOG_FORM_TERMINAL, (enum log_level)options->conf.log_level);
+	log_setup("posternd", log_form_of_stderr(), (enum log_level)options->conf.log_level);
 	if (options->check_only)
 		return check_only(options);
 	log_unblock_prepriv();

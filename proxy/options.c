@@ -34,7 +34,7 @@ static const char usage[] =
 __attribute__((format(printf, 1, 2))) static enum options_result complain(const char *fmt, ...)
 {
 	va_list ap;
-	fputs("posternd: ", stderr);
+	(void)fprintf(stderr, "%sposternd: ", log_complaint_prefix());
 	va_start(ap, fmt);
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);

@@ -1,4 +1,4 @@
-/* Log lines: one event one line whatever is in it, levels, both forms, and a reader that does not read. */
+/* Log lines: one event one line whatever is in it, levels, each form, and a reader that does not read. */
 #include "log.h"
 
 #include <setjmp.h>
@@ -34,6 +34,9 @@ static void forms(void **state)
 	log_event(LOG_LEVEL_WARN, "odd", "%d things", 3);
 	(void)snprintf(expected, sizeof expected, "<4>tester[%ld]: ev=odd msg=\"3 things\"\n", (long)getpid());
 	assert_string_equal(written(), expected);
+	log_setup("tester", LOG_FORM_JOURNAL, LOG_LEVEL_INFO);
+	log_event(LOG_LEVEL_WARN, "odd", "%d things", 3);
+	assert_string_equal(written(), "<4>ev=odd msg=\"3 things\"\n");
 	log_setup("tester", LOG_FORM_TERMINAL, LOG_LEVEL_INFO);
 	log_event(LOG_LEVEL_ERR, "odd", "x");
 	const char *line = written();
