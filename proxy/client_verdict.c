@@ -34,17 +34,29 @@ static bool is_of_listener(int fd, const struct conf_listen *l, uint16_t local_p
 	return has_port && getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &ifindex, &len) == 0 && ifindex != 0;
 }
 
+int client_verdict_who(const struct role_conf *conf, uint32_t listen_index, int connection_fd, struct addr *out)
+{
+	struct endpoint client, local;
+	if (listen_index >= conf->conf.listen_count || connection_fd < 0 || ends_of(connection_fd, &client, &local) != 0 ||
+	    !is_of_listener(connection_fd, &conf->conf.listen[listen_index], local.port))
+		return ERR_PROTO;
+	if (addr_is_loopback(&client.addr) || local_addrs_has(&conf->local_addrs, &client.addr))
+		return ERR_PERM;
+	*out = client.addr;
+	return 0;
+}
+
 int client_verdict_check(struct client_verdicts *v, const struct role_conf *conf, uint32_t worker, uint64_t now_ms,
 			 const struct role_client_verdict *told, int connection_fd, struct gate_client *out)
 {
-	struct endpoint client, local;
+	struct addr client;
 	assert(worker < LISTENER_MEMBERS_MAX);
-	if ((told->purpose != KSET_BLOCK && told->purpose != KSET_PASS) || told->listen_index >= conf->conf.listen_count || connection_fd < 0)
+	if (told->purpose != KSET_BLOCK && told->purpose != KSET_PASS)
 		return ERR_PROTO;
-	const struct conf_listen *l = &conf->conf.listen[told->listen_index];
-	if (ends_of(connection_fd, &client, &local) != 0 || !is_of_listener(connection_fd, l, local.port))
-		return ERR_PROTO;
-	if (addr_is_loopback(&client.addr) || local_addrs_has(&conf->local_addrs, &client.addr) || (told->purpose == KSET_BLOCK && l->trusted))
+	int err = client_verdict_who(conf, told->listen_index, connection_fd, &client);
+	if (err)
+		return err;
+	if (told->purpose == KSET_BLOCK && conf->conf.listen[told->listen_index].trusted)
 		return ERR_PERM;
 	if (!token_bucket_take(&v->workers[worker], CLIENT_VERDICTS_A_MINUTE, now_ms)) {
 		if (!v->has_complained)
@@ -53,6 +65,6 @@ int client_verdict_check(struct client_verdicts *v, const struct role_conf *conf
 		v->has_complained = true;
 		return ERR_AGAIN;
 	}
-	*out = (struct gate_client){ .purpose = told->purpose, .addr = client.addr };
+	*out = (struct gate_client){ .purpose = told->purpose, .addr = client };
 	return 0;
 }

@@ -21,6 +21,9 @@ struct client_verdicts {
 	bool has_complained; /* of one worker's haste: once */
 };
 
+/* Whose connection a worker shows.  ERR_PROTO: no such listener or connection; ERR_PERM: this host itself. */
+int client_verdict_who(const struct role_conf *conf, uint32_t listen_index, int connection_fd, struct addr *out);
+
 /* What is to be said to the gate.  ERR_PROTO: no purpose, no listener, no such connection; ERR_PERM: one that is never blocked or let pass;
  * ERR_AGAIN: over the rate. */
 int client_verdict_check(struct client_verdicts *verdicts, const struct role_conf *conf, uint32_t worker, uint64_t now_ms,

@@ -26,6 +26,7 @@ enum gate_message {
 	GATE_END,        /* no payload: nobody accepts any more; keep what is in the sets, and end */
 	GATE_ASK,        /* struct gate_question */
 	GATE_CLIENT,     /* struct gate_client */
+	GATE_LIST_REPORT, /* struct gate_list_report */
 
 	/* gate to master */
 	GATE_READY,  /* no payload */
@@ -65,6 +66,11 @@ struct gate_answer {
 struct gate_client {
 	uint32_t purpose; /* enum kernel_set_purpose: KSET_BLOCK or KSET_PASS */
 	struct addr addr;
+};
+
+struct gate_list_report {
+	struct addr client; /* ADDR_NONE where hold_s is 0 */
+	struct list_report report;
 };
 
 /* What the kernel's rules make of our death, and of our life. */

@@ -415,6 +415,13 @@ void gate_process_client(struct gate_process *g, const struct gate_client *clien
 		(void)send_to(g, GATE_CLIENT, client, sizeof *client);
 }
 
+void gate_process_list_report(struct gate_process *g, const struct gate_list_report *report)
+{
+	/* Without a queue it judges no SYN. */
+	if (g->has_status && g->status.has_queue && g->channel && !ipc_channel_is_behind(g->channel))
+		(void)send_to(g, GATE_LIST_REPORT, report, sizeof *report);
+}
+
 const struct gate_status *gate_process_status(const struct gate_process *g)
 {
 	return g->has_status ? &g->status : NULL;

@@ -45,6 +45,9 @@ void gate_process_ask(struct gate_process *gate, struct control_client *client, 
 /* A client that a rule says is to be blocked or let pass from now on. */
 void gate_process_client(struct gate_process *gate, const struct gate_client *client);
 
+/* What a block list said of a client. */
+void gate_process_list_report(struct gate_process *gate, const struct gate_list_report *report);
+
 /* NULL while it does not run. */
 const struct gate_status *gate_process_status(const struct gate_process *gate);
 enum worker_state gate_process_state(const struct gate_process *gate);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "checker_process.h"
-#include "client_verdict.h"
+#include "list_report.h"
 #include "control.h"
 #include "daemon.h"
 #include "fault.h"
@@ -35,6 +35,7 @@ struct master {
 	struct listeners_watch *listeners_watch;
 	struct ident_broker ident_broker;
 	struct client_verdicts client_verdicts;
+	struct list_reports list_reports;
 	struct origin_broker origin_broker;
 	struct milter_broker milter_broker;
 
@@ -167,6 +168,15 @@ static void worker_judged_client(void *ctx, struct worker_process *worker, const
 	if (m->gate && client_verdict_check(&m->client_verdicts, &m->assets.supply.setup.conf, worker_process_index(worker), loop_now_ms(m->loop), told,
 					    connection_fd, &client) == 0)
 		gate_process_client(m->gate, &client);
+}
+
+static void worker_reports_list(void *ctx, struct worker_process *worker, const struct role_list_report *told, int connection_fd)
+{
+	struct master *m = ctx;
+	struct gate_list_report report;
+	if (m->gate && list_report_check(&m->list_reports, &m->assets.supply.setup.conf, worker_process_index(worker), loop_now_ms(m->loop), told,
+					 connection_fd, &report) == 0)
+		gate_process_list_report(m->gate, &report);
 }
 
 /* A worker that is behind gets nothing: descriptors would pile up here.  It helps itself without one. */
@@ -424,9 +434,10 @@ static int create_checker(struct master *m)
 static int start_loop(struct master *m, struct reason *why)
 {
 	static const int signums[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT };
-	const struct worker_process_events worker_events = { worker_ready,	worker_start_failed,   worker_needs_segment, worker_needs_large,
-							     worker_took_rules,	worker_lost_forwarder, worker_lost_checker,  worker_judged_client,  worker_needs_ident,
-							     worker_needs_origin, worker_needs_milter,   worker_ended,	     m };
+	const struct worker_process_events worker_events = { worker_ready,	  worker_start_failed,	 worker_needs_segment, worker_needs_large,
+							     worker_took_rules,	  worker_lost_forwarder, worker_lost_checker,  worker_judged_client,
+							     worker_reports_list, worker_needs_ident,	 worker_needs_origin,  worker_needs_milter,
+							     worker_ended,	  m };
 	const struct spool_keeper_events spool_events = { give_segment, give_large, m };
 	const struct gate_process_parts gate_parts = {
 		.supply = &m->assets.supply,

@@ -58,6 +58,8 @@ static void put_queue(struct kv *kv, const struct master_status_sources *from, c
 	kv_u64(kv, "syns_reset", status->syns.resets);
 	kv_u64(kv, "syns_passed", status->syns.passed);
 	kv_u64(kv, "syns_marked", status->syns.marked);
+	kv_u64(kv, "syns_by_list", status->syns.by_lists);
+	kv_u64(kv, "list_answers", status->syns.list_answers);
 	kv_u64(kv, "syns_unreadable", status->syns.unreadable);
 	if (nfqueue_counts_read((uint16_t)from->conf->gate_queue, &kernel) == 0) {
 		kv_u64(kv, "syns_waiting", kernel.waiting);

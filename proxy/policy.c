@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "list_report.h"
 #include "log.h"
+#include "rules_syn.h"
 
 static const struct fact_key name_key = { .kind = FACT_NAME };
 
@@ -42,7 +44,18 @@ static void cancel_ident_socket(void *ctx, uint64_t ticket)
 }
 
 static const struct ident_opener ident_opener = { ask_ident_socket, cancel_ident_socket };
-static const struct fact_finder_hooks finder_hooks = { facts_arrived, log_note, &ident_opener };
+/* Where the gate could make use of it.  Of who is behind a balancer the kernel sees nothing. */
+static void report_list(void *ctx, struct span zone, const struct addr *answers, uint32_t count, uint32_t ttl_s)
+{
+	const struct policy *policy = ctx;
+	const struct session_host *host = policy->host;
+	const struct conf *conf = &host->conf.conf;
+	if (policy->fd >= 0 && conf->gate && conf->gate_queue && rules_syn_has_list(host->rules, zone))
+		list_report_tell(host->list_told, host->master, loop_now_ms(host->loop), policy->listen_index, policy->fd, &policy->facts.client.addr,
+				 zone, answers, count, ttl_s);
+}
+
+static const struct fact_finder_hooks finder_hooks = { facts_arrived, log_note, &ident_opener, report_list };
 
 void policy_open(struct policy *policy, struct session_host *host, uint64_t sid, int fd, uint32_t listen_index, const struct origdst *where,
 		 loop_fn arrived, void *ctx)

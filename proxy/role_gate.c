@@ -190,10 +190,21 @@ static void learn(void *ctx, enum syn_outcome outcome, const struct addr *client
 	take_client(ctx, &what);
 }
 
+static void take_conf(struct gate *g, const struct ipc_message *msg)
+{
+	const struct name_servers was = g->setup.conf.name_servers;
+	memcpy(&g->setup.conf, msg->payload, sizeof g->setup.conf);
+	log_set_level((enum log_level)g->setup.conf.conf.log_level);
+	/* What the others said the workers forget, too (resolver.h). */
+	if (memcmp(&was, &g->setup.conf.name_servers, sizeof was) != 0)
+		syn_side_forget_lists(g->syns);
+}
+
 static void from_master(void *ctx, struct ipc_message *msg)
 {
 	struct gate *g = ctx;
 	struct gate_client client;
+	struct gate_list_report report;
 	switch (msg->type) {
 	case GATE_BEAT:
 		if (msg->len == sizeof g->beat)
@@ -210,9 +221,13 @@ static void from_master(void *ctx, struct ipc_message *msg)
 			answer(g, msg);
 		break;
 	case GATE_CONF:
-		if (msg->len == sizeof g->setup.conf) {
-			memcpy(&g->setup.conf, msg->payload, sizeof g->setup.conf);
-			log_set_level((enum log_level)g->setup.conf.conf.log_level);
+		if (msg->len == sizeof g->setup.conf)
+			take_conf(g, msg);
+		break;
+	case GATE_LIST_REPORT:
+		if (msg->len == sizeof report) {
+			memcpy(&report, msg->payload, sizeof report);
+			syn_side_take_report(g->syns, &report);
 		}
 		break;
 	case GATE_RULES: syn_side_take_rules(g->syns, msg); break;

@@ -11,6 +11,7 @@
 #include "local_addrs.h"
 #include "name_servers.h"
 #include "priv.h"
+#include "rules_syn.h"
 #include "spool_segment.h"
 
 #define SESSION_ROLE_ARG "--role=session"
@@ -44,6 +45,7 @@ enum role_message {
 	ROLE_CHECKER_LOST, /* no payload: the channel to the checker is gone */
 	ROLE_NEED_MILTER,  /* struct role_milter_wanted */
 	ROLE_CLIENT_VERDICT, /* struct role_client_verdict; descriptor: the client's connection */
+	ROLE_LIST_REPORT,  /* struct role_list_report; descriptor: the client's connection, none where hold_s is 0 */
 	ROLE_NEED_IDENT,   /* struct role_ident_wanted; descriptor: the client's connection, of which a connection to its ident server is wanted */
 	ROLE_NEED_ORIGIN,  /* struct role_origin_wanted; descriptor: the client's connection, of which the original destination is wanted */
 };
@@ -102,6 +104,20 @@ struct role_ident_wanted {
 struct role_client_verdict {
 	uint32_t purpose;      /* enum kernel_set_purpose: KSET_BLOCK or KSET_PASS */
 	uint32_t listen_index; /* into conf.listen: where the client came in */
+};
+
+/* What a block list said of a client. */
+#define LIST_ZONE_MAX 253
+struct list_report {
+	uint32_t hold_s; /* from now on; 0: the list is not to be believed, whatever it said before, of anybody */
+	uint32_t zone_len;
+	char zone[LIST_ZONE_MAX + 1];
+	struct syn_list_answer answer;
+};
+
+struct role_list_report {
+	uint32_t listen_index; /* into conf.listen: where the client came in */
+	struct list_report report;
 };
 
 struct role_ident {

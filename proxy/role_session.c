@@ -14,6 +14,7 @@
 #include "counters.h"
 #include "fault.h"
 #include "ipc.h"
+#include "list_report.h"
 #include "log.h"
 #include "origin_lookups.h"
 #include "mime_walk.h"
@@ -47,6 +48,7 @@ struct worker {
 	struct acceptor *acceptors[ACCEPTORS_MAX];
 	struct loop_timer *drain_timer, *tick_timer;
 	bool spool_is_gone;
+	struct list_told list_told;
 	struct worker_rules *rules;
 	struct resolver_stats dns_counted;
 	struct fact_service_stats facts_counted;
@@ -262,6 +264,14 @@ static void rules_taken(void *ctx, uint64_t generation, int err)
 	(void)ipc_channel_send(w->master, ROLE_RULES_TAKEN, &what, sizeof what, NULL, 0);
 }
 
+static void list_is_broken(void *ctx, struct span zone)
+{
+	const struct worker *w = ctx;
+	const struct conf *conf = &w->host.conf.conf;
+	if (conf->gate && conf->gate_queue && rules_syn_has_list(w->host.rules, zone))
+		list_report_broken(w->master, zone);
+}
+
 static void rules_idle(void *ctx)
 {
 	stop_if_done(ctx);
@@ -380,6 +390,9 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		err = fact_service_create(host->loop, resolver_source(host->resolver), &options, &host->fact_service);
 	if (!err)
+		err = list_told_init(&w->list_told);
+	host->list_told = &w->list_told;
+	if (!err)
 		err = loop_timer_create(host->loop, drain_overdue, w, &w->drain_timer);
 	if (!err)
 		err = loop_timer_create(host->loop, tick, w, &w->tick_timer);
@@ -405,6 +418,7 @@ static int build(struct worker *w, struct reason *why)
 		err = acceptor_create(host, w->listeners[i].fd, w->listeners[i].what.listen_index, &w->acceptors[i]);
 	if (err)
 		return reason_set(why, err, "the event loop cannot be set up (%s)", err_name(err));
+	fact_service_on_broken_list(host->fact_service, list_is_broken, w);
 	fact_service_watch_lists(host->fact_service, host->rules);
 	loop_timer_start(w->tick_timer, TICK_MS);
 	return ipc_channel_send(w->master, ROLE_READY, NULL, 0, NULL, 0);

@@ -136,7 +136,8 @@ void session_close(struct session *s, const char *why)
 	loop_timer_destroy(&s->timer);
 	if (s->fd >= 0)
 		(void)close(s->fd);
-	s->fd = -1;
+	/* Its number may be another client's before the policy is closed. */
+	s->fd = s->policy.fd = -1;
 	/* Callers further up the stack still hold s. */
 	list_remove(&s->host->sessions, s);
 	list_add(&s->host->dead, s);

@@ -31,6 +31,7 @@ struct session;
 struct recipient_checks;
 struct origin_lookups;
 struct checker_link;
+struct list_told;
 
 struct session_host {
 	struct loop *loop;
@@ -43,6 +44,7 @@ struct session_host {
 	struct fact_service *fact_service;
 	struct ident_sockets *ident_sockets;
 	struct ipc_channel *master; /* NULL: gone */
+	struct list_told *list_told;
 	struct origin_lookups *origins;
 	struct milter_sockets *milter_sockets;
 	struct milter_specs milters; /* of conf: replaced with it */

@@ -39,16 +39,20 @@ static void log_verdict(struct syn_gate *g, const struct packet_tcp *syn, const 
 	kv_endpoint(&kv, "client", &syn->from);
 	kv_endpoint(&kv, "dst", &syn->to);
 	kv_text(&kv, "iface", l->iface);
+	if (v->by_lists)
+		kv_text(&kv, "by", "block-list");
 	if (g->lines_left_out)
 		kv_u64(&kv, "left_out", g->lines_left_out);
 	g->lines_left_out = 0;
 	log_kv(LOG_LEVEL_INFO, &kv);
 }
 
-static void learn(struct syn_gate *g, const struct packet_tcp *syn, const struct conf_listen *l, enum syn_outcome outcome)
+static void learn(struct syn_gate *g, const struct packet_tcp *syn, const struct conf_listen *l, const struct syn_verdict *v)
 {
-	if (!l->trusted && rate_bucket_take(&g->learned, SYN_GATE_LEARNED_PER_S, loop_now_ms(g->parts.loop)))
-		g->parts.learn(g->parts.ctx, outcome, &syn->from.addr);
+	if (v->by_lists)
+		g->parts.counts->by_lists++;
+	else if (!l->trusted && rate_bucket_take(&g->learned, SYN_GATE_LEARNED_PER_S, loop_now_ms(g->parts.loop)))
+		g->parts.learn(g->parts.ctx, v->outcome, &syn->from.addr);
 }
 
 /* True when the client was told. */
@@ -67,7 +71,7 @@ static struct nfqueue_verdict drop(struct syn_gate *g, const struct packet_tcp *
 	g->parts.counts->dropped++;
 	if (is_told)
 		g->parts.counts->resets++;
-	learn(g, syn, l, SYN_DROP);
+	learn(g, syn, l, v);
 	log_verdict(g, syn, l, v, "drop");
 	return (struct nfqueue_verdict){ .action = NFQUEUE_DROP };
 }
@@ -85,7 +89,7 @@ static struct nfqueue_verdict pass(struct syn_gate *g, const struct packet_tcp *
 {
 	g->parts.counts->passed++;
 	/* The set serves the next connection; this one goes by its mark, whichever way the diversion looks at it. */
-	learn(g, syn, l, SYN_PASS);
+	learn(g, syn, l, v);
 	log_verdict(g, syn, l, v, "pass");
 	return (struct nfqueue_verdict){ .action = NFQUEUE_ACCEPT, .sets_mark = true, .mark = mark | CONF_OWN_MARK };
 }
@@ -107,7 +111,7 @@ struct nfqueue_verdict syn_gate_judge(void *ctx, const struct nfqueue_packet *pa
 		return accept;
 	const struct rules_client client = { .addr = syn.from.addr, .dst = syn.to.addr, .trusted = l->trusted != 0, .iface = span_of(l->iface),
 					     .mark = packet->mark & MARK_FREE_BITS };
-	rules_syn_judge(rules, &client, &v);
+	rules_syn_judge(rules, &client, &g->parts.lists, &v);
 	if (v.outcome != SYN_SESSION)
 		syn_rules_hit(g->parts.rules, v.rule_index);
 	if (v.outcome == SYN_DROP)

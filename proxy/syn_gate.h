@@ -2,6 +2,7 @@
  *   undecided  accepted, as if there were no gate: the session judges it, with all facts
  *   drop       dropped, or answered with a reset (conf gate-drop); the client goes into the block set
  *   pass       accepted with CONF_OWN_MARK, so that it goes straight to its server; the client goes into the pass set
+ * A verdict that hangs on what block lists said ends when their answers do: its client goes into no set.
  * `mark=` rules set bits of its mark; the accepted socket inherits them where net.ipv4.tcp_fwmark_accept is 1.
  * Promise: nothing waits.  What can't be read, is no SYN, or came in where no listen section is, is accepted.
  * Owns: nothing but its own memory.  Borrows: everything in struct syn_gate_parts, until it is destroyed.
@@ -26,6 +27,8 @@ struct syn_gate_counts {
 	uint64_t resets;     /* of these, the clients that were told */
 	uint64_t passed;     /* straight to the server */
 	uint64_t marked;     /* otherwise than they came */
+	uint64_t by_lists;   /* dropped or passed by what a block list said of the client earlier */
+	uint64_t list_answers; /* that sessions told */
 	uint64_t unreadable; /* accepted, since nobody could tell whose they are */
 };
 
@@ -34,6 +37,7 @@ struct syn_gate_parts {
 	const struct conf *conf; /* may change between turns of the loop */
 	struct syn_gate_counts *counts;
 	struct syn_rules *rules;
+	struct syn_lists lists;
 	struct nfqueue *queue;
 	struct iface_names *ifaces;
 	const struct raw_tcp *raw;

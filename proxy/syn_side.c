@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "list_answers.h"
 #include "log.h"
 
 #define FORGET_TICKS 5u
@@ -13,6 +14,7 @@ struct syn_side {
 	struct raw_tcp raw;
 	struct iface_names ifaces;
 	struct syn_rules *rules;
+	struct list_answers *answers;
 	struct syn_gate *gate;
 	struct syn_gate_counts counts;
 	struct tarpit_gate *tarpit;
@@ -27,6 +29,10 @@ static void rules_taken(void *ctx, uint64_t generation, int err)
 	if (err)
 		return;
 	side->rules_generation = generation;
+	const struct span *zones;
+	uint32_t zone_count = rules_syn_lists(rules_syn_rules(syn_rules_get(side->rules)), &zones);
+	if (list_answers_set_lists(side->answers, zones, zone_count))
+		log_event(LOG_LEVEL_ERR, "gate-lists", "no memory: what depends on block lists is left to sessions");
 	log_event(LOG_LEVEL_DEBUG, "gate-rules", "%u rules have to do with SYNs", rules_syn_count(syn_rules_get(side->rules)));
 }
 
@@ -65,6 +71,8 @@ int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **
 	const struct syn_rules_events events = { rules_taken, side };
 	int err = syn_rules_create(parts->conf, parts->workers, parts->workers + 1, &events, &side->rules);
 	if (!err)
+		err = list_answers_create(&side->answers);
+	if (!err)
 		err = iface_names_open(&side->ifaces);
 	if (err) {
 		syn_side_destroy(&side);
@@ -75,12 +83,19 @@ int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **
 	return 0;
 }
 
+static bool find_answer(void *ctx, uint32_t list, const struct addr *client, struct syn_list_answer *out)
+{
+	const struct syn_side *side = ctx;
+	return list_answers_find(side->answers, list, client, loop_now_ms(side->loop) / 1000, out);
+}
+
 int syn_side_start(struct syn_side *side, struct loop *loop)
 {
 	const struct syn_gate_parts parts = { .loop = loop,
 					      .conf = side->parts.conf,
 					      .counts = &side->counts,
 					      .rules = side->rules,
+					      .lists = { find_answer, side },
 					      .queue = side->queue,
 					      .ifaces = &side->ifaces,
 					      .raw = &side->raw,
@@ -99,6 +114,23 @@ void syn_side_take_rules(struct syn_side *side, struct ipc_message *msg)
 	/* Without a queue nobody asks the rules. */
 	if (side->queue)
 		syn_rules_reload(side->rules, side->loop, msg);
+}
+
+void syn_side_take_report(struct syn_side *side, const struct gate_list_report *told)
+{
+	const struct list_report *report = &told->report;
+	if (report->zone_len > LIST_ZONE_MAX)
+		return;
+	const struct span zone = { report->zone, report->zone_len };
+	if (report->hold_s == 0)
+		list_answers_forget(side->answers, zone);
+	else if (list_answers_put(side->answers, zone, &told->client, &report->answer, report->hold_s, loop_now_ms(side->loop) / 1000))
+		side->counts.list_answers++;
+}
+
+void syn_side_forget_lists(struct syn_side *side)
+{
+	list_answers_clear(side->answers);
 }
 
 void syn_side_tick(struct syn_side *side)
@@ -138,6 +170,7 @@ void syn_side_destroy(struct syn_side **side)
 	nfqueue_close(&s->tarpit_queue);
 	raw_tcp_close(&s->raw);
 	iface_names_close(&s->ifaces);
+	list_answers_destroy(&s->answers);
 	if (!s->rules || !syn_rules_is_busy(s->rules)) {
 		syn_rules_destroy(&s->rules);
 		free(s);

@@ -5,6 +5,7 @@
 #ifndef POSTERN_SYN_SIDE_H
 #define POSTERN_SYN_SIDE_H
 
+#include "gate_messages.h"
 #include "ipc.h"
 #include "syn_gate.h"
 #include "tarpit_gate.h"
@@ -26,6 +27,10 @@ int syn_side_start(struct syn_side *side, struct loop *loop);
 
 /* A GATE_RULES message. */
 void syn_side_take_rules(struct syn_side *side, struct ipc_message *msg);
+
+/* What a block list said of a client; made sure of by the master. */
+void syn_side_take_report(struct syn_side *side, const struct gate_list_report *report);
+void syn_side_forget_lists(struct syn_side *side);
 
 /* To be called each second or so. */
 void syn_side_tick(struct syn_side *side);

@@ -98,6 +98,7 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 	struct role_failed failed;
 	struct role_ident_wanted ident;
 	struct role_client_verdict told;
+	struct role_list_report report;
 	struct role_origin_wanted origin;
 	struct role_milter_wanted milter;
 	switch (msg->type) {
@@ -151,6 +152,12 @@ static void channel_message(void *ctx, struct ipc_message *msg)
 			break;
 		memcpy(&told, msg->payload, sizeof told);
 		w->events.client_verdict(w->events.ctx, w, &told, msg->fd_count == 1 ? msg->fds[0] : -1);
+		return;
+	case ROLE_LIST_REPORT:
+		if (msg->len != sizeof report)
+			break;
+		memcpy(&report, msg->payload, sizeof report);
+		w->events.list_report(w->events.ctx, w, &report, msg->fd_count == 1 ? msg->fds[0] : -1);
 		return;
 	case ROLE_NEED_IDENT:
 		if (msg->len != sizeof ident)

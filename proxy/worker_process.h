@@ -42,8 +42,8 @@ struct worker_process_events {
 	void (*forwarder_lost)(void *ctx, struct worker_process *worker);
 	void (*checker_lost)(void *ctx, struct worker_process *worker);
 	/* connection_fd: -1 when none came, for lack of descriptors; borrowed for the call. */
-	/* connection_fd: as in need_ident */
 	void (*client_verdict)(void *ctx, struct worker_process *worker, const struct role_client_verdict *told, int connection_fd);
+	void (*list_report)(void *ctx, struct worker_process *worker, const struct role_list_report *told, int connection_fd);
 	void (*need_ident)(void *ctx, struct worker_process *worker, const struct role_ident_wanted *wanted, int connection_fd);
 	void (*need_origin)(void *ctx, struct worker_process *worker, const struct role_origin_wanted *wanted, int connection_fd);
 	void (*need_milter)(void *ctx, struct worker_process *worker, const struct role_milter_wanted *wanted);

@@ -97,6 +97,7 @@ struct dns_cached *dns_cache_find(struct dns_cache *cache, struct span name, enu
 	}
 	leave_order(cache, e);
 	become_newest(cache, e);
+	e->answer.ttl_s = (uint32_t)(e->good_until_s - now_s);
 	e->holders++;
 	return e;
 }
@@ -149,7 +150,8 @@ struct dns_cached *dns_cache_put(struct dns_cache *cache, struct span name, enum
 	struct dns_cached *old = *link_of(cache, name, type);
 	if (old)
 		drop(cache, old);
-	e->good_until_s = now_s + lifetime_s(answer);
+	e->answer.ttl_s = (uint32_t)lifetime_s(answer);
+	e->good_until_s = now_s + e->answer.ttl_s;
 	*link_of(cache, e->name, type) = e;
 	become_newest(cache, e);
 	cache->count++;

@@ -24,7 +24,7 @@ struct dns_cached;
 int dns_cache_create(size_t max_entries, size_t max_bytes, struct dns_cache **out);
 void dns_cache_destroy(struct dns_cache **cache);
 
-/* NULL: not there, or out of date.  A found one is held. */
+/* NULL: not there, or out of date.  A found one is held; its ttl_s is what is left of its time. */
 struct dns_cached *dns_cache_find(struct dns_cache *cache, struct span name, enum dns_type type, uint64_t now_s);
 
 /* Store a copy, replacing an older one; returns it held, or NULL without memory. */

@@ -153,6 +153,13 @@ void fact_lookup_note(struct fact_lookup *lookup, enum fact_note note, struct sp
 		finder->hooks->note(finder->ctx, note, name);
 }
 
+void fact_lookup_tell_listed(struct fact_lookup *lookup, const struct addr *answers, uint32_t count, uint32_t ttl_s)
+{
+	const struct fact_finder *finder = lookup->finder;
+	if (finder->hooks->listed && ttl_s)
+		finder->hooks->listed(finder->ctx, lookup->key.zone, answers, count, ttl_s);
+}
+
 static void lookup_start(struct fact_finder *finder, const struct fact *fact)
 {
 	struct fact_service *service = finder->service;
@@ -273,6 +280,11 @@ void fact_service_watch_lists(struct fact_service *service, const struct rules *
 			list_health_watch(service->health, fact->key.zone);
 	list_health_end_update(service->health);
 	facts_free(&facts);
+}
+
+void fact_service_on_broken_list(struct fact_service *service, void (*broken)(void *ctx, struct span zone), void *ctx)
+{
+	list_health_on_broken(service->health, broken, ctx);
 }
 
 const struct fact_service_stats *fact_service_stats(const struct fact_service *service)

@@ -39,6 +39,9 @@ void fact_service_set_options(struct fact_service *service, const struct fact_se
 
 /* Probe the block lists of these rules: at the start and after a reload. */
 void fact_service_watch_lists(struct fact_service *service, const struct rules *rules);
+
+/* broken(ctx, zone) at each probe that says so: what the list said before counts no more. */
+void fact_service_on_broken_list(struct fact_service *service, void (*broken)(void *ctx, struct span zone), void *ctx);
 const struct fact_service_stats *fact_service_stats(const struct fact_service *service);
 void fact_service_destroy(struct fact_service **service);
 
@@ -52,6 +55,8 @@ struct fact_finder_hooks {
 	loop_fn arrived;
 	void (*note)(void *ctx, enum fact_note note, struct span name); /* or NULL */
 	const struct ident_opener *opener;                              /* or NULL */
+	/* A block list has said of the client that it is listed, by these addresses, or with none that it is not; it holds for ttl_s.  Or NULL. */
+	void (*listed)(void *ctx, struct span zone, const struct addr *answers, uint32_t count, uint32_t ttl_s);
 };
 
 struct fact_finder {

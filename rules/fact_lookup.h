@@ -48,6 +48,8 @@ struct list_health *fact_lookup_health(const struct fact_lookup *lookup);
 uint64_t fact_lookup_ident_timeout(const struct fact_lookup *lookup);
 struct ident_stats *fact_lookup_ident_stats(const struct fact_lookup *lookup);
 void fact_lookup_count_list_error(struct fact_lookup *lookup);
+/* Of the client, by a block list. */
+void fact_lookup_tell_listed(struct fact_lookup *lookup, const struct addr *answers, uint32_t count, uint32_t ttl_s);
 void fact_lookup_note(struct fact_lookup *lookup, enum fact_note note, struct span name);
 
 #endif

@@ -6,7 +6,7 @@ struct state {
 	enum dns_status status;
 	const char *why;
 	struct addr *addrs;
-	uint32_t addr_count, error_count;
+	uint32_t addr_count, error_count, ttl_s;
 };
 
 static void answered(void *ctx, size_t index, const struct dns_answer *answer)
@@ -16,6 +16,7 @@ static void answered(void *ctx, size_t index, const struct dns_answer *answer)
 	(void)index;
 	s->status = answer->status;
 	s->why = answer->why;
+	s->ttl_s = answer->ttl_s;
 	if (answer->status != DNS_FOUND)
 		return;
 	s->addrs = arena_alloc(&lookup->arena, answer->count * sizeof *s->addrs);
@@ -34,8 +35,11 @@ static void finished(void *ctx)
 {
 	struct fact_lookup *lookup = ctx;
 	struct state *s = lookup->state;
+	bool is_about_client = lookup->key.kind == FACT_RBL && lookup->key.subject.len == 0;
 	if (s->error_count)
 		fact_lookup_count_list_error(lookup);
+	if (is_about_client && s->status != DNS_FAILED && s->error_count == 0)
+		fact_lookup_tell_listed(lookup, s->addrs, s->addr_count, s->ttl_s);
 	if (s->status == DNS_FAILED)
 		fact_lookup_failed(lookup, "%s", s->why);
 	else if (s->status != DNS_FOUND)

@@ -191,6 +191,16 @@ int facts_settle_failed(struct rules_facts *facts, uint64_t id, struct span why)
 	return settle_without(facts, id, FACT_FAILED, why);
 }
 
+void facts_lend(struct rules_facts *facts, uint64_t id, enum fact_state state, const struct fact_value *value)
+{
+	const struct fact_table *table;
+	struct fact *f = by_id(facts, id, &table);
+	if (!f)
+		return;
+	f->state = state;
+	f->value = *value;
+}
+
 void facts_fail_unasked(struct rules_facts *facts, const char *why)
 {
 	const struct fact *f;

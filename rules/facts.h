@@ -103,6 +103,9 @@ int facts_settle_present(struct rules_facts *facts, uint64_t id, const struct fa
 int facts_settle_absent(struct rules_facts *facts, uint64_t id, struct span why);
 int facts_settle_failed(struct rules_facts *facts, uint64_t id, struct span why);
 
+/* For who keeps values elsewhere (rules_syn.h): the fact is that now, whatever it was.  The value is borrowed, until the next call for it. */
+void facts_lend(struct rules_facts *facts, uint64_t id, enum fact_state state, const struct fact_value *value);
+
 /* Settles every fact that is FACT_NOT_ASKED as failed: the whole of a provider without a resolver. */
 void facts_fail_unasked(struct rules_facts *facts, const char *why);
 

@@ -36,6 +36,8 @@ struct list_health {
 	const struct dns_source *source;
 	uint64_t interval_ms;
 	struct watched_list *lists;
+	void (*broken)(void *ctx, struct span zone);
+	void *broken_ctx;
 };
 
 bool list_answer_is_error(const struct addr *answer)
@@ -56,6 +58,9 @@ static void answered(void *ctx, size_t index, const struct dns_answer *answer)
 
 static void set_broken(struct watched_list *list, bool is_broken, const char *why)
 {
+	const struct list_health *health = list->health;
+	if (is_broken && health->broken)
+		health->broken(health->broken_ctx, (struct span){ list->zone, list->zone_len });
 	if (list->is_broken == is_broken)
 		return;
 	list->is_broken = is_broken;
@@ -165,6 +170,12 @@ void list_health_set_interval(struct list_health *health, uint64_t interval_ms)
 			loop_timer_start(list->timer, interval_ms / BROKEN_FACTOR);
 	if (interval_ms == 0)
 		list_health_end_update(health);
+}
+
+void list_health_on_broken(struct list_health *health, void (*broken)(void *ctx, struct span zone), void *ctx)
+{
+	health->broken = broken;
+	health->broken_ctx = ctx;
 }
 
 bool list_health_is_broken(const struct list_health *health, struct span zone)

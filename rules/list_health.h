@@ -28,6 +28,9 @@ void list_health_watch(struct list_health *health, struct span zone);
 void list_health_begin_update(struct list_health *health);
 void list_health_end_update(struct list_health *health);
 
+/* broken(ctx, zone) each time that a probe says so, not only when it changes. */
+void list_health_on_broken(struct list_health *health, void (*broken)(void *ctx, struct span zone), void *ctx);
+
 bool list_health_is_broken(const struct list_health *health, struct span zone);
 
 /* Proper answers are in 127/8, but not in 127.255.255/24, where lists say "you may not ask". */

@@ -145,7 +145,9 @@ static int compile_all(struct compiler *c, const struct rules_ast *ast)
 		err = compile_rule(c, rule, &rules->items[rules->count++]);
 	if (!err)
 		err = candidates_build(&rules->arena, rules->items, rules->count, &rules->candidates);
-	return err ? err : rules_prefetch_build(rules);
+	if (!err)
+		err = rules_prefetch_build(rules);
+	return err ? err : rules_syn_lists_build(rules);
 }
 
 int rules_compile(struct rules_source *source, const struct rules_options *options, struct rules_diags *diags, struct rules **out)

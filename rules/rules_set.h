@@ -44,6 +44,8 @@ struct rules {
 	uint32_t facts;
 	const struct fact_key *prefetch; /* facts about the client that some rule may need */
 	uint32_t prefetch_count;
+	const struct span *syn_lists; /* block lists that rules_syn.h could make use of, each once */
+	uint32_t syn_list_count;
 	struct rules_message default_message;
 	struct pattern_regexes regexes;
 	struct pattern_files files;
@@ -53,6 +55,9 @@ struct rules {
 
 /* Once, when all rules are there: collects what rules_prefetch will ask for.  ERR_NOMEM. */
 int rules_prefetch_build(struct rules *rules);
+
+/* The same for syn_lists.  ERR_NOMEM. */
+int rules_syn_lists_build(struct rules *rules);
 
 enum tri rule_list_match(const struct rule_list *list, struct match *m);
 
