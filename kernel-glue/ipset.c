@@ -195,6 +195,34 @@ int ipset_read(struct set_table *table, enum kernel_set set, int64_t now, const 
 	return err;
 }
 
+static int take_size(void *ctx, const struct nlmsghdr *message)
+{
+	struct ipset_size *size = ctx;
+	struct span attrs = nft_message_attrs(message);
+	struct nft_attr a, each;
+	while (nft_attr_next(&attrs, &a))
+		while (a.type == IPSET_ATTR_DATA && nft_attr_next(&a.value, &each)) {
+			if (each.type == IPSET_ATTR_ELEMENTS)
+				size->elements = number(each.value);
+			else if (each.type == IPSET_ATTR_REFERENCES)
+				size->references = number(each.value);
+		}
+	return 0;
+}
+
+int ipset_size(struct nfnl *nl, enum kernel_set set, struct ipset_size *out)
+{
+	char bytes[MESSAGE_CAP] __attribute__((aligned(NLMSG_ALIGNTO))), name[NAME_CAP];
+	struct ipset_size size = { 0, 0 };
+	name_of(set, name);
+	struct nlmsghdr *m = begin(bytes, IPSET_CMD_LIST, NLM_F_DUMP, ADDR_NONE, name);
+	mnl_attr_put_u32(m, IPSET_ATTR_FLAGS | NLA_F_NET_BYTEORDER, htonl(IPSET_FLAG_LIST_HEADER));
+	int err = nfnl_ask(nl, m, take_size, &size);
+	if (!err)
+		*out = size;
+	return err;
+}
+
 struct lister {
 	struct set_table *table;
 	enum kernel_set set;

@@ -22,6 +22,12 @@ bool ipset_fits(const struct kernel_element *element);
 
 bool ipset_exists(struct nfnl *nl, enum kernel_set set);
 
+/* How many elements it has, and how many rules look at it. */
+struct ipset_size {
+	uint32_t elements, references;
+};
+int ipset_size(struct nfnl *nl, enum kernel_set set, struct ipset_size *out);
+
 /* The whole set into the table. */
 int ipset_list(struct nfnl *nl, struct set_table *table, enum kernel_set set, int64_t now);
 

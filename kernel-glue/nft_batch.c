@@ -170,18 +170,23 @@ void nft_batch_free(struct nft_batch *b)
 	buf_free(&b->bytes);
 }
 
-void nft_question(uint16_t type, const char *set, struct nft_question *out)
+void nft_question_family(uint16_t type, uint8_t family_number, struct nft_question *out)
 {
 	memset(out, 0, sizeof *out);
 	struct nlmsghdr *m = mnl_nlmsg_put_header(&out->header);
 	m->nlmsg_type = type_of(type);
 	m->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	struct nfgenmsg *family = mnl_nlmsg_put_extra_header(m, sizeof *family);
-	family->nfgen_family = NFPROTO_INET;
+	family->nfgen_family = family_number;
 	family->version = NFNETLINK_V0;
+}
+
+void nft_question(uint16_t type, const char *set, struct nft_question *out)
+{
+	nft_question_family(type, NFPROTO_INET, out);
 	/* The first two attributes of rules, sets and elements alike; of tables and chains everything in the family comes. */
 	if (type == NFT_MSG_GETRULE || type == NFT_MSG_GETSET || set)
-		mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
+		mnl_attr_put_strz(&out->header, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
 	if (set)
-		mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, set);
+		mnl_attr_put_strz(&out->header, NFTA_SET_ELEM_LIST_SET, set);
 }

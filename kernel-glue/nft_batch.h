@@ -55,4 +55,7 @@ struct nft_question {
 };
 void nft_question(uint16_t type, const char *set, struct nft_question *out);
 
+/* The same about every table of a family (NFPROTO_*), whoever made it. */
+void nft_question_family(uint16_t type, uint8_t family, struct nft_question *out);
+
 #endif

@@ -78,6 +78,7 @@ struct gate_switch {
 	uint8_t is_armed;  /* some rule asks whether we live; else connections are refused when nobody listens */
 	uint8_t is_alive;  /* the rules divert */
 	uint8_t is_closed; /* and when they don't, refuse */
+	uint8_t has_lost_rules; /* somebody took rules of iptables away */
 };
 
 enum gate_backend { GATE_BACKEND_NONE, GATE_BACKEND_NFT, GATE_BACKEND_IPSET };

@@ -7,6 +7,7 @@
 
 #include "flow_cleaner.h"
 #include "ipset.h"
+#include "iptables_watch.h"
 #include "log.h"
 #include "nft_sets.h"
 #include "set_listing.h"
@@ -25,6 +26,8 @@ struct gate_sets {
 	struct flow_cleaner *cleaner;
 	struct set_table *table;
 	struct set_restore restore;
+	struct iptables_watch iptables;
+	bool was_filled[KSET_COUNT]; /* an ipset had elements at the last look */
 	bool is_blind;        /* the table could not be read: once more at the next beat */
 	bool is_stale;        /* chains that are in the snapshot were taken away since */
 	bool is_known;        /* something was found or not found once, and logged */
@@ -60,9 +63,52 @@ static void set_backend(struct gate_sets *s, enum gate_backend backend)
 	s->backend = backend;
 }
 
+static void warn_flushed(const struct gate_sets *s, enum kernel_set set)
+{
+	struct kv kv;
+	kv_init(&kv);
+	kv_text(&kv, "ev", "ipset-flushed");
+	kv_text(&kv, "set", kernel_set_name(set));
+	kv_u64(&kv, "elements", set_table_count(s->table, set));
+	kv_text(&kv, "msg", "what was in the ipset is put back; postern set del is how to take it out");
+	log_kv(LOG_LEVEL_WARN, &kv);
+}
+
+/* Does the table have some that the kernel does not let expire just now? */
+static bool has_lasting(const struct gate_sets *s, enum kernel_set set)
+{
+	struct set_entry entry;
+	size_t cursor = 0;
+	int64_t soon = loop_wall_time() + 2;
+	while (set_table_count(s->table, set) && set_table_next(s->table, &cursor, &entry))
+		if (entry.set == set && entry.is_in_kernel && (!entry.element.expires_at || entry.element.expires_at > soon))
+			return true;
+	return false;
+}
+
+/* Nobody tells of changes: an ipset with elements that has none all at once was flushed, or made anew.  Looked at before each listing, which
+ * would take it for the truth. */
+static void look_for_flush(struct gate_sets *s, enum kernel_set set)
+{
+	struct ipset_size size;
+	if (ipset_size(s->kernel.nl, set, &size) != 0) {
+		loop_task_post(s->loop, &s->examine_task);
+		return;
+	}
+	if (s->was_filled[set] && size.elements == 0 && has_lasting(s, set)) {
+		warn_flushed(s, set);
+		set_table_lost(s->table, set);
+		set_restore_begin(&s->restore);
+		s->put_back++;
+	}
+	s->was_filled[set] = size.elements > 0;
+}
+
 static void list_set(struct gate_sets *s, enum kernel_set set)
 {
 	bool was_listed = s->is_listed[set];
+	if (s->kernel.has_ipset[set] && was_listed)
+		look_for_flush(s, set);
 	int err = gate_kernel_list(&s->kernel, s->table, set);
 	s->is_listed[set] = s->is_listed[set] || !err;
 	/* Cut short, mostly by a change: once more at the next beat. */
@@ -202,6 +248,7 @@ static void take_elements(struct gate_sets *s, const struct nft_message *m, cons
 static void end_generation(struct gate_sets *s, const struct nft_message *m)
 {
 	bool is_gone = s->has_table_gone && !s->has_table_come;
+	s->iptables.is_due = true;
 	if (s->has_table_gone)
 		all_lost(s);
 	/* Chains that were taken away by themselves, before the table, were meant to go: then the snapshot is stale, or has none. */
@@ -246,7 +293,7 @@ static void changes_due(void *ctx, unsigned events)
 	log_event(LOG_LEVEL_INFO, "gate-missed", "more changes of nft at once than could be heard: everything is read again");
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
 		s->is_unlisted_news[set] = true;
-	s->is_stale = true;
+	s->is_stale = s->iptables.is_due = true;
 	s->has_table_gone = s->has_table_come = s->has_chain_gone = s->has_changed = false;
 	loop_task_post(s->loop, &s->examine_task);
 }
@@ -262,11 +309,19 @@ static bool is_learned(enum kernel_set set)
 /* Nobody tells when ipsets come and go: the switch says it where there is one, else they are looked for. */
 static void beat_ipsets(struct gate_sets *s)
 {
-	bool is_any = false;
+	struct heartbeat_iface there[CONF_LISTEN_MAX];
+	size_t there_count = 0;
 	for (size_t i = 0; i < s->iface_count; i++)
-		is_any = ipset_heartbeat(s->kernel.nl, &s->ifaces[i], s->dead_after_ms) == 0 || is_any;
+		if (ipset_heartbeat(s->kernel.nl, &s->ifaces[i], s->dead_after_ms) == 0)
+			there[there_count++] = s->ifaces[i];
+	bool is_any = there_count > 0;
 	if (is_any != (s->backend == GATE_BACKEND_IPSET))
 		loop_task_post(s->loop, &s->examine_task);
+	for (enum kernel_set set = 0; set < KSET_COUNT; set++)
+		if (s->kernel.has_ipset[set] && s->is_listed[set])
+			look_for_flush(s, set);
+	if (is_any)
+		iptables_watch_beat(&s->iptables, s->kernel.nl, there, there_count);
 }
 
 void gate_sets_beat(struct gate_sets *s, const struct heartbeat_iface *ifaces, size_t count, uint64_t dead_after_ms)
@@ -376,6 +431,7 @@ void gate_sets_switch(const struct gate_sets *s, const char *iface, struct gate_
 	if (s->backend == GATE_BACKEND_IPSET) {
 		bool is_armed = false, is_closed = false;
 		ipset_switch(s->kernel.nl, iface, &is_armed, &is_closed);
+		out->has_lost_rules = iptables_watch_has_lost(&s->iptables, iface);
 		out->is_armed = is_armed;
 		out->is_closed = is_closed;
 	}

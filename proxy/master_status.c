@@ -109,7 +109,7 @@ static void put_switch(struct kv *kv, const struct master_status_sources *from, 
 	const struct gate_switch *s = status ? &status->switches[listen_index] : NULL;
 	/* Where no rule asks, nobody listens when we are dead. */
 	kv_text(kv, "when_dead", !s ? "unknown" : s->is_armed && !s->is_closed ? "open" : "closed");
-	kv_text(kv, "switch", !s ? "unknown" : !s->is_armed ? "none" : s->is_alive ? "alive" : "dead");
+	kv_text(kv, "switch", !s ? "unknown" : s->has_lost_rules ? "lost" : !s->is_armed ? "none" : s->is_alive ? "alive" : "dead");
 }
 
 static void answer_checker(const struct master_status_sources *from, struct control_client *client)

@@ -287,6 +287,54 @@ def test_sets_outlive_a_restart_and_the_kernel(lab, tmp_path, backend):
         assert "192.0.2.200" in d.members("block4") and "2001:db8::66" in d.members("tarpit6")
 
 
+@pytest.mark.parametrize("v", (4, 6))
+def test_flushed_ipsets_are_filled_again(lab, tmp_path, v):
+    """Nobody tells of a flush of ipsets; what `postern set del` has taken out stays out."""
+    blocked = ("192.0.2.201", "192.0.2.202") if v == 4 else ("2001:db8:1::201", "2001:db8:1::202")
+    network = "198.51.100.0/24" if v == 4 else "2001:db8:9::/48"
+    with Diverted(lab, tmp_path, "--fail", "open", backend="iptables") as d:
+        for address in (*blocked, network):
+            d.set("add", "block", address, "1h")
+        d.set("del", "block", blocked[1])
+        before = d.addresses()
+        time.sleep(2.5)  # looked at each second
+        lab.exec("fw", "ipset", "flush")
+        d.post.wait_log(rf"ev=ipset-flushed set=block{v} elements=1")
+        d.post.wait_log(rf"ev=ipset-flushed set=block_net{v} elements=1")
+        wait_until(lambda: blocked[0] in d.members(f"block{v}") and network in d.members(f"block_net{v}"), "what was flushed")
+        assert d.addresses() == before and blocked[1] not in d.members(f"block{v}")
+        for address in (blocked[0], network):
+            d.set("del", "block", address)
+        time.sleep(2.5)
+        assert d.addresses() == [] and not d.members(f"block{v}").strip() and not d.members(f"block_net{v}").strip()
+        assert d.switch() == "alive" and "ev=rules-lost" not in d.post.log()
+
+
+LOSSES = {
+    "jump": lambda tool, table: [(tool, "-t", table, "-D", "PREROUTING", "-i", "wan", "-j", "POSTERN_wan")],
+    "flush": lambda tool, table: [(tool, "-t", table, "-F")],
+    "rules": lambda tool, table: [(tool, "-t", table, "-F", "POSTERN_wan")],
+    "all": lambda tool, table: [(tool, "-t", t, flag) for t in ("nat", "mangle", "raw", "filter") for flag in ("-F", "-X")],
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("v, mode", ((4, "redirect"), (6, "tproxy")))
+def test_rules_of_iptables_that_are_lost(lab, tmp_path, v, mode, loss):
+    """They are not put back, but the log and the status say it."""
+    tool, table = ("iptables", "ip6tables")[v == 6], {"redirect": "nat", "tproxy": "mangle"}[mode]
+    with Diverted(lab, tmp_path, "--fail", "closed", mode=mode, backend="iptables") as d:
+        time.sleep(2.5)
+        for command in LOSSES[loss](tool, table):
+            lab.exec("fw", *command)
+        d.post.wait_log("ev=rules-lost interface=wan")
+        assert d.switch() == "lost"
+        d.up()
+        d.post.wait_log("ev=rules-back interface=wan")
+        wait_until(lambda: d.switch() == "alive", "the switch")
+        assert d.post.log().count("ev=rules-lost") == 1
+
+
 def test_learned_by_the_kernel_itself(lab, tmp_path):
     """Who we write to may answer: the rule of --learn adds him, and he is kept."""
     with Diverted(lab, tmp_path, "--fail", "open", "--learn") as d, Recorder(lab, Lab.CLIENT4, ns="inet"):

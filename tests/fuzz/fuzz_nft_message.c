@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "ipset.h"
+#include "iptables_rules.h"
 #include "nft_sets.h"
 #include "nft_snapshot.h"
 #include "set_text.h"
@@ -21,6 +22,7 @@ struct world {
 	struct set_table *table;
 	struct nft_snapshot snapshot;
 	size_t elements;
+	struct iptables_rules iptables;
 };
 
 static void require(bool holds)
@@ -43,6 +45,8 @@ static void one_message(void *ctx, const struct nlmsghdr *message)
 	nft_message_read(message, &m);
 	require(m.name.len <= message->nlmsg_len && m.process.len <= message->nlmsg_len);
 	nft_message_elements(message, count_element, w);
+	iptables_rules_take(&w->iptables, message);
+	require(w->iptables.count <= IPTABLES_CHAINS_MAX);
 	require(nft_snapshot_keep(&w->snapshot, message) == 0);
 	for (enum kernel_set set = 0; set < KSET_COUNT; set++) {
 		struct nft_set_reader reader;
@@ -91,7 +95,8 @@ static void check_line(struct span line)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct world w = { .elements = 0 };
+	static struct world w;
+	memset(&w, 0, sizeof w);
 	void *copy = malloc(size + 1);
 	if (!copy || set_table_create(&w.table) != 0)
 		abort();
