@@ -207,20 +207,20 @@ static struct mime_param *next_section(struct mime_params *params, const struct 
 	return best;
 }
 
-static int append_percent(struct span s, struct buf *out)
+/* From a place in the value to its end: a run of sections, for a byte may be cut in two between them. */
+static void decode_percent(struct buf *value, size_t from)
 {
-	int err = buf_reserve(out, s.len);
-	if (err)
-		return err;
+	struct span s = span_sub(buf_span(value), from, value->len);
+	size_t len = from;
 	for (size_t i = 0; i < s.len; i++) {
 		char c = s.ptr[i];
 		if (c == '%' && i + 2 < s.len && mime_hex(s.ptr[i + 1]) >= 0 && mime_hex(s.ptr[i + 2]) >= 0) {
 			c = (char)(mime_hex(s.ptr[i + 1]) << 4 | mime_hex(s.ptr[i + 2]));
 			i += 2;
 		}
-		out->data[out->len++] = c;
+		value->data[len++] = c;
 	}
-	return 0;
+	value->len = len;
 }
 
 /* "charset'language'": cut off the first section; a value without both quotes has none. */
@@ -249,15 +249,21 @@ int mime_params_join(struct mime_params *params, size_t *from, bool takes_last, 
 			params->param[i].is_joined = !takes_last;
 	bool is_begin = true;
 	int32_t section = -2;
+	size_t encoded = 0; /* where a run of percent-encoded sections begins */
 	for (struct mime_param *p; (p = next_section(params, of, section, takes_last)) != NULL; section = p->section) {
 		struct span value = p->value;
 		if (is_begin && p->is_extended)
 			*charset_out = cut_charset(&value);
 		is_begin = false;
-		int err = p->is_extended ? append_percent(value, value_out) : buf_append_span(value_out, value);
+		if (!p->is_extended)
+			decode_percent(value_out, encoded);
+		int err = buf_append_span(value_out, value);
 		if (err)
 			return err;
+		if (!p->is_extended)
+			encoded = value_out->len;
 	}
+	decode_percent(value_out, encoded);
 	return 0;
 }
 

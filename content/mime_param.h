@@ -39,7 +39,7 @@ int mime_params_parse(struct span field, struct mime_params *out);
 void mime_params_free(struct mime_params *params);
 
 /* The next parameter that comes in sections or percent-encoded and was not joined yet: its bytes into value_out, percent signs decoded, its charset (empty: none
- * given).  takes_last: where a section comes twice, the last one.  ERR_NOTFOUND when there is no more; fails as buf does. */
+ * given); those of neighbours together, as a byte may be cut in two between them.  takes_last: where a section comes twice, the last one.  ERR_NOTFOUND when there is no more; fails as buf does. */
 int mime_params_join(struct mime_params *params, size_t *from, bool takes_last, struct span *name_out, struct span *charset_out, struct buf *value_out);
 
 /* Whether some section comes twice, so that taking the last makes a difference. */

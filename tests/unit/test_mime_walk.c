@@ -252,6 +252,9 @@ static void test_names(void **unused)
 	NAMES(CD "filename*=utf-8''%c3%a4.exe", "\xc3\xa4.exe");
 	NAMES(CD "filename*1=\"e.exe\"; filename*0=\"nam\"", "name.exe");
 	NAMES(CD "filename*0*=iso-8859-1'de'%e4; filename*1=b%20; filename*2*=%2eexe", "\xc3\xa4" "b%20.exe");
+	/* A byte, and a character, cut in two between sections; but not with one that is not encoded. */
+	NAMES(CD "filename*0*=utf-8''a%c3; filename*1*=%a; filename*2*=4%; filename*3*=2eexe", "a\xc3\xa4.exe");
+	NAMES(CD "filename*0*=utf-8''x%; filename*1=\"2eexe\"; filename*2*=%2", "x%2eexe%2");
 	NAMES(CD "filename*=x.exe", "x.exe");
 	NAMES(CD "filename=a.txt; filename*=utf-8''b.exe", "a.txt|b.exe");
 	NAMES(CD "filename*0=a.txt; filename*0=b.exe", "a.txt|b.exe");
