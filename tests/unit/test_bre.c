@@ -113,6 +113,18 @@ static void test_meanings(void **state)
 	both("\\<sex\\>", "free sex!", TRI_TRUE);
 	both("\\w\\W\\s", "a- ", TRI_TRUE);
 	both("#", "#", TRI_TRUE);
+	/* Anchors that are repeated, or stand where they are none. */
+	both("^^", "^a", TRI_TRUE);
+	both("^^", "a^", TRI_FALSE);
+	both("$$", "a", TRI_FALSE);
+	both("^$$", "$", TRI_TRUE);
+	both("a*^b", "^b", TRI_TRUE);
+	both("a*^b", "b", TRI_FALSE);
+	both("^*^a", "*^a", TRI_TRUE);
+	both("a$*b", "ab", TRI_TRUE);
+	both("a\\|^*b", "*b", TRI_TRUE);
+	both("\\(^*a\\)", "*a", TRI_TRUE);
+	both("\\(a$\\)*b", "b", TRI_TRUE);
 }
 
 static void test_escape_of_prefixes(void **state)
@@ -157,21 +169,16 @@ static void test_errors(void **state)
 static void make(char *out, size_t cap)
 {
 	static const char *const parts[] = { "a", "b", "A", ".", "*", "\\(", "\\)", "\\|", "\\+", "\\?", "\\{1,2\\}", "\\{2\\}", "^", "$",
-					     "[ab]", "[^a]", "[a-c]", "\\.", "c", "ab", "$", "\\{0,1\\}", "-" };
+					     "[ab]", "[^a]", "[a-c]", "\\.", "c", "ab", "$", "\\{0,1\\}", "-", "^", "$", "*", "\\<", "\\b" };
 	out[0] = '\0';
 	for (uint32_t n = 1 + next(8); n > 0; n--)
 		(void)snprintf(out + strlen(out), cap - strlen(out), "%s", parts[next(sizeof parts / sizeof parts[0])]);
 }
 
+/* glibc finds \(.$\)\{2\} on two characters: of an end in a group that is repeated it forgets that nothing comes behind it. */
 static bool has_dubious(const char *e)
 {
-	/* glibc takes a repetition behind an anchor of a group or branch in ways of its own. */
-	static const char *const dubious[] = { "^\\", "^*", "$*", "$\\{", "$\\+", "$\\?", "\\(\\)", "\\|\\|", "\\(\\|", "\\|\\)" };
-	size_t len = strlen(e);
-	for (size_t i = 0; i < sizeof dubious / sizeof dubious[0]; i++)
-		if (strstr(e, dubious[i]))
-			return true;
-	return strncmp(e, "\\|", 2) == 0 || (len >= 2 && strcmp(e + len - 2, "\\|") == 0);
+	return strstr(e, "$\\)") && strstr(e, "\\{");
 }
 
 static void test_random(void **state)
