@@ -86,7 +86,7 @@ static void print_daemon(const json_t *status)
 						       { "port", "PORT" },	      { "trust", "TRUST" },     { "when_dead", "WHEN DEAD" },
 						       { "switch", "SWITCH" },        { "forward", "FORWARD" },
 						       { "identity", "IDENTITY" } };
-	static const struct cli_column milters[] = { { "name", "MILTER" },	     { "address", "ADDRESS" },	     { "fail", "FAIL" },
+	static const struct cli_column milters[] = { { "name", "MILTER" },	     { "address", "ADDRESS" },	     { "state", "STATE" },	     { "fail", "FAIL" },
 						     { "asked", "ASKED" },	     { "refused", "REFUSED" },	     { "discarded", "DISCARDED" },
 						     { "quarantined", "QUARANTINED" }, { "changed", "CHANGED" },	     { "failures", "FAILURES" },
 						     { "last_error", "LAST ERROR" } };

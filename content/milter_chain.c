@@ -21,6 +21,7 @@ struct chain_peer {
 	uint64_t asked_ms, took_ms; /* took: so far */
 	char described[MILTER_EDITS_TEXT_CAP];
 	struct span hold_reason;
+	bool has_spoken;
 	bool has_judged; /* the message */
 	bool is_reported;
 };
@@ -77,6 +78,7 @@ static void report(struct chain_peer *p, bool is_abandoned, struct span rcpt)
 		.edits = p->described,
 		.hold_reason = p->hold_reason,
 		.rcpt = rcpt,
+		.has_spoken = p->has_spoken,
 		.is_abandoned = is_abandoned,
 		.took_ms = p->took_ms,
 	};
@@ -434,6 +436,10 @@ static void answered(void *ctx, const struct milter_answer *answer)
 	p->last = *answer;
 	p->took_ms += loop_now_ms(c->loop) - p->asked_ms;
 	c->is_asked = false;
+	if (was_opening && answer->has_negotiated) {
+		p->has_spoken = true;
+		c->hooks->speaks(c->ctx, p->index);
+	}
 	if (was_opening && answer->outcome == MILTER_PASS) {
 		/* Now what it was opened for. */
 		p->state = PEER_OPEN;

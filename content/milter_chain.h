@@ -26,12 +26,15 @@ struct milter_report {
 	const char *edits;                  /* what it has changed; empty: nothing */
 	struct span hold_reason;            /* it has quarantined the message */
 	struct span rcpt;                   /* refused alone: the dialogue goes on, and another report will come */
+	bool has_spoken;                    /* it was there: it has negotiated */
 	bool is_abandoned;                  /* the client has not sent the message */
 	uint64_t took_ms;                   /* waiting for it */
 };
 
 struct milter_hooks {
 	struct milter_opener opener; /* answers by milter_chain_opened */
+	/* It has taken the connection, and speaks. */
+	void (*speaks)(void *ctx, size_t peer);
 	void (*report)(void *ctx, const struct milter_report *report);
 };
 

@@ -203,6 +203,7 @@ static int negotiated(struct milter_dialogue *d, const struct milter_packet *pac
 			return ERR_NOMEM;
 	}
 	d->options = options;
+	d->answer.has_negotiated = true;
 	d->is_waiting = false;
 	d->stage = SCRIPT_CONNECT;
 	return 0;

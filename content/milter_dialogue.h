@@ -25,6 +25,7 @@ enum milter_outcome {
 
 struct milter_answer {
 	enum milter_outcome outcome;
+	bool has_negotiated;           /* the filter has said something that makes sense */
 	const char *stage;             /* at which it fell: "connect", "rcpt", "end" and the like */
 	struct milter_refusal refusal; /* MILTER_REFUSE */
 	int err;                       /* MILTER_BROKEN */

@@ -77,6 +77,12 @@ void milter_counters_failed(struct counter_slot *slot, size_t milter, int err, i
 	__atomic_store_n(&slot->milters[milter].last_failed_time, (uint64_t)time, __ATOMIC_RELAXED);
 }
 
+void milter_counters_state(struct counter_slot *slot, size_t milter, enum milter_state_seen state, int64_t time)
+{
+	__atomic_store_n(&slot->milters[milter].state, (uint64_t)state, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->milters[milter].state_time, (uint64_t)time, __ATOMIC_RELAXED);
+}
+
 void milter_counters_sum(const struct counters *c, size_t milter, struct milter_counters *out)
 {
 	*out = (struct milter_counters){ .last_error = 0 };
@@ -85,6 +91,13 @@ void milter_counters_sum(const struct counters *c, size_t milter, struct milter_
 		uint64_t failed_time = __atomic_load_n(&from->last_failed_time, __ATOMIC_RELAXED);
 		for (int id = 0; id < MILTER_COUNTER_COUNT; id++)
 			out->values[id] += __atomic_load_n(&from->values[id], __ATOMIC_RELAXED);
+		uint64_t state_time = __atomic_load_n(&from->state_time, __ATOMIC_RELAXED);
+		uint64_t state = __atomic_load_n(&from->state, __ATOMIC_RELAXED);
+		/* Who saw it last knows best. */
+		if (state_time > out->state_time || (state_time == out->state_time && state > out->state)) {
+			out->state_time = state_time;
+			out->state = state;
+		}
 		if (failed_time > out->last_failed_time) {
 			out->last_failed_time = failed_time;
 			out->last_error = __atomic_load_n(&from->last_error, __ATOMIC_RELAXED);
@@ -100,6 +113,7 @@ void milter_counters_clear(struct counter_slot *slot)
 			__atomic_store_n(&m->values[id], 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&m->last_error, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&m->last_failed_time, 0, __ATOMIC_RELAXED);
+		milter_counters_state(slot, i, MILTER_UNTRIED, 0);
 	}
 }
 

@@ -93,8 +93,13 @@ enum milter_counter {
 	MILTER_COUNTER_COUNT
 };
 
+/* Did it speak, the last time that somebody tried? */
+enum milter_state_seen { MILTER_UNTRIED, MILTER_UP, MILTER_DOWN };
+
 struct milter_counters {
 	uint64_t values[MILTER_COUNTER_COUNT];
+	uint64_t state;            /* enum milter_state_seen */
+	uint64_t state_time;       /* seconds since 1970 */
 	uint64_t last_error;       /* the number of an ERR_*, without its sign; 0: none */
 	uint64_t last_failed_time; /* seconds since 1970 */
 };
@@ -156,6 +161,7 @@ static inline void milter_counter_add(struct counter_slot *slot, size_t milter, 
 }
 
 void milter_counters_failed(struct counter_slot *slot, size_t milter, int err, int64_t time);
+void milter_counters_state(struct counter_slot *slot, size_t milter, enum milter_state_seen state, int64_t time);
 
 /* Of all workers together; the last failure is the latest. */
 void milter_counters_sum(const struct counters *c, size_t milter, struct milter_counters *out);

@@ -169,6 +169,7 @@ static void answer_milters(const struct master_status_sources *from, struct cont
 		milter_counters_sum(from->counters, i, &sum);
 		kv_text(&kv, "name", specs.list[i].name);
 		kv_text(&kv, "address", milter_spec_address(&specs.list[i], address));
+		kv_text(&kv, "state", sum.state == MILTER_UP ? "up" : sum.state == MILTER_DOWN ? "down" : "untried");
 		kv_text(&kv, "fail", milter_fail_name(specs.list[i].fail));
 		for (int id = 0; id < MILTER_COUNTER_COUNT; id++)
 			kv_u64(&kv, milter_counter_name((enum milter_counter)id), sum.values[id]);

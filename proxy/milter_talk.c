@@ -14,7 +14,16 @@ struct milter_talk {
 	struct milter_peer peers[MILTERS_MAX];
 	struct milter_chain *chain;
 	uint64_t ticket;
+	enum { NOT_TRIED, TRIED, SPARED } tries[MILTERS_MAX]; /* spared: a silent one, milter_health.h */
 };
+
+/* A list that a reload has changed has other filters in these places. */
+static struct counter_slot *slot_of(struct milter_talk *t, size_t peer)
+{
+	bool is_same = peer < t->host->milters.count &&
+		       milter_spec_address_hash(&t->host->milters.list[peer]) == milter_spec_address_hash(&t->specs.list[peer]);
+	return is_same ? t->host->counters : NULL;
+}
 
 /* ---- connections */
 
@@ -28,6 +37,11 @@ static void opened(void *ctx, int err, int fd)
 static int open_peer(void *ctx, size_t peer)
 {
 	struct milter_talk *t = ctx;
+	bool may_try = t->tries[peer] == TRIED ||
+		       milter_health_may_try(&t->host->milter_health, peer, &t->specs.list[peer], loop_now_ms(t->host->loop));
+	t->tries[peer] = may_try ? TRIED : SPARED;
+	if (!may_try)
+		return ERR_TIMEOUT;
 	return milter_sockets_ask(t->host->milter_sockets, peer, &t->specs.list[peer], opened, t, &t->ticket);
 }
 
@@ -36,6 +50,12 @@ static void cancel_open(void *ctx)
 	struct milter_talk *t = ctx;
 	milter_sockets_cancel(t->host->milter_sockets, t->ticket);
 	t->ticket = 0;
+}
+
+static void speaks(void *ctx, size_t peer)
+{
+	struct milter_talk *t = ctx;
+	milter_health_answers(&t->host->milter_health, peer, &t->specs.list[peer], slot_of(t, peer));
 }
 
 /* ---- what is told of it */
@@ -50,11 +70,8 @@ static const char *name_of(const struct milter_report *r)
 
 static void count(struct milter_talk *t, const struct milter_report *r)
 {
-	/* A list that a reload has changed has other filters in these places. */
-	bool is_same = r->peer < t->host->milters.count &&
-		       milter_spec_address_hash(&t->host->milters.list[r->peer]) == milter_spec_address_hash(&t->specs.list[r->peer]);
-	struct counter_slot *slot = t->host->counters;
-	if (!is_same)
+	struct counter_slot *slot = slot_of(t, r->peer);
+	if (!slot)
 		return;
 	if (!r->rcpt.len)
 		milter_counter_add(slot, r->peer, MILTER_COUNTER_ASKED);
@@ -74,7 +91,7 @@ static void count(struct milter_talk *t, const struct milter_report *r)
 static void report(void *ctx, const struct milter_report *r)
 {
 	struct milter_talk *t = ctx;
-	bool has_failed = r->answer->outcome == MILTER_BROKEN;
+	bool has_failed = r->answer->outcome == MILTER_BROKEN, is_over_limit = has_failed && r->answer->limit;
 	char line[MILTER_REFUSAL_LINE_CAP];
 	struct kv kv;
 	count(t, r);
@@ -97,15 +114,21 @@ static void report(void *ctx, const struct milter_report *r)
 		kv_span(&kv, "hold", r->hold_reason);
 	if (has_failed) {
 		kv_text(&kv, "why", err_name(r->answer->err));
-		if (r->answer->limit)
+		if (t->tries[r->peer] == SPARED)
+			kv_text(&kv, "tried", "no");
+		if (is_over_limit)
 			kv_text(&kv, "limit", r->answer->limit);
 		kv_text(&kv, "fail", milter_fail_name(t->specs.list[r->peer].fail));
 	}
 	kv_u64(&kv, "took_ms", r->took_ms);
-	log_kv(has_failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
+	/* One that fails makes a line of trouble now and then; this is for whoever follows the message. */
+	log_kv(is_over_limit ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, &kv);
+	if (has_failed && !is_over_limit)
+		milter_health_failed(&t->host->milter_health, r->peer, &t->specs.list[r->peer], r->answer->stage, r->answer->err, r->has_spoken,
+				     slot_of(t, r->peer), loop_now_ms(t->host->loop));
 }
 
-static const struct milter_hooks hooks = { { open_peer, cancel_open }, report };
+static const struct milter_hooks hooks = { { open_peer, cancel_open }, speaks, report };
 
 /* ---- */
 

@@ -13,6 +13,7 @@
 #include "filter_set.h"
 #include "ident_sockets.h"
 #include "loop.h"
+#include "milter_health.h"
 #include "milter_sockets.h"
 #include "message_id.h"
 #include "resolver.h"
@@ -48,6 +49,7 @@ struct session_host {
 	struct origin_lookups *origins;
 	struct milter_sockets *milter_sockets;
 	struct milter_specs milters; /* of conf: replaced with it */
+	struct milter_health milter_health;
 	struct spool_writer *writer;
 	struct recipient_checks *checks;
 	struct checker_link *checker;

@@ -103,6 +103,27 @@ def test_connection_that_never_stands(lab, room):
             lab.exec("mta", "iptables", "-D", "INPUT", "-p", "tcp", "--dport", "8890", "-j", "DROP")
 
 
+def test_a_silent_filter_is_left_alone_for_a_while(lab, room):
+    """Only the first message waits for it; the log does not say the same of each; and when it is back that shows."""
+    with Filter(lab, room, "hole", tcp=(lab.MTA4, 8890), ns="mta") as hole:
+        with postern(lab, room, hole.address + " name=hole connect-timeout=2s") as post:
+            assert [m["state"] for m in post.status()["milters"]] == ["untried"]
+            lab.exec("mta", "iptables", "-A", "INPUT", "-p", "tcp", "--dport", "8890", "-j", "DROP")
+            try:
+                for _ in range(4):
+                    assert send(post)[0][0].code == 451
+                post.wait_log(r"milter=hole did=failed stage=connection .*why=time-out tried=no")
+                lines = [line for line in post.log().splitlines() if "milter=hole did=failed" in line]
+                assert len(lines) == 4 and "tried=no" not in lines[0], lines
+                assert [m["state"] for m in post.status()["milters"]] == ["down"]
+            finally:
+                lab.exec("mta", "iptables", "-D", "INPUT", "-p", "tcp", "--dport", "8890", "-j", "DROP")
+            assert post.log().count("ev=milter-trouble") == 1
+            wait_until(lambda: send(post)[0][0].code == 250, "the filter to be asked again", limit_s=60)
+            post.wait_log("ev=milter-back")
+            assert [m["state"] for m in post.status()["milters"]] == ["up"]
+
+
 def nonsense():
     """What a filter says in place of an answer to RCPT."""
     yield "length 0", b"\0\0\0\0"

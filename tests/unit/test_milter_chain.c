@@ -49,7 +49,7 @@ static struct world {
 	struct loop_timer *stop;
 	struct content_image image;
 
-	unsigned rcpt_answers, rcpt_code, judged, code, reports;
+	unsigned speak, rcpt_answers, rcpt_code, judged, code, reports;
 	enum milter_outcome outcome;
 	const char *stage, *limit; /* of the last report; of one that has a limit */
 	const char *who; /* has decided */
@@ -171,6 +171,13 @@ static void cancel_open(void *ctx)
 	(void)close(w.opened_fd);
 }
 
+static void speaks(void *ctx, size_t peer)
+{
+	(void)ctx;
+	assert_in_range(peer, 0, w.count - 1);
+	w.speak++;
+}
+
 static void reported(void *ctx, const struct milter_report *report)
 {
 	(void)ctx;
@@ -236,7 +243,7 @@ static void begin(const struct line *script, const struct line *second)
 /* A recipient, and the message. */
 static void run(enum milter_fail fail, uint64_t deadline_ms)
 {
-	static const struct milter_hooks hooks = { { open_filter, cancel_open }, reported };
+	static const struct milter_hooks hooks = { { open_filter, cancel_open }, speaks, reported };
 	const struct milter_times times = { 20000, 20000, 20000 };
 	const struct milter_peer peers[FILTERS_MAX] = { { "one", fail, times }, { "two", fail, times } };
 	const struct milter_facts facts = { .hostname = SPAN_LIT("fw.example"), .helo = SPAN_LIT("c.example"), .from = SPAN_LIT("s@c.example") };
