@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """fuse_disk.py DIRECTORY SIZE_MIB - a disk in a file that remembers every write and flush, and fails when it is told to.
 
-Speaks FUSE over /dev/fuse with no library: DIRECTORY/disk is a regular file, mounted on itself; losetup makes a block device of it, and a real
+DIRECTORY/disk is a regular file, mounted on itself; losetup makes a block device of it, and a real
 file system on that shows each fsync as a flush here. In DIRECTORY:
     disk     the file to mount over
     log      entries: kind (1 byte), offset, length (8 bytes each), then the bytes; kinds: W write, F flush
@@ -16,7 +16,6 @@ The counter on the board is raised before the answer leaves, so whoever has seen
         disk.entries()                     # [(kind, offset, bytes)]
 """
 
-import ctypes
 import errno
 import mmap
 import os
@@ -27,19 +26,14 @@ import subprocess
 import sys
 import time
 
-OP_GETATTR, OP_OPEN, OP_READ, OP_WRITE, OP_STATFS, OP_RELEASE, OP_FSYNC, OP_FLUSH, OP_INIT, OP_INTERRUPT = 3, 14, 15, 16, 17, 18, 20, 25, 26, 36
-OP_FORGET, OP_SETATTR, OP_DESTROY, OP_BATCH_FORGET = 2, 4, 38, 42
-IN_HEADER = struct.Struct("<IIQQIIIHH")
-OUT_HEADER = struct.Struct("<IiQ")
-ATTR = struct.Struct("<6Q10I")
+import fuse
+
 ENTRY = struct.Struct("<cQQ")
-MAX_WRITE = 128 << 10
 BOARD_LEN = 4096
 FAIL_WRITES, FAIL_FLUSHES, BAD_COUNT, BAD_RANGES = 8, 9, 10, 16
-libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Server:
+class Server(fuse.Server):
     def __init__(self, directory, size):
         self.dir, self.size = pathlib.Path(directory), size
         self.image = os.open(self.dir / "image", os.O_RDWR | os.O_CREAT, 0o600)
@@ -47,10 +41,7 @@ class Server:
         self.log = open(self.dir / "log", "wb", buffering=1 << 20)
         self.board = mmap.mmap(os.open(self.dir / "board", os.O_RDWR), BOARD_LEN)
         self.count = 0
-        self.fuse = os.open("/dev/fuse", os.O_RDWR)
-        options = f"fd={self.fuse},rootmode=100600,user_id=0,group_id=0,allow_other".encode()
-        if libc.mount(b"postern-disk", str(self.dir / "disk").encode(), b"fuse", 0, options) != 0:
-            raise OSError(ctypes.get_errno(), "mount")
+        super().__init__("postern-disk", self.dir / "disk", rootmode=0o100600)
 
     def note(self, kind, offset, data):
         self.log.write(ENTRY.pack(kind, offset, len(data)))
@@ -59,59 +50,41 @@ class Server:
         struct.pack_into("<Q", self.board, 0, self.count)
 
     def attr(self):
-        # attr_valid, then the file: inode, size, blocks, times, mode and so on.
-        return struct.pack("<QII", 3600, 0, 0) + ATTR.pack(1, self.size, self.size // 512, 0, 0, 0, 0, 0, 0, 0o100600, 1, 0, 0, 0, 4096, 0)
+        # Inode, size, blocks, times, mode and so on.
+        return fuse.attr_valid(fuse.ATTR.pack(1, self.size, self.size // 512, 0, 0, 0, 0, 0, 0, 0o100600, 1, 0, 0, 0, 4096, 0))
 
-    def answer(self, opcode, body):
-        if opcode == OP_INIT:
-            minor, = struct.unpack_from("<I", body, 4)
-            # major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, then what we do not use
-            return struct.pack("<IIIIHHII", 7, min(minor, 31), MAX_WRITE, 1 << 5, 64, 48, MAX_WRITE, 1) + bytes(36)
-        if opcode in (OP_GETATTR, OP_SETATTR):
+    def answer(self, opcode, number, caller, body):
+        if opcode in (fuse.GETATTR, fuse.SETATTR):
             return self.attr()
-        if opcode == OP_OPEN:
+        if opcode == fuse.OPEN:
             return struct.pack("<QII", 0, 1, 0)  # FOPEN_DIRECT_IO: nothing is kept from us
-        if opcode == OP_READ:
+        if opcode == fuse.READ:
             _, offset, size = struct.unpack_from("<QQI", body)
             for i in range(self.board[BAD_COUNT]):
                 begin, end = struct.unpack_from("<QQ", self.board, BAD_RANGES + 16 * i)
                 if offset < end and offset + size > begin:
                     return errno.EIO
             return os.pread(self.image, size, offset)
-        if opcode == OP_WRITE:
+        if opcode == fuse.WRITE:
             if self.board[FAIL_WRITES]:
                 return errno.EIO
-            _, offset, size = struct.unpack_from("<QQI", body)
-            data = body[40:40 + size]
+            offset, data = fuse.write_data(body)
             os.pwrite(self.image, data, offset)
             self.note(b"W", offset, data)
-            return struct.pack("<II", size, 0)
-        if opcode == OP_FSYNC:
+            return fuse.written(data)
+        if opcode == fuse.FSYNC:
             if self.board[FAIL_FLUSHES]:
                 return errno.EIO
             self.note(b"F", 0, b"")
             return b""
-        if opcode == OP_STATFS:
+        if opcode == fuse.STATFS:
             return struct.pack("<5Q2I", 0, 0, 0, 0, 0, 4096, 255) + bytes(32)
-        if opcode in (OP_RELEASE, OP_FLUSH, OP_DESTROY):
+        if opcode in (fuse.RELEASE, fuse.FLUSH, fuse.DESTROY):
             return b""
         return errno.ENOSYS
 
     def serve(self):
-        print("ready", flush=True)
-        while True:
-            try:
-                request = os.read(self.fuse, MAX_WRITE + 4096)
-            except OSError as err:
-                if err.errno in (errno.EINTR, errno.ENOENT):
-                    continue
-                break  # ENODEV: unmounted
-            _, opcode, unique, *_ = IN_HEADER.unpack_from(request)
-            if opcode in (OP_FORGET, OP_BATCH_FORGET, OP_INTERRUPT):
-                continue
-            result = self.answer(opcode, request[IN_HEADER.size:])
-            error, data = (-result, b"") if isinstance(result, int) else (0, result)
-            os.write(self.fuse, OUT_HEADER.pack(OUT_HEADER.size + len(data), error, unique) + data)
+        super().serve()
         self.log.close()
 
 

@@ -4,7 +4,7 @@ no more: a file has what was written before its last fsync, a directory the name
 later an arbitrary part. Real file systems keep more (an fsync on ext4 brings every rename before it to the disk), so a sync of a directory
 that is missing never shows on them.
 
-Speaks FUSE over /dev/fuse with no library. In DIRECTORY: mount (the mount point), board (number of changes so far, 8 bytes, raised before the
+In DIRECTORY: mount (the mount point), board (number of changes so far, 8 bytes, raised before the
 answer leaves), changes (a pickle of all of them, written at the end).
 
     with Forgetful(directory) as fs:       # fs.mount, fs.position()
@@ -12,7 +12,6 @@ answer leaves), changes (a pickle of all of them, written at the end).
     state = State(fs.changes(), position, rng, how); state.write(path)
 """
 
-import ctypes
 import errno
 import mmap
 import os
@@ -26,13 +25,11 @@ import subprocess
 import sys
 import time
 
-(LOOKUP, FORGET, GETATTR, SETATTR, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC, FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR,
- FSYNCDIR, CREATE, INTERRUPT, DESTROY, BATCH_FORGET, RENAME2) = (1, 2, 3, 4, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 25, 26, 27, 28, 29, 30, 35, 36, 38, 42, 45)
-IN_HEADER, OUT_HEADER = struct.Struct("<IIQQIIIHH"), struct.Struct("<IiQ")
-ATTR = struct.Struct("<6Q10I")
+import fuse
+
 ROOT = 1
 FIRST_INODE = 7_000_000_000  # numbers that nobody else on the machine has: /proc/locks knows files by them
-MAX_WRITE, PAGE, BOARD_LEN = 128 << 10, 4096, 4096
+PAGE, BOARD_LEN = 4096, 4096
 RENAME_NOREPLACE = 1
 SET_MODE, SET_UID, SET_GID, SET_SIZE = 1, 2, 4, 8
 
@@ -43,7 +40,7 @@ class Node:
         self.data, self.names = bytearray(), {}
 
 
-class Server:
+class Server(fuse.Server):
     def __init__(self, directory):
         self.dir = pathlib.Path(directory)
         self.nodes = {ROOT: Node(stat.S_IFDIR | 0o755, 0, 0)}
@@ -51,11 +48,7 @@ class Server:
         self.changes = []
         with open(self.dir / "board", "r+b") as file:
             self.board = mmap.mmap(file.fileno(), BOARD_LEN)
-        self.fuse = os.open("/dev/fuse", os.O_RDWR)
-        libc = ctypes.CDLL(None, use_errno=True)
-        options = f"fd={self.fuse},rootmode=40755,user_id=0,group_id=0,allow_other,default_permissions".encode()
-        if libc.mount(b"postern-forget", str(self.dir / "mount").encode(), b"fuse", 0, options) != 0:
-            raise OSError(ctypes.get_errno(), "mount")
+        super().__init__("postern-forget", self.dir / "mount", rootmode=0o40755, options="default_permissions")
 
     def note(self, *change):
         self.changes.append(change)
@@ -66,7 +59,7 @@ class Server:
     def attr(self, number):
         node = self.nodes[number]
         now = int(time.time())
-        return ATTR.pack(number, len(node.data), (len(node.data) + 511) // 512, now, now, now, 0, 0, 0, node.mode, node.links, node.uid, node.gid, 0, PAGE, 0)
+        return fuse.ATTR.pack(number, len(node.data), (len(node.data) + 511) // 512, now, now, now, 0, 0, 0, node.mode, node.links, node.uid, node.gid, 0, PAGE, 0)
 
     def entry(self, number):
         return struct.pack("<QQQQII", number, 0, 0, 3600, 0, 0) + self.attr(number)
@@ -115,16 +108,16 @@ class Server:
         if valid & SET_SIZE:
             node.data[size:] = bytes(max(0, size - len(node.data)))
             self.note("truncate", number, size)
-        return struct.pack("<QII", 3600, 0, 0) + self.attr(number)
+        return fuse.attr_valid(self.attr(number))
 
     def write(self, number, body):
-        _, offset, size = struct.unpack_from("<QQI", body)
-        data, node = body[40:40 + size], self.nodes[number]
+        offset, data = fuse.write_data(body)
+        node = self.nodes[number]
         if offset > len(node.data):
             node.data += bytes(offset - len(node.data))
-        node.data[offset:offset + size] = data
+        node.data[offset:offset + len(data)] = data
         self.note("write", number, offset, data)
-        return struct.pack("<II", size, 0)
+        return fuse.written(data)
 
     def read_dir(self, number, body):
         _, offset, size = struct.unpack_from("<QQI", body)
@@ -141,62 +134,45 @@ class Server:
         return out
 
     def answer(self, opcode, number, caller, body):
-        if opcode == INIT:
-            minor, = struct.unpack_from("<I", body, 4)
-            # Flag: writes of more than a page.
-            return struct.pack("<IIIIHHII", 7, min(minor, 31), MAX_WRITE, 1 << 5, 64, 48, MAX_WRITE, 1) + bytes(36)
-        if opcode == LOOKUP:
+        if opcode == fuse.LOOKUP:
             child = self.nodes[number].names.get(self.name(body))
             return errno.ENOENT if child is None else self.entry(child)
-        if opcode == GETATTR:
-            return struct.pack("<QII", 3600, 0, 0) + self.attr(number)
-        if opcode == SETATTR:
+        if opcode == fuse.GETATTR:
+            return fuse.attr_valid(self.attr(number))
+        if opcode == fuse.SETATTR:
             return self.set_attr(number, body)
-        if opcode in (MKNOD, MKDIR, CREATE):
-            mode, = struct.unpack_from("<I", body, 4 if opcode == CREATE else 0)
-            name = self.name(body, 8 if opcode == MKDIR else 16)
-            made = self.make(number, name, mode | (stat.S_IFDIR if opcode == MKDIR else 0), caller)
+        if opcode in (fuse.MKNOD, fuse.MKDIR, fuse.CREATE):
+            mode, = struct.unpack_from("<I", body, 4 if opcode == fuse.CREATE else 0)
+            name = self.name(body, 8 if opcode == fuse.MKDIR else 16)
+            made = self.make(number, name, mode | (stat.S_IFDIR if opcode == fuse.MKDIR else 0), caller)
             if made < FIRST_INODE:
                 return made
-            return self.entry(made) + (struct.pack("<QII", 0, 0, 0) if opcode == CREATE else b"")
-        if opcode in (UNLINK, RMDIR):
+            return self.entry(made) + (struct.pack("<QII", 0, 0, 0) if opcode == fuse.CREATE else b"")
+        if opcode in (fuse.UNLINK, fuse.RMDIR):
             return self.remove(number, self.name(body))
-        if opcode == RENAME:
+        if opcode == fuse.RENAME:
             return self.rename(number, struct.unpack_from("<Q", body)[0], 0, body[8:])
-        if opcode == RENAME2:
+        if opcode == fuse.RENAME2:
             target, flags = struct.unpack_from("<QI", body)
             return self.rename(number, target, flags, body[16:])
-        if opcode in (OPEN, OPENDIR):
+        if opcode in (fuse.OPEN, fuse.OPENDIR):
             return struct.pack("<QII", 0, 0, 0)
-        if opcode == READ:
+        if opcode == fuse.READ:
             _, offset, size = struct.unpack_from("<QQI", body)
             return bytes(self.nodes[number].data[offset:offset + size])
-        if opcode == WRITE:
+        if opcode == fuse.WRITE:
             return self.write(number, body)
-        if opcode == READDIR:
+        if opcode == fuse.READDIR:
             return self.read_dir(number, body)
-        if opcode in (FSYNC, FSYNCDIR):
+        if opcode in (fuse.FSYNC, fuse.FSYNCDIR):
             self.note("sync", number)
             return b""
-        if opcode == STATFS:
+        if opcode == fuse.STATFS:
             return struct.pack("<5Q4I", 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, PAGE, 255, PAGE, 0) + bytes(24)
-        return b"" if opcode in (RELEASE, RELEASEDIR, FLUSH, DESTROY) else errno.ENOSYS
+        return b"" if opcode in (fuse.RELEASE, fuse.RELEASEDIR, fuse.FLUSH, fuse.DESTROY) else errno.ENOSYS
 
     def serve(self):
-        print("ready", flush=True)
-        while True:
-            try:
-                request = os.read(self.fuse, MAX_WRITE + 4096)
-            except OSError as err:
-                if err.errno in (errno.EINTR, errno.ENOENT):
-                    continue
-                break  # ENODEV: unmounted
-            _, opcode, unique, number, uid, gid, *_ = IN_HEADER.unpack_from(request)
-            if opcode in (FORGET, BATCH_FORGET, INTERRUPT):
-                continue
-            result = self.answer(opcode, number, (uid, gid), request[IN_HEADER.size:])
-            error, data = (-result, b"") if isinstance(result, int) else (0, result)
-            os.write(self.fuse, OUT_HEADER.pack(OUT_HEADER.size + len(data), error, unique) + data)
+        super().serve()
         (self.dir / "changes").write_bytes(pickle.dumps(self.changes))
 
 
