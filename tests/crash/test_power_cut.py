@@ -17,6 +17,7 @@ import pytest
 import fuse_disk
 from fuse_disk import Disk, run, unmount
 from fuse_forget import Forgetful, State, clear
+from netlab import wait_until
 from power_cut import States
 from world import World
 
@@ -110,9 +111,9 @@ class OnPosix:
 
 
 class Recorded:
-    """A world that has lived for some seconds on such a medium; then its states."""
+    """A world that has lived for some seconds on such a medium, and until it had prepared a segment, if that is wanted; then its states."""
 
-    def __init__(self, directory, medium, seed, fault=None, life_s=2.0, large=0.06):
+    def __init__(self, directory, medium, seed, fault=None, life_s=2.0, large=0.06, prepared=False):
         self.dir, self.rng, self.medium = pathlib.Path(directory), random.Random(seed), medium(pathlib.Path(directory))
         self.world = World(self.dir, seed, position=self.medium.position, spool=self.medium.mount / "spool", large=large,
                            settings={"segment-size": "1M"})
@@ -125,10 +126,16 @@ class Recorded:
             world.kill()
             world.start(fault)
             time.sleep(life_s / 2)
+            if prepared:
+                wait_until(self.has_prepared, "a prepared segment", limit_s=60)
             world.kill()
-            self.prepared = [path for path in (self.medium.mount / "spool" / "journal").glob("*.seg") if path.stat().st_size == 1 << 20]
             world.rest()
         self.deliveries = world.peer.deliveries + world.peer.reports
+
+    def has_prepared(self):
+        with contextlib.suppress(FileNotFoundError):  # they come and go
+            return any(path.stat().st_size == 1 << 20 for path in (self.medium.mount / "spool" / "journal").glob("*.seg"))
+        return False
 
     def positions(self, count):
         """Half of them right behind a reply or a delivery, where promises have just been made."""
@@ -183,16 +190,13 @@ SLOW = "journal-sync:delay=4"  # so there are several segments at a time, all of
 
 @pytest.mark.parametrize("medium", (OnDisk, OnPosix))
 def test_power_cuts_in_prepared_segments(tmp_path, medium):
-    recorded = Recorded(tmp_path, medium, seed=20, fault=SLOW)
-    assert recorded.prepared
-    assert recorded.check_many(limit_s=6) > 10
+    assert Recorded(tmp_path, medium, seed=20, fault=SLOW, prepared=True).check_many(limit_s=6) > 10
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("medium", (OnDisk, OnPosix))
 def test_many_power_cuts_in_prepared_segments(tmp_path, medium):
-    recorded = Recorded(tmp_path, medium, seed=21, fault=SLOW, life_s=4)
-    assert recorded.prepared
+    recorded = Recorded(tmp_path, medium, seed=21, fault=SLOW, life_s=4, prepared=True)
     assert recorded.check_many(limit_s=float(os.environ.get("POSTERN_CRASH_SECONDS", "100")), progress_s=10) > 20
 
 

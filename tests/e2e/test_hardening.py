@@ -107,6 +107,9 @@ def test_logger_comes_again(lab, tmp_path, syslog):  # noqa: F811
             os.kill(worker if depth == "the child" else watcher, signal.SIGKILL)
             if depth == "both":
                 wait_until(lambda old=worker: not is_alive(old), "the child to go with its parent")
+            # What is said while there is no logger may be lost.
+            wait_until(lambda old=worker: [c for w in children_of(master, "postern-logger") for c in children_of(w, "postern-logger") if c != old],
+                       "another logger")
             before = len(syslog.lines())
             # A broken rule file is worth an error.
             seed.rules.write_text("nonsense\n")
