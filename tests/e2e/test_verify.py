@@ -132,6 +132,8 @@ def test_memory_outlives_a_restart_and_ends(lab, room):
         assert figures(post)["entries"] == 0
 
 
+# Alone: tells a time-out from an answer at once, and beside others that can take as long.
+@pytest.mark.alone
 def test_who_can_not_be_asked_refuses_nobody(lab, room):
     """Nobody there, one that never says a word, one that greylists, one that breaks off; and without posternfwd."""
     with way(lab, room) as post, Recorder(lab, lab.MTA4_2, args=["silent=1"]), Recorder(lab, lab.MTA6, args=["rcpt_450=later"]) as grey, \
