@@ -106,6 +106,7 @@ struct conf {
 	uint64_t gate_drop;    /* enum gate_drop: what a SYN that is dropped is told */
 	uint64_t dead_after_s; /* without a heartbeat */
 	uint64_t block_time_s, pass_time_s; /* of the actions drop and pass */
+	uint64_t tarpit_time_s; /* of the action tarpit; 0: into no set */
 
 	/* the external checker */
 	char check_command[CONF_COMMAND_CAP]; /* words with blanks between them, the first an absolute path; empty: there is none */

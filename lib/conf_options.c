@@ -106,6 +106,7 @@ static const struct conf_option file_options[] = {
 	{ "tarpit-syn-rate", KIND_COUNT, FIELD(struct conf, tarpit_syn_rate), "1000", 0, 1000000, NULL },
 	{ "block-time", KIND_DURATION, FIELD(struct conf, block_time_s), "1h", MINUTE, 365 * DAY, NULL },
 	{ "pass-time", KIND_DURATION, FIELD(struct conf, pass_time_s), "36d", MINUTE, 365 * DAY, NULL },
+	{ "tarpit-time", KIND_DURATION, FIELD(struct conf, tarpit_time_s), "0", 0, 365 * DAY, NULL },
 	{ "dead-after", KIND_DURATION, FIELD(struct conf, dead_after_s), "5s", 2, MINUTE, NULL },
 
 	{ "check-command", KIND_COMMAND, FIELD(struct conf, check_command), "", 0, 0, NULL },

@@ -51,7 +51,7 @@ int client_verdict_check(struct client_verdicts *v, const struct role_conf *conf
 {
 	struct addr client;
 	assert(worker < LISTENER_MEMBERS_MAX);
-	if (told->purpose != KSET_BLOCK && told->purpose != KSET_PASS)
+	if (told->purpose != KSET_BLOCK && told->purpose != KSET_PASS && told->purpose != KSET_TARPIT)
 		return ERR_PROTO;
 	int err = client_verdict_who(conf, told->listen_index, connection_fd, &client);
 	if (err)

@@ -1,4 +1,4 @@
-/* client_verdict.h - what the rule actions drop and pass say of a client, on its way from a worker over the master to the gate.
+/* client_verdict.h - what the rule actions drop, pass and tarpit say of a client, on its way from a worker over the master to the gate.
  * A worker names no address: it shows the client's connection, and the kernel says who is there and by which listener it came.  So a worker that is
  * taken over can block or let pass only who has really connected to it, not trusted clients, not this host, and so many a minute.
  */

@@ -33,6 +33,7 @@
 	X(TARPITTED, "tarpitted", 0) \
 	X(DROPPED, "dropped", 0) \
 	X(PASSED, "passed", 0) \
+	X(SENT_TO_TARPIT, "sent_to_tarpit", 0) \
 	X(STUTTERED, "stuttered", 0) \
 	X(STUTTERING, "stuttering", 1) \
 	X(PARANOID, "refused_by_paranoia", 0) \

@@ -12,7 +12,7 @@
 #include "kernel_sets.h"
 #include "loop.h"
 
-#define FLOW_CLEANER_MS 200u
+#define FLOW_CLEANER_MS 1000u /* so that a last reply finds its way before */
 #define FLOW_CLEANER_QUEUE 1024u
 
 struct flow_cleaner;

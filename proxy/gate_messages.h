@@ -62,9 +62,9 @@ struct gate_answer {
 	struct reason why;
 };
 
-/* By the rule actions drop and pass. */
+/* By the rule actions drop, pass and tarpit. */
 struct gate_client {
-	uint32_t purpose; /* enum kernel_set_purpose: KSET_BLOCK or KSET_PASS */
+	uint32_t purpose; /* enum kernel_set_purpose: KSET_BLOCK, KSET_PASS or KSET_TARPIT */
 	struct addr addr;
 };
 

@@ -157,27 +157,32 @@ static void answer(struct gate *g, const struct ipc_message *msg)
 		(void)close(fd);
 }
 
-/* Who is blocked is not let pass, and the other way round: the last word counts. */
+/* Who is blocked or held is not let pass, and the other way round: the last word counts. */
 static void take_client(struct gate *g, const struct gate_client *client)
 {
+	static const struct {
+		enum kernel_set_purpose other; /* where it is no more */
+		const char *event;
+	} ways[] = { [KSET_BLOCK] = { KSET_PASS, "client-blocked" }, [KSET_PASS] = { KSET_BLOCK, "client-passed" }, [KSET_TARPIT] = { KSET_PASS, "client-tarpitted" } };
 	const struct conf *conf = &g->setup.conf.conf;
-	bool is_block = client->purpose == KSET_BLOCK;
-	uint64_t time_s = is_block ? conf->block_time_s : conf->pass_time_s;
+	const uint64_t times_s[] = { [KSET_BLOCK] = conf->block_time_s, [KSET_PASS] = conf->pass_time_s, [KSET_TARPIT] = conf->tarpit_time_s };
+	enum addr_family family = (enum addr_family)client->addr.family;
 	struct kernel_element e = { .from = client->addr, .to = client->addr };
 	struct reason why = { "" };
 	struct kv kv;
-	if (client->addr.family != ADDR_V4 && client->addr.family != ADDR_V6)
+	/* A tarpit-time that a reload has just taken away is no time for good. */
+	if ((family != ADDR_V4 && family != ADDR_V6) || client->purpose > KSET_TARPIT || times_s[client->purpose] == 0)
 		return;
-	enum kernel_set set = kernel_set_of(is_block ? KSET_BLOCK : KSET_PASS, (enum addr_family)client->addr.family);
-	enum kernel_set other = kernel_set_of(is_block ? KSET_PASS : KSET_BLOCK, (enum addr_family)client->addr.family);
+	enum kernel_set_purpose purpose = (enum kernel_set_purpose)client->purpose;
+	enum kernel_set other = kernel_set_of(ways[purpose].other, family);
 	if (gate_sets_has(g->sets, other, &client->addr))
 		(void)gate_sets_delete(g->sets, other, &e, NULL);
-	e.expires_at = loop_wall_time() + (int64_t)time_s;
-	int err = gate_sets_add(g->sets, set, &e, &why);
+	e.expires_at = loop_wall_time() + (int64_t)times_s[purpose];
+	int err = gate_sets_add(g->sets, kernel_set_of(purpose, family), &e, &why);
 	kv_init(&kv);
-	kv_text(&kv, "ev", is_block ? "client-blocked" : "client-passed");
+	kv_text(&kv, "ev", ways[purpose].event);
 	kv_addr(&kv, "client", &client->addr);
-	kv_u64(&kv, "seconds", time_s);
+	kv_u64(&kv, "seconds", times_s[purpose]);
 	if (err)
 		kv_text(&kv, "failed", why.text);
 	log_kv(LOG_LEVEL_INFO, &kv);

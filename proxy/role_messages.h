@@ -100,9 +100,9 @@ struct role_ident_wanted {
 	uint64_t listen_index; /* into conf.listen: where the client came in */
 };
 
-/* By the rule actions drop and pass. */
+/* By the rule actions drop, pass and tarpit. */
 struct role_client_verdict {
-	uint32_t purpose;      /* enum kernel_set_purpose: KSET_BLOCK or KSET_PASS */
+	uint32_t purpose;      /* enum kernel_set_purpose: KSET_BLOCK, KSET_PASS or KSET_TARPIT */
 	uint32_t listen_index; /* into conf.listen: where the client came in */
 };
 

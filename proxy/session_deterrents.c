@@ -49,12 +49,19 @@ void session_talks_early(struct session *s)
 
 void session_tell_gate(struct session *s, enum kernel_set_purpose purpose)
 {
+	static const enum counter counters[] = { [KSET_BLOCK] = COUNTER_DROPPED, [KSET_PASS] = COUNTER_PASSED, [KSET_TARPIT] = COUNTER_SENT_TO_TARPIT };
 	/* Of who is behind a balancer the kernel sees nothing. */
 	if (s->has_told_gate || s->is_relayed)
 		return;
 	s->has_told_gate = true;
-	counter_add(s->host->counters, purpose == KSET_BLOCK ? COUNTER_DROPPED : COUNTER_PASSED, 1);
+	counter_add(s->host->counters, counters[purpose], 1);
 	client_verdict_tell(s->host->master, purpose, s->listen_index, s->fd);
+}
+
+bool session_goes_to_kernel_tarpit(const struct session *s)
+{
+	const struct conf *conf = session_conf(s);
+	return conf->tarpit_time_s && conf->gate && conf->gate_queue && !session_listen(s)->trusted && !s->is_relayed && !s->has_told_gate;
 }
 
 /* ---- the tarpit */

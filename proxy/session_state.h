@@ -186,6 +186,9 @@ uint64_t session_tarpit_ms(struct session *s);
 /* By the rule actions drop and pass: the kernel is to block the client, or to let it by, from now on. */
 void session_tell_gate(struct session *s, enum kernel_set_purpose purpose);
 
+/* Does the action tarpit mean the kernel's set (tarpit-time), and not a stuttered reply? */
+bool session_goes_to_kernel_tarpit(const struct session *s);
+
 /* The last reply is in s->out: hand it and the connection over to be stuttered.  False: send it as any other. */
 bool session_stutter(struct session *s);
 

@@ -268,13 +268,15 @@ static void answer_rcpt(struct session *s, struct reply_slot *slot, struct span 
 	}
 	log_verdict(s, path, v, known, v->reply);
 	count_verdict(s, v->kind);
-	if (v->is_drop || (v->is_pass && v->kind == VERDICT_ALLOW))
-		session_tell_gate(s, v->is_drop ? KSET_BLOCK : KSET_PASS);
+	/* Who is in the kernel's tarpit can't be held by a session any more. */
+	bool is_for_kernel = v->is_tarpit && v->kind != VERDICT_ALLOW && !v->is_drop && session_goes_to_kernel_tarpit(s);
+	if (v->is_drop || is_for_kernel || (v->is_pass && v->kind == VERDICT_ALLOW))
+		session_tell_gate(s, v->is_drop ? KSET_BLOCK : is_for_kernel ? KSET_TARPIT : KSET_PASS);
 	if (v->kind != VERDICT_ALLOW) {
 		s->txn->refused_count++;
-		s->is_tarpitted = s->is_tarpitted || v->is_tarpit;
+		s->is_tarpitted = s->is_tarpitted || (v->is_tarpit && !is_for_kernel);
 		session_milters_tell(s, path, params, span_of(v->reply));
-		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000 + (v->is_drop ? DROP_REPLY_MS : 0));
+		session_reply_line(s, slot, span_of(v->reply), v->close_session, v->delay_s * 1000 + (v->is_drop || is_for_kernel ? DROP_REPLY_MS : 0));
 		return;
 	}
 	s->txn->needs |= v->needs;

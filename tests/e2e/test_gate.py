@@ -227,6 +227,25 @@ def test_tarpit(lab, tmp_path, mode, v, backend):
             assert int(found["tarpit_syns_answered"]) == 1 and int(found["tarpit_syns_left"]) == 0, found
 
 
+@every_way
+@every_mode
+@every_family
+def test_the_action_tarpit_fills_the_set(lab, tmp_path, mode, v, backend):
+    """With tarpit-time: refused at once, and the next connection is held by nobody here."""
+    rules = f"tarpit:{of(SPAMMER[v])}:ALL:ALL:550 go away\nallow:ALL:ALL:ALL\n"
+    with Recorder(lab, MTA[v]), Gated(lab, tmp_path, mode, backend=backend, options={**DEBUG, "tarpit-time": "1h", "stutter": "1m"}, rules=rules) as gated:
+        assert gated.rcpt(SPAMMER[v]).code == 550
+        gated.post.wait_log(f"ev=client-tarpitted client={SPAMMER[v]} seconds=3600")
+        wait_until(lambda: int(gated.gate()[f"tarpit{v}"]) == 1, "the set to be counted")
+        with gated.connect(SPAMMER[v]) as sock:
+            assert sock.recv(100) == b"220 ESMTP\r\n"
+            port = sock.getsockname()[1]
+            assert f":{port} " not in lab.exec("fw", "ss", "-Htna", "dst", of(SPAMMER[v])).stdout
+        assert gated.rcpt(CLIENTS[v][0]).code == 250
+        counters = gated.post.status()["counters"]
+        assert (counters["sent_to_tarpit"], counters["stuttered"]) == (1, 0)
+
+
 def test_tarpit_rate(lab, tmp_path):
     with Gated(lab, tmp_path, options={**DEBUG, "tarpit-syn-rate": 0}) as gated:
         put_in_tarpit(lab, Lab.SPAMMER4)

@@ -418,6 +418,24 @@ def test_drop_and_pass(lab, tmp_path):
         assert (counters["dropped"], counters["passed"]) == (1, 1)
 
 
+@pytest.mark.parametrize("why", ("trusted", "off", "no gate"))
+def test_tarpit_that_is_not_the_kernels_stutters(lab, tmp_path, why):
+    options = {"tarpit-time": "0" if why == "off" else "1h", "gate": "no" if why == "no gate" else "yes"}
+    post = Installation(lab, tmp_path, rules="tarpit:ALL:ALL:ALL:550 go\n", listen={"trust": "trusted" if why == "trusted" else "untrusted"}, options=options)
+    lab.divert("up", "--iface", "wan")
+    try:
+        post.start_daemon()
+        with post.talk() as talk:
+            talk.hello()
+            talk.say("MAIL FROM:<a@x.example>")
+            assert talk.say("RCPT TO:<b@x.example>").code == 550
+        wait_until(lambda: post.status()["counters"]["stuttered"] == 1, "the reply to be stuttered")
+        assert post.status()["counters"]["sent_to_tarpit"] == 0 and "client-tarpitted" not in post.log()
+    finally:
+        post.__exit__()
+        lab.divert("down", "--iface", "wan")
+
+
 def test_drop_on_a_trusted_interface_only_refuses(lab, tmp_path):
     with Diverted(lab, tmp_path, "--fail", "open", rules="drop:ALL:ALL:ALL\n", listen={"trust": "trusted"}) as d:
         with d.post.talk() as talk:
