@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "err.h"
@@ -52,9 +51,18 @@ const char *addr_format(const struct addr *a, char text[ADDR_TEXT_CAP])
 
 const char *endpoint_format(const struct endpoint *e, char text[ENDPOINT_TEXT_CAP])
 {
-	char host[ADDR_TEXT_CAP];
+	char digits[SPAN_DIGITS_CAP];
+	struct span port = span_of_u64(e->port, 10, digits);
 	bool v6 = e->addr.family == ADDR_V6;
-	(void)snprintf(text, ENDPOINT_TEXT_CAP, "%s%s%s:%u", v6 ? "[" : "", addr_format(&e->addr, host), v6 ? "]" : "", (unsigned)e->port);
+	if (v6)
+		text[0] = '[';
+	char *at = text + v6;
+	at += strlen(addr_format(&e->addr, at));
+	if (v6)
+		*at++ = ']';
+	*at++ = ':';
+	memcpy(at, port.ptr, port.len);
+	at[port.len] = '\0';
 	return text;
 }
 

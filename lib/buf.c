@@ -51,6 +51,20 @@ int buf_append_span(struct buf *b, struct span s)
 	return buf_append(b, s.ptr, s.len);
 }
 
+int buf_append_spans(struct buf *b, const struct span *parts, size_t count)
+{
+	size_t len = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (parts[i].len > SIZE_MAX - len)
+			return ERR_TOOLONG;
+		len += parts[i].len;
+	}
+	int err = buf_reserve(b, len);
+	for (size_t i = 0; i < count && !err; i++)
+		err = buf_append_span(b, parts[i]);
+	return err;
+}
+
 int buf_printf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;

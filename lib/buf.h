@@ -18,6 +18,13 @@ struct buf {
 
 int buf_append(struct buf *b, const void *bytes, size_t len);
 int buf_append_span(struct buf *b, struct span s);
+
+/* All of these parts, or none of them. */
+int buf_append_spans(struct buf *b, const struct span *parts, size_t count);
+#define BUF_JOIN(b, ...) \
+	buf_append_spans((b), (const struct span[]){ __VA_ARGS__ }, sizeof((const struct span[]){ __VA_ARGS__ }) / sizeof(struct span))
+
+/* Five to ten times as slow as joining parts. */
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Make room for len more bytes behind data+len; the caller writes there and adds to len. */

@@ -83,25 +83,16 @@ void kv_printf(struct kv *kv, const char *key, const char *fmt, ...)
 }
 
 /* Every line of a session has several numbers: printf takes longer for one than all the rest of the line. */
-static void put_number(struct kv *kv, const char *key, uint64_t value, unsigned base)
-{
-	char digits[20];
-	size_t at = sizeof digits;
-	do {
-		digits[--at] = "0123456789abcdef"[value % base];
-		value /= base;
-	} while (value > 0);
-	kv_span(kv, key, (struct span){ digits + at, sizeof digits - at });
-}
-
 void kv_u64(struct kv *kv, const char *key, uint64_t value)
 {
-	put_number(kv, key, value, 10);
+	char digits[SPAN_DIGITS_CAP];
+	kv_span(kv, key, span_of_u64(value, 10, digits));
 }
 
 void kv_hex(struct kv *kv, const char *key, uint64_t value)
 {
-	put_number(kv, key, value, 16);
+	char digits[SPAN_DIGITS_CAP];
+	kv_span(kv, key, span_of_u64(value, 16, digits));
 }
 
 void kv_i64(struct kv *kv, const char *key, int64_t value)

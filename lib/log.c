@@ -130,14 +130,37 @@ static ssize_t write_parts(struct iovec *parts, size_t count)
 	return n;
 }
 
-static bool write_line(enum log_level level, const char *text, size_t len)
+struct head {
+	char text[160];
+	size_t len;
+};
+
+static void put(struct head *head, struct span part)
 {
-	char head[160];
-	int n;
-	if (state.form == LOG_FORM_JOURNAL) {
-		n = snprintf(head, sizeof head, "<%d>", (int)level);
-	} else if (state.form == LOG_FORM_PRIORITY) {
-		n = snprintf(head, sizeof head, "<%d>%s[%ld]: ", (int)level, state.tag, state.pid);
+	size_t len = part.len < sizeof head->text - head->len ? part.len : sizeof head->text - head->len;
+	memcpy(head->text + head->len, part.ptr, len);
+	head->len += len;
+}
+
+static void put_u64(struct head *head, uint64_t value, unsigned least_digits)
+{
+	char digits[SPAN_DIGITS_CAP];
+	struct span number = span_of_u64(value, 10, digits);
+	for (size_t missing = number.len; missing < least_digits; missing++)
+		put(head, SPAN_LIT("0"));
+	put(head, number);
+}
+
+/* By hand: for each line there is one, and printf takes its time. */
+static void make_head(enum log_level level, struct head *head)
+{
+	head->len = 0;
+	if (state.form != LOG_FORM_TERMINAL) {
+		put(head, SPAN_LIT("<"));
+		put_u64(head, level, 1);
+		put(head, SPAN_LIT(">"));
+		if (state.form == LOG_FORM_JOURNAL)
+			return;
 	} else {
 		static _Thread_local char stamp[32] = "?";
 		static _Thread_local time_t stamped;
@@ -149,20 +172,33 @@ static bool write_line(enum log_level level, const char *text, size_t len)
 			(void)strftime(stamp, sizeof stamp, "%H:%M:%S", &local);
 			stamped = now.tv_sec;
 		}
-		n = snprintf(head, sizeof head, "%s.%03ld %s[%ld] %s: ", stamp, now.tv_nsec / 1000000, state.tag, state.pid,
-			     level_name(level));
+		put(head, span_of(stamp));
+		put(head, SPAN_LIT("."));
+		put_u64(head, (uint64_t)now.tv_nsec / 1000000, 3);
+		put(head, SPAN_LIT(" "));
 	}
-	if (n < 0)
-		n = 0;
-	if ((size_t)n >= sizeof head)
-		n = (int)sizeof head - 1;
+	put(head, span_of(state.tag));
+	put(head, SPAN_LIT("["));
+	put_u64(head, (uint64_t)state.pid, 1);
+	put(head, SPAN_LIT("]"));
+	if (state.form == LOG_FORM_TERMINAL) {
+		put(head, SPAN_LIT(" "));
+		put(head, span_of(level_name(level)));
+	}
+	put(head, SPAN_LIT(": "));
+}
+
+static bool write_line(enum log_level level, const char *text, size_t len)
+{
+	struct head head;
+	make_head(level, &head);
 	struct iovec parts[4] = {
 		{ (void *)(uintptr_t) "\n", state.is_cut ? 1 : 0 },
-		{ head, (size_t)n },
+		{ head.text, head.len },
 		{ (void *)(uintptr_t)text, len },
 		{ (void *)(uintptr_t) "\n", 1 },
 	};
-	size_t size = parts[0].iov_len + (size_t)n + len + 1;
+	size_t size = parts[0].iov_len + head.len + len + 1;
 	ssize_t written = write_parts(parts, 4);
 	if (written > 0)
 		state.is_cut = (size_t)written < size;

@@ -101,6 +101,16 @@ int span_to_u64(struct span s, uint64_t max, uint64_t *out)
 	return 0;
 }
 
+struct span span_of_u64(uint64_t value, unsigned base, char digits[SPAN_DIGITS_CAP])
+{
+	size_t at = SPAN_DIGITS_CAP;
+	do {
+		digits[--at] = "0123456789abcdef"[value % base];
+		value /= base;
+	} while (value > 0);
+	return (struct span){ digits + at, SPAN_DIGITS_CAP - at };
+}
+
 int span_to_cstr(struct span s, char *out, size_t cap)
 {
 	if (s.len >= cap || (s.len && memchr(s.ptr, 0, s.len)))

@@ -63,6 +63,10 @@ struct span span_next_word(struct span *rest);
 /* Decimal digits only, the whole span, within [0, max].  ERR_SYNTAX or ERR_TOOLONG otherwise. */
 int span_to_u64(struct span s, uint64_t max, uint64_t *out);
 
+/* The other way: the digits of value in base 10 or 16 (lower case).  They stand in the caller's array. */
+#define SPAN_DIGITS_CAP 20
+struct span span_of_u64(uint64_t value, unsigned base, char digits[SPAN_DIGITS_CAP]);
+
 /* Copy into a caller's array and terminate; ERR_TOOLONG (and nothing written) when it does not fit or holds a NUL. */
 int span_to_cstr(struct span s, char *out, size_t cap);
 

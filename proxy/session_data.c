@@ -94,6 +94,7 @@ static int store_received(struct session *s)
 
 void session_data(struct session *s, const struct smtp_command *cmd)
 {
+	static const struct smtp_reply_text go_on = { 354, NULL, "End data with <CR><LF>.<CR><LF>" };
 	struct session_txn *txn = s->txn;
 	(void)cmd;
 	if (!txn) {
@@ -130,7 +131,7 @@ void session_data(struct session *s, const struct smtp_command *cmd)
 		return;
 	}
 	session_set_state(s, SESSION_DATA);
-	session_reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
+	session_reply_const(s, &go_on);
 }
 
 size_t session_data_push(struct session *s, struct span bytes)

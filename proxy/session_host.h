@@ -20,6 +20,7 @@
 #include "role_messages.h"
 #include "rule_hits.h"
 #include "rules.h"
+#include "space.h"
 #include "writer.h"
 
 #define SESSION_SCRATCH_BYTES 65536u
@@ -66,6 +67,8 @@ struct session_host {
 	size_t session_limit;       /* what the limit of open files leaves room for, with a reserve for large bodies */
 	uint64_t held_bytes;        /* bodies in memory, of all sessions */
 	uint64_t changed_bytes;     /* of messages that checks have changed, which lie in memory until they are on disk */
+	struct spool_space space;   /* as of space_ms, by the loop's clock */
+	uint64_t space_ms;
 	uint64_t complain_ms;       /* messages that can't be stored: when the operator is told again */
 	uint64_t unstored;          /* since the operator was last told */
 	bool is_draining;

@@ -52,17 +52,29 @@ void session_txn_id(struct session *s)
 
 /* ---- MAIL */
 
+/* Asked once a millisecond: with many sessions several MAIL commands come in that time.  That there is no room is always a fresh answer. */
+static bool is_above(struct session_host *host, const struct spool_space_limits *limits, struct reason *why)
+{
+	uint64_t now_ms = loop_now_ms(host->loop);
+	int fd = spool_writer_fd(host->writer);
+	if (host->space_ms == now_ms && spool_space_compare(&host->space, limits, why) == 0)
+		return true;
+	/* Without a segment yet the spool itself will say no, at the end of data. */
+	if (fd < 0 || spool_space_get(fd, &host->space) != 0)
+		return true;
+	host->space_ms = now_ms;
+	return spool_space_compare(&host->space, limits, why) == 0;
+}
+
 /* Is there room for size more bytes (0: not declared)? */
 static bool has_room(struct session *s, uint64_t size)
 {
 	const struct conf *conf = session_conf(s);
 	struct spool_space_limits limits = { conf->min_free_bytes, conf->min_free_inodes };
 	struct reason why = { "" };
-	int fd = spool_writer_fd(s->host->writer);
 	if (size <= conf->max_size_bytes)
 		limits.min_free_bytes += size;
-	/* Without a segment yet the spool itself will say no, at the end of data. */
-	if (fd < 0 || spool_space_check(fd, &limits, &why) != ERR_NOSPACE)
+	if (is_above(s->host, &limits, &why))
 		return true;
 	struct kv kv;
 	session_log_begin(s, &kv, "spool-full");
@@ -147,6 +159,7 @@ static bool start_sender_check(struct session *s)
 
 void session_mail(struct session *s, const struct smtp_command *cmd)
 {
+	static const struct smtp_reply_text ok = { 250, "2.1.0", "Ok" };
 	struct smtp_path path;
 	struct smtp_mail_params params;
 	const struct smtp_reply_text *refusal;
@@ -174,7 +187,7 @@ void session_mail(struct session *s, const struct smtp_command *cmd)
 	}
 	session_set_state(s, SESSION_MAIL);
 	if (!start_sender_check(s))
-		session_reply(s, 250, "2.1.0", "Ok");
+		session_reply_const(s, &ok);
 }
 
 /* ---- RCPT */

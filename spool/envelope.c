@@ -1,12 +1,12 @@
 #include "envelope.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "err.h"
 #include "spool_text.h"
 
 #define KEY_CAP 32u
+#define USUAL_BYTES 400u
 
 /* The lines that stand once: key, form of the value, place in the struct.  FROM and RCPT are written by hand below. */
 enum form { FORM_TEXT, FORM_ENDPOINT, FORM_TIME, FORM_TRUST, FORM_BODY, FORM_RET };
@@ -91,9 +91,7 @@ static bool is_parameters(struct span text)
 
 static int put_text_line(struct buf *out, struct span key, struct span value)
 {
-	int err = buf_append_span(out, key);
-	if (!err)
-		err = buf_append(out, " ", 1);
+	int err = BUF_JOIN(out, key, SPAN_LIT(" "));
 	if (!err)
 		err = spool_text_put(out, value, false, SPOOL_VALUE_CAP);
 	return err ? err : buf_append(out, "\n", 1);
@@ -101,7 +99,7 @@ static int put_text_line(struct buf *out, struct span key, struct span value)
 
 static int put_path(struct buf *out, const char *key, struct span path)
 {
-	int err = buf_printf(out, "%s <", key);
+	int err = BUF_JOIN(out, span_of(key), SPAN_LIT(" <"));
 	if (!err)
 		err = spool_text_put(out, path, true, SPOOL_VALUE_CAP);
 	return err ? err : buf_append(out, ">", 1);
@@ -113,7 +111,7 @@ static int put_notify(struct buf *out, unsigned notify)
 	int err = 0;
 	for (size_t i = 0; i < sizeof notify_names / sizeof notify_names[0] && !err; i++) {
 		if (notify & notify_names[i].bit) {
-			err = buf_printf(out, "%s%s", before, notify_names[i].name);
+			err = BUF_JOIN(out, span_of(before), span_of(notify_names[i].name));
 			before = ",";
 		}
 	}
@@ -140,22 +138,31 @@ static int put_recipient(struct buf *out, const struct spool_recipient *r)
 	return err ? err : buf_append(out, "\n", 1);
 }
 
+static int put_word_line(struct buf *out, const struct field *field, const char *word)
+{
+	return BUF_JOIN(out, span_of(field->key), SPAN_LIT(" "), span_of(word), SPAN_LIT("\n"));
+}
+
 static int put_field(struct buf *out, const struct field *field, const struct spool_envelope *e)
 {
 	const void *value = field_in(field, e);
 	const struct span *text = value;
 	const struct endpoint *endpoint = value;
-	char addr[ADDR_TEXT_CAP];
+	char addr[ADDR_TEXT_CAP], digits[SPAN_DIGITS_CAP];
 	switch (field->form) {
 	case FORM_TEXT: return text->len > 0 ? put_text_line(out, span_of(field->key), *text) : 0;
 	case FORM_ENDPOINT:
 		if (endpoint->addr.family == ADDR_NONE)
 			return 0;
-		return buf_printf(out, "%s %s %u\n", field->key, addr_format(&endpoint->addr, addr), endpoint->port);
-	case FORM_TIME: return e->time > 0 ? buf_printf(out, "%s %" PRId64 "\n", field->key, e->time) : 0;
-	case FORM_TRUST: return e->is_trusted ? buf_printf(out, "%s yes\n", field->key) : 0;
-	case FORM_BODY: return e->body ? buf_printf(out, "%s %s\n", field->key, body_names[e->body]) : 0;
-	case FORM_RET: return e->ret ? buf_printf(out, "%s %s\n", field->key, ret_names[e->ret]) : 0;
+		return BUF_JOIN(out, span_of(field->key), SPAN_LIT(" "), span_of(addr_format(&endpoint->addr, addr)), SPAN_LIT(" "),
+		                span_of_u64(endpoint->port, 10, digits), SPAN_LIT("\n"));
+	case FORM_TIME:
+		if (e->time <= 0)
+			return 0;
+		return BUF_JOIN(out, span_of(field->key), SPAN_LIT(" "), span_of_u64((uint64_t)e->time, 10, digits), SPAN_LIT("\n"));
+	case FORM_TRUST: return e->is_trusted ? put_word_line(out, field, "yes") : 0;
+	case FORM_BODY: return e->body ? put_word_line(out, field, body_names[e->body]) : 0;
+	case FORM_RET: return e->ret ? put_word_line(out, field, ret_names[e->ret]) : 0;
 	}
 	return ERR_INVAL;
 }
@@ -188,6 +195,7 @@ int spool_envelope_encode(const struct spool_envelope *e, struct buf *out)
 	if (e->recipient_count > SPOOL_RECIPIENTS_CAP || e->extra_count > SPOOL_EXTRAS_CAP)
 		return ERR_TOOLONG;
 	size_t start = out->len;
+	(void)buf_reserve(out, USUAL_BYTES); /* in place of growing three times; what is longer grows, and finds out itself if it can't */
 	int err = put_all(e, out);
 	if (!err && out->len - start > SPOOL_ENVELOPE_CAP)
 		err = ERR_TOOLONG;

@@ -20,7 +20,10 @@ struct spool_space_limits {
 
 int spool_space_get(int fd, struct spool_space *out);
 
-/* ERR_NOSPACE below a limit, with the figures as the reason; ERR_IO. */
+/* ERR_NOSPACE below a limit, with the figures as the reason. */
+int spool_space_compare(const struct spool_space *space, const struct spool_space_limits *limits, struct reason *why);
+
+/* Both: ERR_NOSPACE below a limit, with the figures as the reason; ERR_IO. */
 int spool_space_check(int fd, const struct spool_space_limits *limits, struct reason *why);
 
 #endif

@@ -97,11 +97,27 @@ static void test_arena(void **unused)
 	arena_free(&a);
 }
 
+static void test_join(void **unused)
+{
+	(void)unused;
+	struct buf b = { .cap = 8 };
+	assert_int_equal(BUF_JOIN(&b, SPAN_LIT("ab"), SPAN_NONE, SPAN_LIT("cde")), 0);
+	assert_int_equal(BUF_JOIN(&b, SPAN_LIT("f"), SPAN_LIT("ghi")), ERR_TOOLONG); /* the first part would fit */
+	assert_int_equal(buf_append_spans(&b, (const struct span[]){ { "x", SIZE_MAX }, { "y", 1 } }, 2), ERR_TOOLONG);
+	assert_int_equal(b.len, 5);
+	assert_int_equal(BUF_JOIN(&b, SPAN_LIT("fgh")), 0);
+	assert_memory_equal(b.data, "abcdefgh", 8);
+	assert_int_equal(BUF_JOIN(&b, SPAN_NONE), 0);
+	assert_int_equal(b.len, 8);
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_append),
 		cmocka_unit_test(test_cap),
+		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_printf),
 		cmocka_unit_test(test_arena),
 	};

@@ -84,6 +84,17 @@ static void test_number(void **unused)
 	assert_int_equal(n, 9);
 }
 
+static void test_digits(void **unused)
+{
+	(void)unused;
+	char digits[SPAN_DIGITS_CAP];
+	assert_true(span_eq(span_of_u64(0, 10, digits), SPAN_LIT("0")));
+	assert_true(span_eq(span_of_u64(4711, 10, digits), SPAN_LIT("4711")));
+	assert_true(span_eq(span_of_u64(UINT64_MAX, 10, digits), SPAN_LIT("18446744073709551615")));
+	assert_true(span_eq(span_of_u64(0xbeef0, 16, digits), SPAN_LIT("beef0")));
+	assert_true(span_eq(span_of_u64(UINT64_MAX, 16, digits), SPAN_LIT("ffffffffffffffff")));
+}
+
 static void test_cstr(void **unused)
 {
 	(void)unused;
@@ -101,7 +112,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sub), cmocka_unit_test(test_compare), cmocka_unit_test(test_find),
-		cmocka_unit_test(test_cut), cmocka_unit_test(test_number),  cmocka_unit_test(test_cstr),
+		cmocka_unit_test(test_cut), cmocka_unit_test(test_number),  cmocka_unit_test(test_digits),
+		cmocka_unit_test(test_cstr),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -310,6 +310,11 @@ static void space(void **state)
 	limits.min_free_bytes = UINT64_MAX;
 	assert_int_equal(spool_space_check(fixture.dirs.journal, &limits, &why), ERR_NOSPACE);
 	assert_int_equal(spool_space_check(-1, &limits, &why), ERR_IO);
+
+	const struct spool_space small = { 1000, 10 };
+	assert_int_equal(spool_space_compare(&small, &(struct spool_space_limits){ 1000, 10 }, &why), 0);
+	assert_int_equal(spool_space_compare(&small, &(struct spool_space_limits){ 1001, 10 }, &why), ERR_NOSPACE);
+	assert_int_equal(spool_space_compare(&small, &(struct spool_space_limits){ 1000, 11 }, &why), ERR_NOSPACE);
 }
 
 #define spool_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
