@@ -131,7 +131,7 @@ static void await_header(struct acceptor *a, int fd, const struct origdst *where
 static bool is_full(const struct acceptor *a)
 {
 	const struct session_host *host = a->host;
-	size_t coming = arrivals_count(a->arrivals) + origin_lookups_count(host->origins);
+	size_t coming = arrivals_count(a->arrivals) + master_requests_count(host->origins);
 	return host->session_count + coming >= host->conf.conf.max_sessions ||
 	       host->session_count + coming + stutter_count(host->stutterers) >= host->session_limit;
 }

@@ -1,71 +1,32 @@
 #include "ident_sockets.h"
 
-#include <stdlib.h>
-#include <unistd.h>
+#include "role_messages.h"
 
-struct asked {
-	uint64_t ticket; /* 0: free */
+struct asker {
 	ident_opened_fn opened;
 	void *ctx;
 };
 
-struct ident_sockets {
-	struct ipc_channel *master;
-	uint64_t last_ticket;
-	struct asked asked[IDENT_SOCKETS_MAX];
+/* Without a descriptor it was refused; why is in the master's log. */
+static void answered(const void *data, const void *answer, int fd)
+{
+	const struct asker *asker = data;
+	(void)answer;
+	asker->opened(asker->ctx, fd);
+}
+
+static const struct master_request_kind kind = {
+	.type = ROLE_NEED_IDENT, .max = IDENT_SOCKETS_MAX, .asker_size = sizeof(struct asker), .answered = answered
 };
 
-int ident_sockets_create(struct ipc_channel *master, struct ident_sockets **out)
+int ident_sockets_create(struct loop *loop, struct ipc_channel *master, struct master_requests **out)
 {
-	struct ident_sockets *s = calloc(1, sizeof *s);
-	if (!s)
-		return ERR_NOMEM;
-	s->master = master;
-	*out = s;
-	return 0;
+	return master_requests_create(loop, master, &kind, out);
 }
 
-static struct asked *find(struct ident_sockets *s, uint64_t ticket)
+uint64_t ident_sockets_ask(struct master_requests *sockets, int connection_fd, uint32_t listen_index, ident_opened_fn opened, void *ctx)
 {
-	for (size_t i = 0; i < IDENT_SOCKETS_MAX; i++)
-		if (s->asked[i].ticket == ticket)
-			return &s->asked[i];
-	return NULL;
-}
-
-uint64_t ident_sockets_ask(struct ident_sockets *s, int connection_fd, uint32_t listen_index, ident_opened_fn opened, void *ctx)
-{
-	struct asked *place = find(s, 0);
-	const struct role_ident_wanted wanted = { .ticket = s->last_ticket + 1, .listen_index = listen_index };
-	/* Nothing queues behind a master that hangs: what the spool asks for comes first, and a queued descriptor keeps a client's connection open. */
-	if (!place || ipc_channel_is_behind(s->master) || ipc_channel_send(s->master, ROLE_NEED_IDENT, &wanted, sizeof wanted, &connection_fd, 1) != 0)
-		return 0;
-	*place = (struct asked){ .ticket = ++s->last_ticket, .opened = opened, .ctx = ctx };
-	return place->ticket;
-}
-
-void ident_sockets_cancel(struct ident_sockets *s, uint64_t ticket)
-{
-	struct asked *asked = ticket ? find(s, ticket) : NULL;
-	if (asked)
-		asked->ticket = 0;
-}
-
-void ident_sockets_take(struct ident_sockets *s, const struct role_ident *answer, int fd)
-{
-	struct asked *asked = answer->ticket ? find(s, answer->ticket) : NULL;
-	if (!asked) {
-		/* The session has ended meanwhile. */
-		if (fd >= 0)
-			(void)close(fd);
-		return;
-	}
-	asked->ticket = 0;
-	asked->opened(asked->ctx, fd);
-}
-
-void ident_sockets_destroy(struct ident_sockets **sockets)
-{
-	free(*sockets);
-	*sockets = NULL;
+	const struct asker asker = { opened, ctx };
+	struct role_ident_wanted wanted = { .listen_index = listen_index };
+	return master_requests_ask(sockets, &wanted, sizeof wanted, connection_fd, &asker) ? 0 : wanted.ticket;
 }

@@ -1,76 +1,36 @@
 #include "milter_sockets.h"
 
-#include <stdlib.h>
-#include <unistd.h>
+#include "role_messages.h"
 
-struct asked {
-	uint64_t ticket; /* 0: free */
+struct asker {
 	milter_opened_fn opened;
 	void *ctx;
 };
 
-struct milter_sockets {
-	struct ipc_channel *master;
-	uint64_t last_ticket;
-	struct asked asked[MILTER_SOCKETS_MAX];
+static void answered(const void *data, const void *answer, int fd)
+{
+	const struct asker *asker = data;
+	const struct role_milter *said = answer;
+	int err = fd >= 0 ? 0 : said->err < 0 ? (int)said->err : ERR_AGAIN; /* without either: no descriptor was to be had */
+	asker->opened(asker->ctx, err, fd);
+}
+
+static const struct master_request_kind kind = {
+	.type = ROLE_NEED_MILTER, .max = MILTER_SOCKETS_MAX, .asker_size = sizeof(struct asker), .answered = answered
 };
 
-int milter_sockets_create(struct ipc_channel *master, struct milter_sockets **out)
+int milter_sockets_create(struct loop *loop, struct ipc_channel *master, struct master_requests **out)
 {
-	struct milter_sockets *s = calloc(1, sizeof *s);
-	if (!s)
-		return ERR_NOMEM;
-	s->master = master;
-	*out = s;
-	return 0;
+	return master_requests_create(loop, master, &kind, out);
 }
 
-static struct asked *find(struct milter_sockets *s, uint64_t ticket)
-{
-	for (size_t i = 0; i < MILTER_SOCKETS_MAX; i++)
-		if (s->asked[i].ticket == ticket)
-			return &s->asked[i];
-	return NULL;
-}
-
-int milter_sockets_ask(struct milter_sockets *s, size_t index, const struct milter_spec *spec, milter_opened_fn opened, void *ctx,
+int milter_sockets_ask(struct master_requests *sockets, size_t index, const struct milter_spec *spec, milter_opened_fn opened, void *ctx,
 		       uint64_t *ticket_out)
 {
-	struct asked *place = find(s, 0);
-	const struct role_milter_wanted wanted = {
-		.ticket = s->last_ticket + 1, .index = index, .address_hash = milter_spec_address_hash(spec)
-	};
-	/* Nothing queues behind a master that hangs: what the spool asks for comes first. */
-	if (!place || ipc_channel_is_behind(s->master) || ipc_channel_send(s->master, ROLE_NEED_MILTER, &wanted, sizeof wanted, NULL, 0) != 0)
+	const struct asker asker = { opened, ctx };
+	struct role_milter_wanted wanted = { .index = index, .address_hash = milter_spec_address_hash(spec) };
+	if (master_requests_ask(sockets, &wanted, sizeof wanted, -1, &asker) != 0)
 		return ERR_AGAIN;
-	*place = (struct asked){ .ticket = ++s->last_ticket, .opened = opened, .ctx = ctx };
-	*ticket_out = place->ticket;
+	*ticket_out = wanted.ticket;
 	return 0;
-}
-
-void milter_sockets_cancel(struct milter_sockets *s, uint64_t ticket)
-{
-	struct asked *asked = ticket ? find(s, ticket) : NULL;
-	if (asked)
-		asked->ticket = 0;
-}
-
-void milter_sockets_take(struct milter_sockets *s, const struct role_milter *answer, int fd)
-{
-	struct asked *asked = answer->ticket ? find(s, answer->ticket) : NULL;
-	int err = fd >= 0 ? 0 : answer->err < 0 ? (int)answer->err : ERR_AGAIN; /* without either: no descriptor was to be had */
-	if (!asked) {
-		/* The session has ended meanwhile. */
-		if (fd >= 0)
-			(void)close(fd);
-		return;
-	}
-	asked->ticket = 0;
-	asked->opened(asked->ctx, err, fd);
-}
-
-void milter_sockets_destroy(struct milter_sockets **sockets)
-{
-	free(*sockets);
-	*sockets = NULL;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "milter_sockets.h"
 
 struct milter_talk {
 	struct session_host *host;
@@ -48,7 +49,7 @@ static int open_peer(void *ctx, size_t peer)
 static void cancel_open(void *ctx)
 {
 	struct milter_talk *t = ctx;
-	milter_sockets_cancel(t->host->milter_sockets, t->ticket);
+	master_requests_cancel(t->host->milter_sockets, t->ticket);
 	t->ticket = 0;
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ident_sockets.h"
 #include "list_report.h"
 #include "log.h"
 #include "rules_syn.h"
@@ -40,7 +41,7 @@ static uint64_t ask_ident_socket(void *ctx, ident_opened_fn opened, void *opened
 static void cancel_ident_socket(void *ctx, uint64_t ticket)
 {
 	const struct policy *policy = ctx;
-	ident_sockets_cancel(policy->host->ident_sockets, ticket);
+	master_requests_cancel(policy->host->ident_sockets, ticket);
 }
 
 static const struct ident_opener ident_opener = { ask_ident_socket, cancel_ident_socket };

@@ -13,16 +13,18 @@
 #include "client_table.h"
 #include "counters.h"
 #include "fault.h"
+#include "ident_sockets.h"
 #include "ipc.h"
 #include "list_report.h"
 #include "log.h"
-#include "origin_lookups.h"
+#include "milter_sockets.h"
 #include "mime_walk.h"
+#include "origin_lookups.h"
 #include "priv.h"
+#include "recipient_check.h"
 #include "role_messages.h"
 #include "rules.h"
 #include "session.h"
-#include "recipient_check.h"
 #include "session_host.h"
 #include "stutter.h"
 #include "worker_rules.h"
@@ -331,13 +333,13 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	case ROLE_IDENT:
 		if (msg->len == sizeof ident) {
 			memcpy(&ident, msg->payload, sizeof ident);
-			ident_sockets_take(w->host.ident_sockets, &ident, take_fd(msg));
+			master_requests_take(w->host.ident_sockets, ident.ticket, &ident, take_fd(msg));
 		}
 		break;
 	case ROLE_ORIGIN:
-		if (w->host.origins && msg->len == sizeof origin) {
+		if (msg->len == sizeof origin) {
 			memcpy(&origin, msg->payload, sizeof origin);
-			origin_lookups_take(w->host.origins, &origin);
+			master_requests_take(w->host.origins, origin.ticket, &origin, -1);
 		}
 		break;
 	case ROLE_CHECKER:
@@ -347,7 +349,7 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	case ROLE_MILTER:
 		if (msg->len == sizeof milter) {
 			memcpy(&milter, msg->payload, sizeof milter);
-			milter_sockets_take(w->host.milter_sockets, &milter, take_fd(msg));
+			master_requests_take(w->host.milter_sockets, milter.ticket, &milter, take_fd(msg));
 		}
 		break;
 	case ROLE_FORWARDER:
@@ -401,13 +403,13 @@ static int build(struct worker *w, struct reason *why)
 	if (!err)
 		host->master = w->master;
 	if (!err)
-		err = ident_sockets_create(w->master, &host->ident_sockets);
+		err = ident_sockets_create(host->loop, w->master, &host->ident_sockets);
 	if (!err)
 		err = origin_lookups_create(host->loop, w->master, &host->origins);
 	if (!err)
 		err = checker_link_create(host->loop, w->master, &host->checker);
 	if (!err)
-		err = milter_sockets_create(w->master, &host->milter_sockets);
+		err = milter_sockets_create(host->loop, w->master, &host->milter_sockets);
 	if (!err)
 		err = worker_spool_create(host->loop, &host->conf.conf, w->master, &w->spool);
 	if (!err)
@@ -435,9 +437,9 @@ static void take_down(struct worker *w)
 	recipient_checks_destroy(&host->checks);
 	checker_link_destroy(&host->checker);
 	fact_service_destroy(&host->fact_service);
-	ident_sockets_destroy(&host->ident_sockets);
-	origin_lookups_destroy(&host->origins);
-	milter_sockets_destroy(&host->milter_sockets);
+	master_requests_destroy(&host->ident_sockets);
+	master_requests_destroy(&host->origins);
+	master_requests_destroy(&host->milter_sockets);
 	resolver_destroy(&host->resolver);
 	stutterers_destroy(&host->stutterers);
 	loop_destroy(&host->loop);

@@ -11,10 +11,9 @@
 #include "counters.h"
 #include "fact_finder.h"
 #include "filter_set.h"
-#include "ident_sockets.h"
 #include "loop.h"
+#include "master_requests.h"
 #include "milter_health.h"
-#include "milter_sockets.h"
 #include "message_id.h"
 #include "resolver.h"
 #include "role_messages.h"
@@ -31,7 +30,6 @@ struct client_table;
 struct stutterers;
 struct session;
 struct recipient_checks;
-struct origin_lookups;
 struct checker_link;
 struct list_told;
 
@@ -44,11 +42,9 @@ struct session_host {
 	struct filter_set *filter;  /* NULL: none; replaced with the rules: a message under way holds its own */
 	struct resolver *resolver;
 	struct fact_service *fact_service;
-	struct ident_sockets *ident_sockets;
-	struct ipc_channel *master; /* NULL: gone */
+	struct ipc_channel *master; /* when it is gone, sending fails */
 	struct list_told *list_told;
-	struct origin_lookups *origins;
-	struct milter_sockets *milter_sockets;
+	struct master_requests *ident_sockets, *milter_sockets, *origins; /* ident_sockets.h, milter_sockets.h, origin_lookups.h */
 	struct milter_specs milters; /* of conf: replaced with it */
 	struct milter_health milter_health;
 	struct spool_writer *writer;

@@ -265,7 +265,7 @@ static void test_cancelled_while_it_is_opened(void **state)
 
 /* ---- a worker's side */
 
-static struct ident_sockets *sockets;
+static struct master_requests *sockets;
 static struct ipc_channel *master;
 static int master_end;
 static unsigned opened_count;
@@ -298,12 +298,12 @@ static int setup_sockets(void **state)
 	master_end = pair[1];
 	opened_count = 0;
 	assert_int_equal(ipc_channel_create(loop, pair[0], ignore_message, ignore_closed, NULL, &master), 0);
-	return ident_sockets_create(master, &sockets);
+	return ident_sockets_create(loop, master, &sockets);
 }
 
 static int teardown_sockets(void **state)
 {
-	ident_sockets_destroy(&sockets);
+	master_requests_destroy(&sockets);
 	ipc_channel_destroy(&master);
 	(void)close(master_end);
 	return teardown(state);
@@ -332,14 +332,14 @@ static void test_a_ticket_is_answered_once(void **state)
 
 	struct role_ident answer = { .ticket = ticket };
 	int fd = dup(listener);
-	ident_sockets_take(sockets, &answer, fd);
+	master_requests_take(sockets, answer.ticket, &answer, fd);
 	assert_int_equal(opened_count, 1);
 	assert_int_equal(opened_fd, fd);
 	(void)close(fd);
 	/* Again, one that nobody asked for, and none at all: closed. */
 	for (answer.ticket = 0; answer.ticket < 3; answer.ticket++) {
 		fd = dup(listener);
-		ident_sockets_take(sockets, &answer, fd);
+		master_requests_take(sockets, answer.ticket, &answer, fd);
 		assert_false(is_open(fd));
 	}
 	assert_int_equal(opened_count, 1);
@@ -349,17 +349,17 @@ static void test_a_cancelled_ticket_closes_what_comes(void **state)
 {
 	(void)state;
 	uint64_t ticket = ident_sockets_ask(sockets, listener, 0, opened, &opened_count);
-	ident_sockets_cancel(sockets, ticket);
-	ident_sockets_cancel(sockets, ticket);
-	ident_sockets_cancel(sockets, 0);
+	master_requests_cancel(sockets, ticket);
+	master_requests_cancel(sockets, ticket);
+	master_requests_cancel(sockets, 0);
 	const struct role_ident answer = { .ticket = ticket };
 	int fd = dup(listener);
-	ident_sockets_take(sockets, &answer, fd);
+	master_requests_take(sockets, answer.ticket, &answer, fd);
 	assert_false(is_open(fd));
 	assert_int_equal(opened_count, 0);
 	/* A refusal. */
 	const struct role_ident refusal = { .ticket = ident_sockets_ask(sockets, listener, 0, opened, &opened_count), .err = ERR_AGAIN };
-	ident_sockets_take(sockets, &refusal, -1);
+	master_requests_take(sockets, refusal.ticket, &refusal, -1);
 	assert_int_equal(opened_count, 1);
 	assert_int_equal(opened_fd, -1);
 }
@@ -377,7 +377,7 @@ static void test_bounds_of_a_worker(void **state)
 	assert_in_range(out, 10, IDENT_SOCKETS_MAX);
 	while (!ipc_channel_is_behind(master))
 		(void)ipc_channel_send(master, ROLE_FORWARDER_LOST, NULL, 0, NULL, 0);
-	ident_sockets_cancel(sockets, last);
+	master_requests_cancel(sockets, last);
 	assert_int_equal(ident_sockets_ask(sockets, listener, 0, opened, &opened_count), 0);
 	ipc_channel_destroy(&master);
 }
