@@ -2,12 +2,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define VALUE_CAP 1100u
 
 enum macro {
 	MACRO_HOSTNAME,
 	MACRO_VERSION,
+	MACRO_CONFIG_VERSION,
+	MACRO_PROTO,
+	MACRO_DATE,
 	MACRO_CLIENT,
 	MACRO_DAEMON_NAME,
 	MACRO_DAEMON_ADDR,
@@ -34,6 +38,9 @@ static const struct {
 } macros[] = {
 	{ "j", MACRO_HOSTNAME },
 	{ "v", MACRO_VERSION },
+	{ "Z", MACRO_CONFIG_VERSION },
+	{ "r", MACRO_PROTO },
+	{ "b", MACRO_DATE },
 	{ "_", MACRO_CLIENT },
 	{ "daemon_name", MACRO_DAEMON_NAME },
 	{ "daemon_addr", MACRO_DAEMON_ADDR },
@@ -65,7 +72,8 @@ static const struct {
 static const char *const usual[MILTER_STAGES] = {
 	[MILTER_AT_CONNECT] = USUAL_AT_CONNECT,
 	[MILTER_AT_HELO] = "s",
-	[MILTER_AT_MAIL] = "i f mail_addr mail_host mail_mailer",
+	/* The first three are what spamass-milter makes its Received field for SpamAssassin of. */
+	[MILTER_AT_MAIL] = "r b Z i f mail_addr mail_host mail_mailer",
 	[MILTER_AT_RCPT] = "i rcpt_addr rcpt_host rcpt_mailer",
 	[MILTER_AT_DATA] = "i nrcpts",
 	[MILTER_AT_EOH] = "i",
@@ -94,6 +102,16 @@ static struct span number(uint64_t value, char out[VALUE_CAP])
 	return span_of(out);
 }
 
+/* RFC 5322 section 3.3, in local time. */
+static struct span date(int64_t when, char out[VALUE_CAP])
+{
+	struct tm local;
+	time_t t = (time_t)when;
+	if (!when || !localtime_r(&t, &local))
+		return SPAN_NONE;
+	return (struct span){ out, strftime(out, VALUE_CAP, "%a, %d %b %Y %H:%M:%S %z", &local) };
+}
+
 static struct span address(const struct addr *addr, char out[VALUE_CAP])
 {
 	return addr->family == ADDR_NONE ? SPAN_NONE : span_of(addr_format(addr, out));
@@ -117,6 +135,9 @@ static struct span value_of(enum macro macro, const struct milter_facts *f, cons
 	switch (macro) {
 	case MACRO_HOSTNAME: return f->hostname;
 	case MACRO_VERSION: return SPAN_LIT("postern " POSTERN_VERSION);
+	case MACRO_CONFIG_VERSION: return SPAN_LIT(POSTERN_VERSION);
+	case MACRO_PROTO: return f->proto;
+	case MACRO_DATE: return date(f->time, text);
 	case MACRO_CLIENT: return milter_client_text(f, text);
 	case MACRO_DAEMON_NAME: return f->iface;
 	case MACRO_DAEMON_ADDR: return address(&f->dst.addr, text);

@@ -19,6 +19,8 @@ struct milter_facts {
 	enum milter_resolve resolve;
 	uint32_t connections;     /* {client_connections}; 0: not counted */
 	struct span helo;
+	struct span proto;        /* r: ESMTP or SMTP */
+	int64_t time;             /* b: when the message came, seconds since 1970; 0: not known */
 	struct span id;           /* i */
 	struct span from;         /* without angle brackets */
 	struct span from_args;    /* ESMTP, separated by one space */

@@ -149,7 +149,7 @@ int milter_talk_create(struct session_host *host, uint64_t sid, const struct mil
 	t->facts = *facts;
 	t->specs = host->milters;
 	struct span *const texts[] = { &t->facts.hostname, &t->facts.iface, &t->facts.client_name, &t->facts.helo,
-				       &t->facts.id,	   &t->facts.from,  &t->facts.from_args };
+				       &t->facts.id,	   &t->facts.proto,	   &t->facts.from,  &t->facts.from_args };
 	int err = 0;
 	for (size_t i = 0; !err && i < sizeof texts / sizeof texts[0]; i++)
 		err = copy(&t->arena, texts[i]) ? 0 : ERR_NOMEM;

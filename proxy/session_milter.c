@@ -73,6 +73,8 @@ static int create(struct session *s)
 		.resolve = resolve_of(s),
 		.connections = s->client ? client_connections(s->client) : 0,
 		.helo = span_of(s->helo),
+		.proto = s->is_esmtp ? SPAN_LIT("ESMTP") : SPAN_LIT("SMTP"),
+		.time = loop_wall_time(),
 		.id = span_of(txn->id.text),
 		.from = txn->from,
 		.from_args = buf_span(&args),

@@ -8,13 +8,13 @@ import pwd
 
 import pytest
 
+import spamassassin
 from installation import Recorder, without_received
 from netlab import ROOT, Lab, wait_until
 from test_extcheck import CHECK_UID, Checked, send
 
 CONTRIB = ROOT / "dist" / "contrib"
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
-GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 HEAD = b"From: a@sender.example\r\nTo: b@protected.example\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nSubject: test\r\n"
 
 
@@ -102,25 +102,8 @@ def test_clamd_that_is_not_there(lab, tmp_path, checked):
 
 @pytest.fixture(scope="module")
 def spamd(lab, tmp_path_factory):
-    """spamd with local tests only; its port on the loopback of the firewall."""
-    home = tmp_path_factory.mktemp("spamd")
-    for path in (home, *home.parents):
-        path.chmod(path.stat().st_mode & 0o7777 | 0o011)
-    site = home / "site"
-    site.mkdir()
-    site.chmod(0o755)
-    (site / "local.cf").write_text("use_bayes 0\nreport_safe 0\n")
-    # Of the plugins only what looks at the text itself.
-    (site / "init.pre").write_text("loadplugin Mail::SpamAssassin::Plugin::Check\nloadplugin Mail::SpamAssassin::Plugin::BodyEval\n")
-    out = open(home / "log", "wb")
-    proc = lab.popen("fw", ["spamd", "-L", "-x", "-m", "2", "-i", "127.0.0.1:7830", "-u", "nobody", f"--siteconfigpath={site}", "-H", str(home),
-                            "-s", "stderr"], stdout=out, stderr=out)
-    try:
-        lab.wait_listening("fw", 7830, proc=proc, address="127.0.0.1", limit_s=60)
-        yield "-d 127.0.0.1 -p 7830 -u nobody"
-    finally:
-        lab.stop(proc)
-        out.close()
+    with spamassassin.daemon(lab, tmp_path_factory.mktemp("spamd")) as arguments:
+        yield arguments
 
 
 def test_spamc_marks(lab, spamd, checked):
@@ -130,7 +113,7 @@ def test_spamc_marks(lab, spamd, checked):
         assert send(c.post, ham).code == 250, c.post.log()
         wire = mta.wait_messages(1)[0]["wire"]
         assert b"\r\nX-Spam-Status: No" in wire and wire.endswith(b"\r\nhello\r\n..dot\r\n.\r\n") and wire.count(b"Received: from ") == 1
-        assert send(c.post, HEAD + b"\r\n" + GTUBE + b"\r\n.\r\n").code == 250
+        assert send(c.post, HEAD + b"\r\n" + spamassassin.GTUBE + b"\r\n.\r\n").code == 250
         assert b"\r\nX-Spam-Flag: YES\r\n" in mta.wait_messages(2)[1]["wire"]
     c.post.wait_log('ev=extcheck .*result=accept .*changed_size=.*out="X-Spam-Status: Yes')
     assert c.counters()["extcheck_changed"] == 2
@@ -140,7 +123,7 @@ def test_spamc_marks(lab, spamd, checked):
 def test_spamc_refuses(lab, spamd, checked):
     with Recorder(lab, lab.MTA4) as mta:
         c = checked(f"{CONTRIB}/check-spamc refuse {spamd}")
-        assert send(c.post, HEAD + b"\r\n" + GTUBE + b"\r\n.\r\n").code == 552
+        assert send(c.post, HEAD + b"\r\n" + spamassassin.GTUBE + b"\r\n.\r\n").code == 552
         assert send(c.post, HEAD + b"\r\nhello\r\n.\r\n").code == 250
         large = HEAD + b"\r\n" + b"0123456789\r\n" * 60000 + b".\r\n"
         assert send(c.post, large).code == 250

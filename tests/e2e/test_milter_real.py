@@ -10,6 +10,7 @@ import tempfile
 import dkim
 import pytest
 
+import spamassassin
 from installation import Recorder, make_reachable, without_received
 from milter_peers import postern, send
 from netlab import Lab, wait_until
@@ -125,6 +126,51 @@ def test_opendkim_verifies_what_was_signed(lab, room):
             assert wire.endswith(signature + FOLDED), "below it nothing has changed"
 
 
+class OpenDmarc:
+    """opendmarc in the firewall's namespace, with the one policy it has to know: it asks no DNS."""
+
+    def __init__(self, lab, room):
+        self.lab, self.room = lab, room
+        make_reachable(room)
+        self.socket = room / "dmarc.sock"
+        (room / "dmarc.dns").write_text("_dmarc.sender.example v=DMARC1;p=reject\n")
+        (room / "opendmarc.conf").write_text(
+            f"Socket local:{self.socket}\nAuthservID fw.example.net\nTrustedAuthservIDs fw.example.net\nRejectFailures yes\nSyslog no\nUserID root\n"
+            f"PidFile {room}/dmarc.pid\nIgnoreHosts {room}/dmarc.ignore\nTestDNSData {room}/dmarc.dns\nUMask 007\n")
+        (room / "dmarc.ignore").write_text("203.0.113.1\n")
+
+    def __enter__(self):
+        with open(self.room / "dmarc.out", "wb") as out:
+            self.proc = self.lab.popen("fw", ["opendmarc", "-f", "-c", str(self.room / "opendmarc.conf")], stdout=out, stderr=out)
+        wait_until(lambda: self.socket.is_socket() or self.proc.poll() is not None, "opendmarc", limit_s=60)
+        assert self.proc.poll() is None, (self.room / "dmarc.out").read_text()
+        return self
+
+    def __exit__(self, *exc):
+        self.lab.stop(self.proc)
+
+
+def test_opendmarc_behind_opendkim(lab, room):
+    """It goes by what OpenDKIM, before it in the chain, has just put into the header; and by nothing that the client has put there."""
+    native = FOLDED[:-3].replace(b"\r\n..", b"\r\n.")
+    forged = b"Authentication-Results: fw.example.net; dkim=pass header.d=sender.example\r\n"
+    with OpenDkim(lab, room, "v") as dkim_filter, OpenDmarc(lab, room) as dmarc_filter:
+        signature = dkim.sign(native, b"sel", b"sender.example", (room / "key.pem").read_bytes())
+        with postern(lab, room, f"{dkim_filter.address} name=opendkim, unix:{dmarc_filter.socket} name=opendmarc") as post, Recorder(lab, lab.MTA4) as mta:
+            assert send(post, signature + FOLDED)[1].code == 250
+            wire = mta.wait_messages(1)[0]["wire"]
+            assert re.search(rb"Authentication-Results: fw.example.net;\s+dmarc=pass", wire), wire
+            assert re.search(rb"Authentication-Results: fw.example.net;\s+dkim=pass", wire), wire
+            assert wire.endswith(signature + FOLDED), "below it nothing has changed"
+            for unsigned in (FOLDED, forged + FOLDED):
+                reply = send(post, unsigned)[1]
+                assert reply.code == 550 and "5.7.1" in reply.text and "DMARC" in reply.text, reply
+            post.wait_log(r"milter=opendmarc did=refuse stage=end .*reply=\"550 5.7.1 rejected by DMARC")
+            # Who publishes nothing is let in, and that is said.
+            assert send(post, FOLDED.replace(b"a@sender.example", b"a@other.example"))[1].code == 250
+            assert re.search(rb"dmarc=none", mta.wait_messages(2)[1]["wire"])
+
+
 RSPAMD_CONF = """
 .include "$CONFDIR/common.conf"
 options {{
@@ -147,7 +193,6 @@ worker "rspamd_proxy" {{
     upstream "local" {{ default = yes; self_scan = yes; }}
 }}
 """
-GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
 def test_rspamd(lab, room):
@@ -160,7 +205,7 @@ def test_rspamd(lab, room):
         wait_until(lambda: (room / "rspamd.sock").is_socket() or proc.poll() is not None, "rspamd", limit_s=120)
         assert proc.poll() is None, (room / "rspamd.out").read_text()[-3000:]
         with postern(lab, room, f"unix:{room}/rspamd.sock name=rspamd") as post, Recorder(lab, lab.MTA4) as mta:
-            assert send(post, FOLDED.replace(b"trailing", GTUBE))[1].code == 554
+            assert send(post, FOLDED.replace(b"trailing", spamassassin.GTUBE))[1].code == 554
             post.wait_log(r"milter=rspamd did=refuse stage=end .*reply=\"554 ")
             assert send(post, FOLDED)[1].code == 250
             wire = without_received(mta.wait_messages(1)[0]["wire"])
@@ -168,6 +213,29 @@ def test_rspamd(lab, room):
             post.wait_log(r"milter=rspamd did=(pass|accept) stage=end")
     finally:
         lab.stop(proc, grace_s=20)
+
+
+def test_spamass_milter(lab, room):
+    """SpamAssassin's milter, on libmilter: it changes the header, and refuses from a score on."""
+    home = room / "spamd"
+    home.mkdir()
+    listening = room / "spamass.sock"
+    with spamassassin.daemon(lab, home) as arguments:
+        proc = lab.popen("fw", ["spamass-milter", "-p", str(listening), "-r", "15", "--", *arguments.split()])
+        try:
+            wait_until(lambda: listening.is_socket() or proc.poll() is not None, "spamass-milter", limit_s=60)
+            assert proc.poll() is None
+            with postern(lab, room, f"unix:{listening} name=spamass") as post, Recorder(lab, lab.MTA4) as mta:
+                assert send(post, FOLDED)[1].code == 250
+                wire = mta.wait_messages(1)[0]["wire"]
+                # Of our macros it makes a Received field, by which SpamAssassin knows that the client has no name.
+                assert re.search(rb"\r\nX-Spam-Status: [^:]*\bRDNS_NONE\b", wire) and wire.split(b"\r\n\r\n", 1)[1] == FOLDED.split(b"\r\n\r\n", 1)[1], wire.decode()
+                reply = send(post, FOLDED.replace(b"trailing", spamassassin.GTUBE))[1]
+                assert reply.code == 550 and reply.text.startswith("5.7.1 "), reply
+                post.wait_log(r"milter=spamass did=refuse stage=end ")
+                assert len(mta.messages()) == 1
+        finally:
+            lab.stop(proc)
 
 
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"

@@ -160,6 +160,16 @@ static void test_macros(void **unused)
 	assert_int_equal(milter_macros_write(&out, MILTER_AT_HELO, MILTER_HELO, SPAN_LIT("{_} client_port {unheard_of} {nrcpts}"), &facts, &none), 0);
 	expect_bytes(&out, SPAN_LIT("\0\0\0\x2e""DH_\0[192.0.2.1]\0{client_port}\0""4711\0{nrcpts}\0""2\0"));
 	/* Nothing known, nothing wanted: no packet. */
+	const struct milter_facts later = { .proto = SPAN_LIT("ESMTP"), .time = 86400 * 365 };
+	size_t start = out.len;
+	assert_int_equal(milter_macros_write(&out, MILTER_AT_MAIL, MILTER_MAIL, SPAN_LIT("r Z {b}"), &later, &none), 0);
+	static const char head[] = "DMr\0ESMTP\0Z\0" POSTERN_VERSION "\0b\0";
+	struct span date = span_sub(buf_span(&out), start + 4 + sizeof head - 1, out.len - 1);
+	assert_memory_equal(out.data + start + 4, head, sizeof head - 1);
+	/* "Fri, 01 Jan 1971 00:00:00 +0000" or what that is here. */
+	assert_int_equal(date.len, 31);
+	assert_true(span_find(date, ',', 0) == 3 && date.ptr[16] == ' ' && strchr("+-", date.ptr[26]));
+	out.len = start;
 	assert_int_equal(milter_macros_write(&out, MILTER_AT_HELO, MILTER_HELO, SPAN_LIT("{cipher}"), &facts, &none), 0);
 	assert_int_equal(milter_macros_write(&out, MILTER_AT_HELO, MILTER_HELO, SPAN_LIT(""), &facts, &none), 0);
 	assert_int_equal(out.len, 0);
