@@ -133,9 +133,10 @@ unit: $(UNIT_BINS) $(SMOKE_BINS)
 
 check-unit: all unit
 	tests/run unit $(UNIT_BINS) $(SMOKE_BINS)
-check-e2e: all
+# bench_mime shows the tests what the MIME walk shows.
+check-e2e: all $(B)/tests/bench/bench_mime
 	POSTERN_BUILD=$(abspath $(B)) tests/run e2e
-check: all unit
+check: all unit $(B)/tests/bench/bench_mime
 	POSTERN_BUILD=$(abspath $(B)) tests/run all $(UNIT_BINS) $(SMOKE_BINS)
 # Each fuzz target for FUZZ_SECONDS, and the slower proofs.
 FUZZ_SECONDS ?= 60

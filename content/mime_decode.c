@@ -32,6 +32,15 @@ static void end_group(struct mime_decode *d, struct buf *out)
 	d->bits = 0;
 }
 
+static void pad(struct mime_decode *d, struct buf *out)
+{
+	bool is_end = d->count == 3 || d->is_padded;
+	d->is_odd |= d->count == 1;
+	d->is_padded = d->count == 2 && !is_end;
+	if (is_end)
+		end_group(d, out);
+}
+
 static void base64(struct mime_decode *d, struct span in, struct buf *out)
 {
 	const unsigned char *p = (const unsigned char *)in.ptr, *end = p + in.len;
@@ -49,9 +58,11 @@ static void base64(struct mime_decode *d, struct span in, struct buf *out)
 		}
 		unsigned digit = digits[*p++];
 		if (digit == 65)
-			end_group(d, out);
+			pad(d, out);
 		if (digit >= 64)
 			continue;
+		d->is_odd |= d->is_padded;
+		d->is_padded = false;
 		d->bits = d->bits << 6 | digit;
 		if (++d->count == 4) {
 			out->data[out->len++] = (char)(d->bits >> 16);

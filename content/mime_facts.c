@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "mime_name.h"
+#include "mime_word.h"
 
 /* Messages that hold a message; the other subtypes of message/ are lists of fields for people to read. */
 static const struct span message_types[] = {
@@ -19,9 +20,7 @@ int mime_facts_boundary(struct mime_facts *facts, struct span boundary, struct m
 	for (size_t i = 0; i < facts->boundary_count; i++)
 		if (span_eq(facts->boundary[i], boundary))
 			return 0;
-	if (boundary.len == 0)
-		return 0;
-	if (facts->boundary_count == MIME_BOUNDARIES_MAX || boundary.len > MIME_BOUNDARY_MAX || boundary.len > *boundary_room) {
+	if (boundary.len == 0 || facts->boundary_count == MIME_BOUNDARIES_MAX || boundary.len > MIME_BOUNDARY_MAX || boundary.len > *boundary_room) {
 		emit->flags |= MIME_FLAG_BOUNDARY;
 		return 0;
 	}
@@ -35,27 +34,56 @@ int mime_facts_boundary(struct mime_facts *facts, struct span boundary, struct m
 	return 0;
 }
 
-static int take_boundaries(struct mime_facts *facts, struct mime_params *params, struct mime_emit *emit, size_t *room, bool *changed)
+static void take_charset(struct mime_facts *facts, struct span charset, struct mime_emit *emit, bool *changed)
 {
-	bool added = false;
+	charset = span_trim(charset);
+	if (facts->charset[0] == '\0')
+		*changed |= span_to_cstr(charset, facts->charset, sizeof facts->charset) == 0;
+	else if (!span_eq_nocase(charset, span_of(facts->charset)))
+		emit->flags |= MIME_FLAG_CHARSET;
+}
+
+static int take_boundary(struct mime_facts *facts, struct span boundary, struct mime_emit *emit, size_t *room, bool *changed)
+{
+	bool added;
+	int err = mime_facts_boundary(facts, boundary, emit, room, &added);
+	*changed |= added;
+	return err;
+}
+
+static bool is_boundary(struct span name)
+{
+	return span_eq_nocase(name, SPAN_LIT("boundary"));
+}
+
+static bool is_charset(struct span name)
+{
+	return span_eq_nocase(name, SPAN_LIT("charset"));
+}
+
+/* Boundaries, if they matter, and charsets. */
+static int take_params(struct mime_facts *facts, struct mime_params *params, bool is_multipart, struct mime_emit *emit, size_t *room, bool *changed)
+{
 	int err = 0;
 	for (size_t i = 0; !err && i < params->count; i++) {
 		const struct mime_param *p = &params->param[i];
-		if (!span_eq_nocase(p->name, SPAN_LIT("boundary")) || p->section >= 0 || p->is_extended)
+		if (p->section >= 0 || p->is_extended)
 			continue;
-		err = mime_facts_boundary(facts, p->value, emit, room, &added);
-		*changed |= added;
+		if (is_charset(p->name))
+			take_charset(facts, p->first, emit, changed);
+		if (!is_multipart || !is_boundary(p->name))
+			continue;
+		err = take_boundary(facts, p->value, emit, room, changed);
 		if (!err && p->first.len < p->value.len)
-			err = mime_facts_boundary(facts, p->first, emit, room, &added);
-		*changed |= added;
+			err = take_boundary(facts, p->first, emit, room, changed);
 	}
 	struct buf value = { .cap = 0 };
 	struct span name, charset;
 	for (size_t from = 0; !err && (err = mime_params_join(params, &from, false, &name, &charset, &value)) == 0;) {
-		added = false;
-		if (span_eq_nocase(name, SPAN_LIT("boundary")))
-			err = mime_facts_boundary(facts, buf_span(&value), emit, room, &added);
-		*changed |= added;
+		if (is_charset(name))
+			take_charset(facts, buf_span(&value), emit, changed);
+		if (is_multipart && is_boundary(name))
+			err = take_boundary(facts, buf_span(&value), emit, room, changed);
 	}
 	if (err == ERR_NOTFOUND)
 		err = 0;
@@ -89,18 +117,30 @@ static int take_type(struct mime_facts *facts, struct mime_params *params, struc
 		facts->is_digest = true;
 	if (span_eq_nocase(params->main, SPAN_LIT("message/partial")))
 		emit->flags |= MIME_FLAG_PARTIAL;
-	for (size_t i = 0; i < params->count; i++)
-		if (span_eq_nocase(params->param[i].name, SPAN_LIT("charset")) && facts->charset[0] == '\0')
-			*changed |= span_to_cstr(span_trim(params->param[i].first), facts->charset, sizeof facts->charset) == 0;
-	return body == MIME_BODY_MULTIPART ? take_boundaries(facts, params, emit, room, changed) : 0;
+	return take_params(facts, params, body == MIME_BODY_MULTIPART, emit, room, changed);
 }
 
-static void take_encoding(struct mime_facts *facts, struct span value, bool *changed)
+static bool is_foreign(struct span encoding)
 {
-	enum mime_encoding encoding = span_eq_nocase(value, SPAN_LIT("base64")) || span_eq_nocase(value, SPAN_LIT("b64")) ? MIME_BASE64 :
-				      span_starts_nocase(value, SPAN_LIT("quoted-printable"))                             ? MIME_QUOTED :
-															    MIME_IDENTITY;
-	if (facts->has_encoding && encoding != facts->encoding)
+	static const struct span foreign[] = { SPAN_LIT("uue"), SPAN_LIT("uuencode"), SPAN_LIT("yenc"), SPAN_LIT("binhex"), SPAN_LIT("binhex40"), SPAN_LIT("mac-binhex40") };
+	if (span_starts_nocase(encoding, SPAN_LIT("x-")))
+		encoding = span_sub(encoding, 2, encoding.len);
+	for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+		if (span_eq_nocase(encoding, foreign[i]))
+			return true;
+	return false;
+}
+
+static void take_encoding(struct mime_facts *facts, struct span value, struct mime_emit *emit, bool *changed)
+{
+	bool is_base64 = span_starts_nocase(value, SPAN_LIT("base64")), is_exact = value.len == strlen("base64");
+	enum mime_encoding encoding = is_base64 || span_eq_nocase(value, SPAN_LIT("b64"))     ? MIME_BASE64 :
+				      span_starts_nocase(value, SPAN_LIT("quoted-printable")) ? MIME_QUOTED :
+												MIME_IDENTITY;
+	if (is_foreign(value))
+		emit->flags |= MIME_FLAG_CODING;
+	/* With more behind it some don't take it for base64. */
+	if ((facts->has_encoding && encoding != facts->encoding) || (is_base64 && !is_exact))
 		facts->is_ambiguous = true;
 	*changed |= !facts->has_encoding || encoding > facts->encoding || facts->is_ambiguous;
 	/* Of several the one that needs decoding: without it the text would be hidden. */
@@ -109,24 +149,47 @@ static void take_encoding(struct mime_facts *facts, struct span value, bool *cha
 	facts->has_encoding = true;
 }
 
-int mime_facts_field(struct mime_facts *facts, struct span name, struct span value, struct mime_emit *emit, size_t *boundary_room, bool *changed_out)
+enum field { FIELD_OTHER, FIELD_TYPE, FIELD_DISPOSITION, FIELD_ENCODING };
+
+static enum field field_of(struct span name)
 {
-	bool is_type = span_eq_nocase(name, SPAN_LIT("Content-Type")), is_disposition = span_eq_nocase(name, SPAN_LIT("Content-Disposition"));
-	bool is_encoding = span_eq_nocase(name, SPAN_LIT("Content-Transfer-Encoding"));
+	return span_eq_nocase(name, SPAN_LIT("Content-Type"))		    ? FIELD_TYPE :
+	       span_eq_nocase(name, SPAN_LIT("Content-Disposition"))	    ? FIELD_DISPOSITION :
+	       span_eq_nocase(name, SPAN_LIT("Content-Transfer-Encoding")) ? FIELD_ENCODING :
+									      FIELD_OTHER;
+}
+
+/* One reading of a field. */
+static int take_field(struct mime_facts *facts, enum field field, struct span value, bool has_names, struct mime_emit *emit, size_t *room, bool *changed)
+{
 	struct mime_params params;
-	*changed_out = false;
-	if (!is_type && !is_disposition && !is_encoding)
-		return 0;
 	int err = mime_params_parse(value, &params);
 	if (params.is_cut)
 		emit->flags |= MIME_FLAG_PARAMS;
-	if (!err && is_type)
-		err = take_type(facts, &params, emit, boundary_room, changed_out);
-	if (!err && is_encoding)
-		take_encoding(facts, params.main, changed_out);
-	if (!err && !is_encoding)
+	if (!err && field == FIELD_TYPE)
+		err = take_type(facts, &params, emit, room, changed);
+	if (!err && field == FIELD_ENCODING)
+		take_encoding(facts, params.main, emit, changed);
+	if (!err && has_names)
 		err = mime_names_show(value, &params, emit);
 	mime_params_free(&params);
+	return err;
+}
+
+int mime_facts_field(struct mime_facts *facts, struct span name, struct span value, struct mime_emit *emit, size_t *boundary_room, bool *changed_out)
+{
+	enum field field = field_of(name);
+	struct buf decoded = { .cap = 0 };
+	*changed_out = false;
+	if (field == FIELD_OTHER)
+		return 0;
+	int err = take_field(facts, field, value, field != FIELD_ENCODING, emit, boundary_room, changed_out);
+	/* Some decode a field before they look for its parts; of names this is thought of there. */
+	if (!err && field != FIELD_DISPOSITION && mime_word_is_in(value))
+		err = mime_word_decode(value, &decoded);
+	if (!err && decoded.len > 0)
+		err = take_field(facts, field, buf_span(&decoded), false, emit, boundary_room, changed_out);
+	buf_free(&decoded);
 	return err;
 }
 

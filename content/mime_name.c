@@ -55,7 +55,7 @@ static int show_joined(struct mime_params *params, bool takes_last, struct buf *
 		charset_close(&charset);
 		if (!err)
 			mime_emit_name(emit, buf_span(text));
-		if (!err && label.len == 0)
+		if (!err && (label.len == 0 || mime_word_is_in(buf_span(&bytes))))
 			err = show_words(buf_span(&bytes), text, emit);
 	}
 	buf_free(&bytes);
@@ -111,11 +111,6 @@ static int show_simple(struct span field, struct buf *text, struct mime_emit *em
 	return err;
 }
 
-static bool has_word(struct span field)
-{
-	return field.len > 0 && memmem(field.ptr, field.len, "=?", 2) != NULL;
-}
-
 int mime_names_show(struct span field, struct mime_params *params, struct mime_emit *emit)
 {
 	struct buf text = { .cap = 0 };
@@ -128,7 +123,7 @@ int mime_names_show(struct span field, struct mime_params *params, struct mime_e
 		err = show_simple(field, &text, emit);
 	/* Some decode a field before they look for its parts. */
 	struct buf decoded = { .cap = 0 };
-	if (!err && has_word(field))
+	if (!err && mime_word_is_in(field))
 		err = mime_word_decode(field, &decoded);
 	if (!err && decoded.len > 0)
 		err = show_simple(buf_span(&decoded), &text, emit);
@@ -140,19 +135,20 @@ int mime_names_show(struct span field, struct mime_params *params, struct mime_e
 static struct span cut_word(struct span *rest)
 {
 	size_t from = 0, end;
-	while (from < rest->len && rest->ptr[from] == ' ')
+	while (from < rest->len && is_space(rest->ptr[from]))
 		from++;
-	end = span_find(*rest, ' ', from);
+	for (end = from; end < rest->len && !is_space(rest->ptr[end]);)
+		end++;
 	struct span word = span_sub(*rest, from, end);
 	*rest = span_sub(*rest, end, rest->len);
 	return word;
 }
 
-/* Old programs take "begin  name", without a mode, too. */
+/* Old programs take "begin  name", without a mode, too; some that of a file as Git writes it. */
 static bool is_mode(struct span word)
 {
 	uint64_t mode;
-	return word.len >= 3 && word.len <= 4 && span_to_u64(word, 7777, &mode) == 0;
+	return span_to_u64(word, 177777, &mode) == 0;
 }
 
 bool mime_name_of_line(struct span line, struct span *name_out)

@@ -4,6 +4,7 @@
 #include "mime_name.h"
 
 #define SNIFF_BYTES 512u
+#define MARK_BYTES 2u
 /* Converted at a time: what is not shown at once stays below MIME_PIECE_MAX and three times this. */
 #define SLICE 2048u
 
@@ -17,7 +18,9 @@ void mime_text_begin(struct mime_text *text, struct mime_emit *emit, struct span
 	buf_clear(&text->file);
 	text->searched = 0;
 	text->is_inside_line = text->is_binary = false;
-	text->is_sniffing = must_sniff;
+	/* Where a converter knows what the bytes are it takes the mark itself. */
+	text->is_sniffing = must_sniff || !text->charset.converter;
+	text->sniffs = must_sniff ? SNIFF_BYTES : MARK_BYTES;
 }
 
 /* The bytes that no text has, as https://mimesniff.spec.whatwg.org/#binary-data-byte lists them; PDF says that it is text and is not. */
@@ -105,8 +108,14 @@ static int convert(struct mime_text *text, struct span bytes)
 
 static int end_sniffing(struct mime_text *text)
 {
+	struct span head = buf_span(&text->sniffed);
+	bool is_utf16 = !text->charset.converter && head.len >= MARK_BYTES && (memcmp(head.ptr, "\xff\xfe", 2) == 0 || memcmp(head.ptr, "\xfe\xff", 2) == 0);
+	if (is_utf16) {
+		charset_close(&text->charset);
+		charset_open(&text->charset, SPAN_LIT("utf-16"));
+	}
 	text->is_sniffing = false;
-	text->is_binary = is_binary(buf_span(&text->sniffed));
+	text->is_binary = text->sniffs == SNIFF_BYTES && !is_utf16 && is_binary(head);
 	int err = text->is_binary ? 0 : convert(text, buf_span(&text->sniffed));
 	buf_free(&text->sniffed);
 	return err;
@@ -115,10 +124,10 @@ static int end_sniffing(struct mime_text *text)
 int mime_text_push(struct mime_text *text, struct span bytes)
 {
 	if (text->is_sniffing) {
-		struct span head = span_sub(bytes, 0, SNIFF_BYTES - text->sniffed.len);
+		struct span head = span_sub(bytes, 0, text->sniffs - text->sniffed.len);
 		int err = buf_append_span(&text->sniffed, head);
 		bytes = span_sub(bytes, head.len, bytes.len);
-		if (!err && text->sniffed.len == SNIFF_BYTES)
+		if (!err && text->sniffed.len == text->sniffs)
 			err = end_sniffing(text);
 		if (err)
 			return err;

@@ -99,6 +99,14 @@ static void begin_text(struct mime_tree *tree, bool is_plain)
 	tree->is_in_text = true;
 }
 
+static int decode(struct mime_shared *shared, struct mime_decode *decode, struct span bytes, struct buf *out)
+{
+	int err = mime_decode_push(decode, bytes, out);
+	if (decode->is_odd)
+		shared->emit.flags |= MIME_FLAG_BASE64;
+	return err;
+}
+
 static int push_text(struct mime_tree *tree, struct span bytes)
 {
 	if (tree->decode.encoding == MIME_IDENTITY)
@@ -106,7 +114,7 @@ static int push_text(struct mime_tree *tree, struct span bytes)
 	if (tree->text.is_binary)
 		return 0;
 	buf_clear(&tree->decoded);
-	int err = mime_decode_push(&tree->decode, bytes, &tree->decoded);
+	int err = decode(tree->shared, &tree->decode, bytes, &tree->decoded);
 	return err ? err : mime_text_push(&tree->text, buf_span(&tree->decoded));
 }
 
@@ -177,7 +185,7 @@ static int inner_push(struct mime_tree *tree, struct part *part, struct span byt
 	struct mime_shared *shared = tree->shared;
 	uint32_t number = shared->emit.part;
 	struct buf decoded = { .cap = 0 };
-	int err = mime_decode_push(&part->decode, bytes, &decoded);
+	int err = decode(shared, &part->decode, bytes, &decoded);
 	if (!err)
 		err = mime_lines_push(&part->lines, buf_span(&decoded));
 	buf_free(&decoded);
@@ -361,10 +369,11 @@ static enum delimiter find_delimiter(struct mime_tree *tree, struct span line, s
 static int guess_boundary(struct mime_tree *tree, struct span line)
 {
 	struct part *part = tree->part;
+	struct span boundary = span_trim(span_sub(line, 2, line.len));
 	bool added;
-	if (part->facts.body != MIME_BODY_MULTIPART || part->facts.boundary_count > 0 || line.len < 3)
+	if (part->facts.body != MIME_BODY_MULTIPART || part->facts.boundary_count > 0 || boundary.len == 0)
 		return 0;
-	return mime_facts_boundary(&part->facts, span_trim(span_sub(line, 2, line.len)), &tree->shared->emit, &tree->shared->boundary_room, &added);
+	return mime_facts_boundary(&part->facts, boundary, &tree->shared->emit, &tree->shared->boundary_room, &added);
 }
 
 /* *is_one_out: the line was a delimiter and is done with. */

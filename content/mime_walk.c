@@ -73,7 +73,7 @@ void mime_walk_close(struct mime_walk **walk)
 
 void mime_walk_flags_text(unsigned flags, char *out, size_t len)
 {
-	static const char *const names[] = { "depth", "field", "boundary", "params", "encoded", "partial" };
+	static const char *const names[] = { "depth", "field", "boundary", "params", "encoded", "partial", "base64", "coding", "charset" };
 	size_t at = 0;
 	if (len > 0)
 		out[0] = '\0';

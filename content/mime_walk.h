@@ -46,10 +46,13 @@ typedef void (*mime_sink)(void *owner, const struct mime_piece *piece);
 enum mime_flag {
 	MIME_FLAG_DEPTH = 1,     /* deeper than MIME_DEPTH_MAX */
 	MIME_FLAG_FIELD = 2,     /* a field longer than MIME_FIELD_MAX */
-	MIME_FLAG_BOUNDARY = 4,  /* a boundary longer than MIME_BOUNDARY_MAX, or more of them for one part than are remembered */
+	MIME_FLAG_BOUNDARY = 4,  /* a boundary longer than MIME_BOUNDARY_MAX, or of no bytes, or more of them for one part than are remembered */
 	MIME_FLAG_PARAMS = 8,    /* more parameters in a field than are looked at */
 	MIME_FLAG_ENCODED = 16,  /* more messages and multiparts encoded within each other than are decoded */
 	MIME_FLAG_PARTIAL = 32,  /* a fragment of a message (message/partial): what it holds shows only when all are put together */
+	MIME_FLAG_BASE64 = 64,   /* base64 with padding where none can be, which programs read in different ways */
+	MIME_FLAG_CODING = 128,  /* a Content-Transfer-Encoding that some programs decode and we don't: uuencode, yEnc, BinHex */
+	MIME_FLAG_CHARSET = 256, /* a part that names two charsets: the first is taken */
 };
 
 enum mime_form { MIME_PLAIN, MIME_WIRE };

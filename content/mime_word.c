@@ -100,6 +100,11 @@ static int plain(struct span text, struct buf *out)
 	return err ? err : charset_finish(&charset, out);
 }
 
+bool mime_word_is_in(struct span text)
+{
+	return text.len > 0 && memmem(text.ptr, text.len, "=?", 2) != NULL;
+}
+
 int mime_word_decode(struct span text, struct buf *out)
 {
 	struct run run = { .is_open = false };

@@ -6,8 +6,13 @@
 #ifndef POSTERN_MIME_WORD_H
 #define POSTERN_MIME_WORD_H
 
+#include <stdbool.h>
+
 #include "buf.h"
 #include "span.h"
+
+/* Whether there may be one: what has none decodes to itself. */
+bool mime_word_is_in(struct span text);
 
 /* Append the decoded text: valid UTF-8, at most 3 bytes for each of text and 16 for each word in it. */
 int mime_word_decode(struct span text, struct buf *out);

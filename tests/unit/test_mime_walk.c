@@ -154,6 +154,21 @@ static void test_encodings(void **unused)
 	      "H:Content-Transfer-Encoding: 7bit\nH:Content-Transfer-Encoding: base64\nT:hello\n");
 	CHECK("Content-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit\n\nhello, you\n",
 	      "H:Content-Transfer-Encoding: base64\nH:Content-Transfer-Encoding: 7bit\nT:hello, you\n");
+	CHECK("Content-Transfer-Encoding: base64 x\n\nhello, you\n", "H:Content-Transfer-Encoding: base64 x\nT:hello, you\n");
+	CHECK("Content-Transfer-Encoding: =?us-ascii?q?base64?=\n\naGVsbG8=\n", "H:Content-Transfer-Encoding: base64\nT:hello\n");
+	/* Padding where none can be. */
+	check(SPAN_LIT("Content-Transfer-Encoding: base64\n\naG=VsbG=8=aGk=\n"), "H:Content-Transfer-Encoding: base64\nT:hellohi\n", MIME_FLAG_BASE64);
+	check(SPAN_LIT("Content-Transfer-Encoding: base64\n\na=Gk\n"), "H:Content-Transfer-Encoding: base64\nT:hi\n", MIME_FLAG_BASE64);
+	CHECK("Content-Transfer-Encoding: base64\n\naA==aGk==a\nQ=\n", "H:Content-Transfer-Encoding: base64\nT:hhii\n");
+	/* The mark of UTF-16, in what does not say that it is; one byte of it is none. */
+	CHECK("Content-Transfer-Encoding: base64\n\n//5oAGkA\n", "H:Content-Transfer-Encoding: base64\nT:hi\n");
+	CHECK("Content-Type: a/b\nContent-Transfer-Encoding: base64\n\n/v8AaABp\n", "H:Content-Type: a/b\nH:Content-Transfer-Encoding: base64\nT:hi\n");
+	CHECK("\n\xff\n", "T:\xc3\xbf\n");
+	/* Which charset? */
+	check(SPAN_LIT("Content-Type: text/plain; charset=us-ascii; charset*=x''utf-7\n\na\n"),
+	      "H:Content-Type: text/plain; charset=us-ascii; charset*=x''utf-7\nT:a\n", MIME_FLAG_CHARSET);
+	CHECK("Content-Type: text/plain; charset=koi8-r; charset*0=KOI8; charset*1=-r\n\n\xd0\n",
+	      "H:Content-Type: text/plain; charset=koi8-r; charset*0=KOI8; charset*1=-r\nT:\xd0\xbf\n");
 	/* A body without an empty line in front. */
 	CHECK("Content-Transfer-Encoding: base64\naGVsbG8=\n", "H:Content-Transfer-Encoding: base64\nT:hello\n");
 	/* What is no text, and what only says so. */
@@ -192,6 +207,9 @@ static void test_multiparts(void **unused)
 	      "H:Content-Type: multipart/mixed; boundary*0=a; boundary*1=%62\nH:A: b\n");
 	CHECK("Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\none\n--b--\n",
 	      "H:Content-Type: multipart/digest; boundary=b\nH:Subject: x\nT:one\n");
+	CHECK("Content-Type: =?us-ascii?q?multipart/mixed=3Bboundary=3Db?=\n\n--b\nA: b\n\none\n", "H:Content-Type: multipart/mixed;boundary=b\nH:A: b\nT:one\n");
+	check(SPAN_LIT("Content-Type: multipart/mixed; boundary=\"\"\n\n-- \n--x\nA: b\n\none\n"),
+	      "H:Content-Type: multipart/mixed; boundary=\"\"\nT:-- \nH:A: b\nT:one\n", MIME_FLAG_BOUNDARY);
 	/* The header of a message is broken, and what matters comes behind. */
 	CHECK("A: b\nrubbish\n" MIXED "\n--b\nC: d\n\none\n", "H:A: b\nT:rubbish\nT:Content-Type: multipart/mixed; boundary=\"b\"\nH:C: d\nT:one\n");
 }
@@ -293,6 +311,7 @@ static void test_files_in_text(void **unused)
 	check_names(SPAN_LIT("\nbegin-base64 644 x.exe\nYWJj\n====\n"), "x.exe");
 	check_names(SPAN_LIT("\nbegin  x.exe\n#86)C\n`\nend\n"), "x.exe");
 	check_names(SPAN_LIT("\nbegin 644 of the story\nIt was a dark and stormy night.\n"), "");
+	check_names(SPAN_LIT("\nbegin\t100644\tx.exe\n#86)C\n`\nend\n"), "x.exe");
 	check_names(SPAN_LIT("\nbegin with it\n#86)C\n"), "");
 	check_names(SPAN_LIT("\n=ybegin line=128 size=123 name=x.exe\n"), "x.exe");
 	/* "begin 644 x.exe\n#86)C\n" */
@@ -391,6 +410,8 @@ static void test_flags_text(void **unused)
 	char text[64];
 	mime_walk_flags_text(MIME_FLAG_DEPTH | MIME_FLAG_PARTIAL, text, sizeof text);
 	assert_string_equal(text, "depth,partial");
+	mime_walk_flags_text(MIME_FLAG_BASE64 | MIME_FLAG_CODING | MIME_FLAG_CHARSET, text, sizeof text);
+	assert_string_equal(text, "base64,coding,charset");
 	mime_walk_flags_text(63, text, 8);
 	assert_string_equal(text, "depth,f");
 	mime_walk_flags_text(0, text, sizeof text);
