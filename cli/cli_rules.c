@@ -9,6 +9,7 @@
 #include "cli_replay.h"
 #include "cli_facts.h"
 #include "cli_rules_json.h"
+#include "cli_rules_syn.h"
 #include "cli_text.h"
 #include "mark_value.h"
 #include "rules_lint.h"
@@ -328,6 +329,19 @@ static void print_verdict(const struct rules_verdict *verdict)
 		(void)printf("then:    the session is closed\n");
 }
 
+/* Settles what lacks, and opens *finder when it is needed for the first time. */
+static void settle(const struct question *q, struct rules_facts *facts, struct cli_facts **finder, bool *is_open)
+{
+	if (q->no_dns || !facts_next_unasked(facts, 0)) {
+		facts_fail_unasked(facts, "not asked (--no-dns)");
+		return;
+	}
+	if (!*is_open)
+		*finder = cli_facts_open();
+	*is_open = true;
+	cli_facts_fetch(*finder, facts);
+}
+
 static void answer(const struct question *q, struct rules *rules)
 {
 	struct rules_facts facts = { .client = q->client };
@@ -335,27 +349,29 @@ static void answer(const struct question *q, struct rules *rules)
 	struct rules_hooks hooks = { .ctx = &listing, .trace = list_trace };
 	struct rules_eval eval;
 	struct rules_verdict verdict;
+	struct cli_rules_syn syn;
 	struct cli_facts *finder = NULL;
 	bool is_open = false;
 	settle_given(&facts, FACT_NAME, q->name, q->no_dns);
 	settle_given(&facts, FACT_IDENT, q->ident, q->no_dns);
 	rules_eval_start(&eval, rules, &facts, span_of(q->from), span_of(q->to), &hooks);
-	while (rules_eval_run(&eval, &verdict) == STEP_WAIT) {
-		if (q->no_dns) {
-			facts_fail_unasked(&facts, "not asked (--no-dns)");
-			continue;
-		}
-		finder = is_open ? finder : cli_facts_open();
-		is_open = true;
-		cli_facts_fetch(finder, &facts);
-	}
+	while (rules_eval_run(&eval, &verdict) == STEP_WAIT)
+		settle(q, &facts, &finder, &is_open);
+	cli_rules_syn_want(rules, &facts);
+	settle(q, &facts, &finder, &is_open);
+	bool has_syn = cli_rules_syn_judge(rules, &facts, &syn) == 0;
 	cli_facts_close(&finder);
 	rules_eval_end(&eval);
 	facts_free(&facts);
-	if (listing.json)
-		cli_json_print(cli_json_verdict(&verdict, listing.json));
-	else
-		print_verdict(&verdict);
+	if (listing.json) {
+		json_t *json = cli_json_verdict(&verdict, listing.json);
+		(void)json_object_set_new(json, "syn", has_syn ? cli_rules_syn_json(&syn) : json_null());
+		cli_json_print(json);
+		return;
+	}
+	print_verdict(&verdict);
+	if (has_syn)
+		cli_rules_syn_print(&syn);
 }
 
 static int explain(int argc, char **argv)

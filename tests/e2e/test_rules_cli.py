@@ -123,6 +123,24 @@ def test_explain_allow(rules):
     assert [(t["line"], t["result"]) for t in answer["trace"]] == [(2, "match")]
 
 
+def test_explain_syn(tmp_path):
+    path = tmp_path / "rules"
+    path.write_text("pass:192.0.2.9:ALL:ALL\nallow:192.0.2.8:ALL:ALL\ndrop:RBL.l.example:ALL:ALL\nmark=0x10/0xf0:[2001:db8::]/32:ALL:ALL\n"
+                    "drop:10.1.0.0/16:ALL:ALL\npass:10.0.0.0/8:ALL:ALL\nallow:ALL:ALL:ALL\n")
+
+    def syn(ip, *args):
+        return explain(str(path), "--no-dns", "--ip", ip, "--from", "a@b", "--to", "c@d", *args)["syn"]
+
+    assert syn("192.0.2.9") == {"verdict": "pass", "line": 1, "left": None, "mark": None, "with_lists": None}
+    assert syn("192.0.2.8") == {"verdict": "session", "line": 2, "left": "other-action", "mark": None, "with_lists": None}
+    # Two rules that end the same, or not.
+    assert syn("10.1.2.3")["verdict"] == "drop" and syn("10.1.2.3")["line"] == 5
+    assert syn("10.2.2.3") == {"verdict": "session", "line": 3, "left": "unknown", "mark": None, "with_lists": None}
+    assert syn("2001:db8::1")["mark"] == "0x10/0xf0"
+    path.write_text("allow:ALL:ALL:ALL\n")
+    assert syn("10.1.2.3") == {"verdict": "session", "line": 0, "left": "no-rule", "mark": None, "with_lists": None}
+
+
 def test_explain_deny(rules):
     answer = explain(rules, "--ip", "192.0.2.1", "--from", "<x@spammer.com>", "--to", "c@d", "--no-dns")
     assert (answer["verdict"], answer["line"], answer["close"]) == ("deny", 3, True)
@@ -162,8 +180,8 @@ def test_explain_connection(tmp_path):
                      ("four@b", ("--helo", "h.x")), ("five@b", ("--mark", "0x1f"))):
         assert explain(str(path), *base, "--to", to, *args)["verdict"] == "allow"
     assert explain(str(path), *base, "--to", "one@b", "--untrusted")["verdict"] == "noto"
-    assert explain(str(path), *base, "--to", "none@b", "--no-match", "allow") | {"trace": None} == {
-        "verdict": "allow", "line": 0, "reply": None, "delay_s": 0, "needs": [], "close": False, "unknown": None, "trace": None}
+    assert explain(str(path), *base, "--to", "none@b", "--no-match", "allow") | {"trace": None, "syn": None} == {
+        "verdict": "allow", "line": 0, "reply": None, "delay_s": 0, "needs": [], "close": False, "unknown": None, "trace": None, "syn": None}
 
 
 def test_explain_text(rules):
