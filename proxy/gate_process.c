@@ -15,9 +15,12 @@
 #define BACKOFF_MIN_MS 200u
 #define BACKOFF_MAX_MS 30000u
 #define LONG_LIFE_MS 60000u
-/* Beats without a sign of life of any worker, and of the gate.  A worker's heart beats once a second. */
+/* Beats without a sign of life of any worker, and of the gate.  A worker's heart beats once a second.  A gate that hangs holds SYNs until
+ * `dead-after` takes their rule away, and from then on nobody is diverted: so it is killed before the fourth repetition of a SYN, 15 s after
+ * the first; not so soon that a busy host could be taken for a gate that hangs.  At its start it reads the kernel's sets. */
 #define WORKERS_STILL_LIMIT 4u
-#define GATE_STILL_LIMIT 60u
+#define GATE_STILL_LIMIT 10u
+#define GATE_STARTING_LIMIT 60u
 #define RULES_AGAIN_BEATS 30u
 
 struct gate_process {
@@ -267,9 +270,9 @@ static void beat_due(void *ctx)
 	loop_timer_start(g->beat_timer, GATE_BEAT_MS);
 	send_beat(g);
 	look_after_rules(g);
-	if (g->pid > 0 && ++g->still == GATE_STILL_LIMIT) {
-		log_event(LOG_LEVEL_ERR, "gate-stuck", "the gate (pid %ld) has said nothing for %u s: killed", (long)g->pid,
-			  GATE_STILL_LIMIT * GATE_BEAT_MS / 1000);
+	const unsigned limit = g->state == WORKER_RUNNING ? GATE_STILL_LIMIT : GATE_STARTING_LIMIT;
+	if (g->pid > 0 && ++g->still == limit) {
+		log_event(LOG_LEVEL_ERR, "gate-stuck", "the gate (pid %ld) has said nothing for %u s: killed", (long)g->pid, limit * GATE_BEAT_MS / 1000);
 		(void)kill(g->pid, SIGKILL);
 	}
 }

@@ -169,6 +169,19 @@ def test_gate_dies(lab, tmp_path):
         assert gated.rcpt(Lab.CLIENT4).code == 250
 
 
+def test_gate_hangs(lab, tmp_path):
+    """It holds the SYNs that come in, until the kernel takes it for dead; then it is killed, and there is a new one."""
+    with Gated(lab, tmp_path, options=DEBUG) as gated:
+        pid = int(gated.gate()["pid"])
+        os.kill(pid, signal.SIGSTOP)
+        assert gated.is_silent(Lab.CLIENT4), "held"
+        gated.post.wait_log(rf"ev=gate-stuck .*pid {pid}\b.*killed", limit_s=60)
+        gated.wait_rules(2)
+        assert gated.gate()["restarts"] in (1, "1")
+        assert gated.is_silent(Lab.SPAMMER4)
+        assert gated.rcpt(Lab.CLIENT4).code == 250
+
+
 def test_queue_is_taken(lab, tmp_path):
     """By another program: the log says so, sessions judge everybody."""
     taker = lab.python("fw", "import os,socket,struct,time\n"
