@@ -53,9 +53,10 @@ void list_report_tell(struct list_told *told, struct ipc_channel *master, uint64
 	(void)ipc_channel_send(master, ROLE_LIST_REPORT, &what, sizeof what, &connection_fd, 1);
 }
 
-void list_report_broken(struct ipc_channel *master, struct span zone)
+void list_report_broken(struct list_told *told, struct ipc_channel *master, struct span zone)
 {
 	struct role_list_report what;
+	memset(told->entries, 0, sizeof told->entries);
 	if (!master || zone.len > LIST_ZONE_MAX)
 		return;
 	memset(&what, 0, sizeof what);

@@ -34,8 +34,8 @@ int list_told_init(struct list_told *told);
 void list_report_tell(struct list_told *told, struct ipc_channel *master, uint64_t now_ms, uint32_t listen_index, int connection_fd,
 		      const struct addr *client, struct span zone, const struct addr *answers, uint32_t count, uint32_t hold_s);
 
-/* That list is not to be believed any more. */
-void list_report_broken(struct ipc_channel *master, struct span zone);
+/* That list is not to be believed any more.  All is told anew from here on. */
+void list_report_broken(struct list_told *told, struct ipc_channel *master, struct span zone);
 
 /* ---- the master's side */
 

@@ -268,10 +268,10 @@ static void rules_taken(void *ctx, uint64_t generation, int err)
 
 static void list_is_broken(void *ctx, struct span zone)
 {
-	const struct worker *w = ctx;
+	struct worker *w = ctx;
 	const struct conf *conf = &w->host.conf.conf;
 	if (conf->gate && conf->gate_queue && rules_syn_has_list(w->host.rules, zone))
-		list_report_broken(w->master, zone);
+		list_report_broken(&w->list_told, w->master, zone);
 }
 
 static void rules_idle(void *ctx)

@@ -1,9 +1,11 @@
 """Block lists at the SYN: the first connection is judged in its session; what the list said then is known when the client comes again."""
 
+import json
 import os
 import re
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -15,8 +17,7 @@ from test_gate import DEBUG, SPAMMER, Gated, every_family
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
 LIST_PORT = 5353
-HEAD = "$TTL 3\n$SOA 3 ns.test. admin.test. 0 600 300 86400 3\n:127.0.0.4:listed\n"
-TEST_ENTRIES = {4: "127.0.0.2\n", 6: "::ffff:7f00:2\n"}
+HEAD = "$TTL %d\n$SOA 3 ns.test. admin.test. 0 600 300 86400 3\n:127.0.0.4:listed\n"
 RULES = "drop:RBL.syn.test:ALL:ALL\nallow:ALL:ALL:ALL\n"
 
 
@@ -24,20 +25,39 @@ class Lists:
     """rbldnsd with the list syn.test, in both families; a file that was replaced is read within the second."""
 
     def __init__(self, lab, directory):
-        self.directory = directory
+        self.directory, self.log = directory, directory / "log"
         make_reachable(directory)
-        for v in (4, 6):
-            self.set(v)
-        lab.popen("inet", ["rbldnsd", "-n", "-c", "1s", "-u", "nobody:nogroup", "-w", directory, "-b", f"{lab.DNS4}/{LIST_PORT}",
-                           "syn.test:ip4trie:list4", "syn.test:ip6trie:list6"])
+        for name in ("list4", "list6"):
+            self.write(name)
+        self.mend()
+        # A file has one time to live: the test entries have theirs.
+        files = [f"syn.test:ip{v}trie:{name}{v}" for name in ("list", "test") for v in (4, 6)]
+        lab.popen("inet", ["rbldnsd", "-n", "-c", "1s", "-u", "nobody:nogroup", "-w", directory, "-b", f"{lab.DNS4}/{LIST_PORT}", *files],
+                  stdout=self.log.open("w"), stderr=subprocess.STDOUT)
+        wait_until(lambda: "zones reloaded" in self.log.read_text(), "rbldnsd to read its files")
         lab._unbound_control("local_zone", "syn.test", "transparent")
         lab._unbound_control("stub_add", "syn.test", f"{lab.DNS4}@{LIST_PORT}")
 
-    def set(self, v, *addresses):
-        new = self.directory / f"new{v}"
-        new.write_text(HEAD + TEST_ENTRIES[v] + "".join(f"{a}\n" for a in addresses))
+    def write(self, name, *addresses, ttl=3):
+        new = self.directory / "new"
+        new.write_text(HEAD % ttl + "".join(f"{a}\n" for a in addresses))
         new.chmod(0o644)
-        new.replace(self.directory / f"list{v}")
+        new.replace(self.directory / name)
+
+    def set(self, v, *addresses, ttl=3):
+        """These are listed, and nobody of the other family. Nobody may ask before that is read, or the contrary would be known for a while."""
+        self.write(f"list{10 - v}")
+        reads = self.log.read_text().count(f":list{v}:")
+        self.write(f"list{v}", *addresses, ttl=ttl)
+        wait_until(lambda: self.log.read_text().count(f":list{v}:") > reads, "rbldnsd to read the list")
+
+    def mend(self):
+        self.write("test4", "127.0.0.2")
+        self.write("test6", "::ffff:7f00:2")
+
+    def spoil(self):
+        self.write("test4", "10.0.0.1")
+        self.write("test6", "2001:db8:ffff::1")
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +132,22 @@ def test_reload(lab, tmp_path):
             assert gated.rcpt(client).code == 250, rules
         assert not is_refused_at_syn(gated, client)
         assert gated.rcpt(client).code == 250, "listed, but with another answer than the rule asks for"
+
+
+@every_family
+def test_broken(lab, tmp_path, v):
+    """What a list said before it was found broken counts no more, at the SYN as in the session; and counts again when it is mended."""
+    client = SPAMMER[v]
+    lab.lists.set(v, client, ttl=600)
+    with Gated(lab, tmp_path, rules=RULES, options={**DEBUG, "list-check": "2s"}) as gated:
+        wait_until(lambda: is_refused_at_syn(gated, client), "the list to be read, and the client refused at the SYN")
+        said = json.loads(gated.post.run("postern", "rules", "explain", "--json", "--rules", gated.post.rules_path, "--ip", client, "--from", "a@b.example",
+                                          "--to", "c@protected.example").stdout)["syn"]
+        assert (said["verdict"], said["left"]) == ("session", "unknown") and said["with_lists"]["verdict"] == "drop", said
+        lab.lists.spoil()
+        gated.post.wait_log("ev=list-broken", limit_s=40)
+        wait_until(lambda: not is_refused_at_syn(gated, client), "the gate to forget what the list said")
+        assert gated.rcpt(client).code == 451
+        lab.lists.mend()
+        gated.post.wait_log("ev=list-works", limit_s=40)
+        wait_until(lambda: is_refused_at_syn(gated, client), "it to be refused again")
