@@ -162,7 +162,7 @@ int nfqueue_run(struct nfqueue *queue, nfqueue_judge_fn judge, void *ctx)
 	for (unsigned done = 0; done < NFQUEUE_BUDGET; done += BATCH) {
 		int count = recvmmsg(queue->fd, queue->headers, BATCH, MSG_DONTWAIT, NULL);
 		if (count < 0)
-			return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : ERR_IO;
+			return errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? 0 : ERR_IO;
 		for (int i = 0; i < count; i++) {
 			struct span bytes = { queue->messages[i], queue->headers[i].msg_len };
 			if (nfqueue_message_read(bytes, &packet, &errnum) != NFQUEUE_PACKET)

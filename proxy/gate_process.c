@@ -303,7 +303,8 @@ void gate_process_start(struct gate_process *g)
 	if (pid == 0)
 		role_exec(fds[1], "posternd: gate", GATE_ROLE_ARG);
 	if (pid < 0) {
-		log_event(LOG_LEVEL_ERR, "gate-start-failed", "%s", err ? err_name(err) : strerror(errno));
+		/* With too many open files, or without memory: err does not tell these apart. */
+		log_event(LOG_LEVEL_ERR, "gate-start-failed", "%s: %s", err ? "no socket pair" : "fork", strerror(errno));
 		if (!err) {
 			(void)close(fds[0]);
 			(void)close(fds[1]);

@@ -57,8 +57,7 @@ static void learn(void *ctx, enum syn_outcome outcome, const struct addr *client
 static int open_syns_prepriv(struct gate *g, struct reason *why)
 {
 	const struct syn_side_parts parts = { &g->setup.conf.conf, (size_t)g->setup.workers, learn, g };
-	int err = syn_side_open_prepriv(&parts, &g->syns);
-	return err ? reason_set(why, err, "SYNs can't be judged (%s)", err_name(err)) : 0;
+	return syn_side_open_prepriv(&parts, &g->syns, why);
 }
 
 static int drop(const struct gate *g, struct reason *why)

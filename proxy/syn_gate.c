@@ -126,9 +126,10 @@ static void queue_ready(void *ctx, unsigned events)
 	(void)events;
 	if (nfqueue_run(g->parts.queue, syn_gate_judge, g) == 0)
 		return;
-	/* Packets then pass by the rule's --queue-bypass, or are dropped: the kernel's side is gone with the socket only. */
 	log_event(LOG_LEVEL_ERR, "gate-queue", "the queue's socket can't be read any more: SYNs are not judged until posternd is restarted");
 	loop_io_destroy(&g->io);
+	/* Only without the socket the kernel stops to queue. */
+	nfqueue_close(&g->parts.queue);
 }
 
 int syn_gate_create(const struct syn_gate_parts *parts, struct syn_gate **out)
@@ -140,11 +141,18 @@ int syn_gate_create(const struct syn_gate_parts *parts, struct syn_gate **out)
 	int err = loop_io_create(parts->loop, nfqueue_fd(parts->queue), queue_ready, g, &g->io);
 	if (!err)
 		err = loop_io_want(g->io, LOOP_READ);
-	if (err)
+	if (err) {
+		g->parts.queue = NULL; /* the caller's still */
 		syn_gate_destroy(&g);
-	else
+	} else {
 		*out = g;
+	}
 	return err;
+}
+
+bool syn_gate_has_queue(const struct syn_gate *gate)
+{
+	return gate->parts.queue != NULL;
 }
 
 void syn_gate_destroy(struct syn_gate **gate)
@@ -152,6 +160,7 @@ void syn_gate_destroy(struct syn_gate **gate)
 	if (!*gate)
 		return;
 	loop_io_destroy(&(*gate)->io);
+	nfqueue_close(&(*gate)->parts.queue);
 	free(*gate);
 	*gate = NULL;
 }

@@ -5,7 +5,8 @@
  * A verdict that hangs on what block lists said ends when their answers do: its client goes into no set.
  * `mark=` rules set bits of its mark; the accepted socket inherits them where net.ipv4.tcp_fwmark_accept is 1.
  * Promise: nothing waits.  What can't be read, is no SYN, or came in where no listen section is, is accepted.
- * Owns: nothing but its own memory.  Borrows: everything in struct syn_gate_parts, until it is destroyed.
+ * Fails: a queue that can't be read any more is closed, so that packets pass by the rule's --queue-bypass.
+ * Owns: its own memory, and from a create that succeeded on the queue.  Borrows: the rest of struct syn_gate_parts, until it is destroyed.
  */
 #ifndef POSTERN_SYN_GATE_H
 #define POSTERN_SYN_GATE_H
@@ -55,6 +56,9 @@ struct syn_gate;
 
 int syn_gate_create(const struct syn_gate_parts *parts, struct syn_gate **out);
 void syn_gate_destroy(struct syn_gate **gate);
+
+/* False: it could not be read any more. */
+bool syn_gate_has_queue(const struct syn_gate *gate);
 
 /* The verdict for one packet; for tests, and for the loop itself.  ctx: the gate. */
 struct nfqueue_verdict syn_gate_judge(void *ctx, const struct nfqueue_packet *packet);

@@ -1,6 +1,8 @@
 #include "syn_side.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "list_answers.h"
 #include "log.h"
@@ -10,7 +12,7 @@
 struct syn_side {
 	struct syn_side_parts parts;
 	struct loop *loop;
-	struct nfqueue *queue, *tarpit_queue; /* tarpit_queue: until the tarpit has it */
+	struct nfqueue *queue, *tarpit_queue; /* until the gate, and the tarpit, have them */
 	struct raw_tcp raw;
 	struct iface_names ifaces;
 	struct syn_rules *rules;
@@ -60,11 +62,11 @@ static void open_queues(struct syn_side *side)
 		log_event(LOG_LEVEL_WARN, "gate-queue", "%s: who is in the set tarpit is dropped", why.text);
 }
 
-int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **out)
+int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **out, struct reason *why)
 {
 	struct syn_side *side = calloc(1, sizeof *side);
 	if (!side)
-		return ERR_NOMEM;
+		return reason_set(why, ERR_NOMEM, "no memory");
 	side->parts = *parts;
 	side->raw = (struct raw_tcp){ -1, -1 };
 	side->ifaces.fd = -1;
@@ -72,8 +74,10 @@ int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **
 	int err = syn_rules_create(parts->conf, parts->workers, parts->workers + 1, &events, &side->rules);
 	if (!err)
 		err = list_answers_create(&side->answers);
-	if (!err)
-		err = iface_names_open(&side->ifaces);
+	if (err)
+		reason_set(why, err, "SYNs can't be judged (%s)", err_name(err));
+	else if ((err = iface_names_open(&side->ifaces)) != 0)
+		reason_set(why, err, "no socket to ask for the names of interfaces: %s", strerror(errno));
 	if (err) {
 		syn_side_destroy(&side);
 		return err;
@@ -103,7 +107,9 @@ int syn_side_start(struct syn_side *side, struct loop *loop)
 					      .ctx = side->parts.ctx };
 	const struct tarpit_gate_parts tarpit = { loop, side->parts.conf, side->tarpit_queue, &side->raw, &side->tarpit_counts };
 	side->loop = loop;
-	int err = side->queue ? syn_gate_create(&parts, &side->gate) : 0;
+	int err = 0;
+	if (side->queue && (err = syn_gate_create(&parts, &side->gate)) == 0)
+		side->queue = NULL;
 	if (!err && side->tarpit_queue && (err = tarpit_gate_create(&tarpit, &side->tarpit)) == 0)
 		side->tarpit_queue = NULL;
 	return err;
@@ -112,7 +118,7 @@ int syn_side_start(struct syn_side *side, struct loop *loop)
 void syn_side_take_rules(struct syn_side *side, struct ipc_message *msg)
 {
 	/* Without a queue nobody asks the rules. */
-	if (side->queue)
+	if (syn_side_has_queue(side))
 		syn_rules_reload(side->rules, side->loop, msg);
 }
 
@@ -141,7 +147,7 @@ void syn_side_tick(struct syn_side *side)
 
 bool syn_side_has_queue(const struct syn_side *side)
 {
-	return side->queue != NULL;
+	return side->gate && syn_gate_has_queue(side->gate);
 }
 
 uint64_t syn_side_rules_generation(const struct syn_side *side)

@@ -19,8 +19,8 @@ struct syn_side_parts {
 	void *ctx;
 };
 
-/* Opens what needs rights.  ERR_NOMEM only. */
-int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **out);
+/* Opens what needs rights.  Fails without memory or descriptors. */
+int syn_side_open_prepriv(const struct syn_side_parts *parts, struct syn_side **out, struct reason *why);
 
 /* From here on SYNs are judged, by the rules as soon as there are any. */
 int syn_side_start(struct syn_side *side, struct loop *loop);
