@@ -8,7 +8,7 @@ PARTSDIR ?= $(PREFIX)/lib/postern/postern-divert.d
 INSTALL_MAN := $(sort $(wildcard man/*.5 man/*.8))
 # Other names of the same page.
 INSTALL_MAN_LINKS := smtpd-mailq.8=postern.8
-INSTALL_UNITS := posternd.service posternfwd.service postern-divert.service postern-divert@.service
+INSTALL_UNITS := posternd.service posternfwd.service postern-divert.service postern-divert@.service postern-divert-early.service
 INSTALL_SAMPLES := postern.conf.sample rules.sample divert.conf.sample filter.sample
 INSTALL_CONTRIB := check-clamd check-dcc check-spamc
 INSTALL_DOCS := README.md LICENSE docs/architecture.md docs/spool-format.md docs/performance.md

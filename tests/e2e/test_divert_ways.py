@@ -621,3 +621,51 @@ def test_wrong_use_is_one_clear_line(lab, argv, words):
     done = lab.divert(*argv, check=False)
     assert done.returncode == 1
     assert words in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize("name", ("eth0.100", "br-lan.7", "Wan_2"))
+@every_way
+@every_mode
+def test_names_of_interfaces_in_rules(lab, mode, backend, name):
+    """As a VLAN's name has a dot: it stands whole in each rule, and the kernel takes them."""
+    shown = up(lab, mode, backend, "--fail", "closed", "--learn", "--early", "--dry-run", iface=name).stdout
+    assert (f'iifname "{name}"' if backend == "nft" else f"-i {name} ") in shown
+    assert lab.divert("status", check=False).returncode == NOT_DIVERTED
+    try:
+        up(lab, mode, backend, "--fail", "closed", "--learn", "--early", iface=name)
+        assert all(line.split()[0] == name for line in lab.divert("status").stdout.splitlines()[1:3])
+        lab.divert("down", "--iface", name)
+        assert lab.divert("status", check=False).returncode == NOT_DIVERTED
+    finally:
+        lab.divert("down", "--all")
+
+
+@every_way
+@every_mode
+def test_early(lab, mode, backend):
+    """Rules in front of an interface that comes later: from its first packet on nothing passes."""
+    done = lab.divert("up", "--iface", "wan.5", check=False)
+    assert done.returncode == 1 and "--early" in done.stderr
+    for command in ("down", "status"):
+        assert "--early is for up and load" in lab.divert(command, "--iface", "wan.5", "--early", check=False).stderr
+    try:
+        up(lab, mode, backend, "--fail", "closed", "--early", iface="wan.5")
+        lab.exec("inet", "ip", *"link add link eth0 name eth0.5 type macvlan mode bridge".split())
+        lab.exec("fw", "ip", *"link add link wan name wan.5 type macvlan mode bridge".split())
+        for ns, name, number in (("inet", "eth0.5", 10), ("fw", "wan.5", 1)):
+            for command in (f"link set {name} up", f"addr add 10.78.0.{number}/24 dev {name}", f"addr add 2001:db8:4::{number:x}/64 dev {name} nodad"):
+                lab.exec(ns, "ip", *command.split())
+        lab.exec("inet", "ip", *"route add 203.0.113.26 via 10.78.0.1".split())
+        lab.exec("inet", "ip", *"-6 route add 2001:db8:2::26 via 2001:db8:4::1".split())
+        for v, target in ((4, "203.0.113.26"), (6, "2001:db8:2::26")):
+            with any_listener(lab, "mta", v, 25), any_listener(lab, "fw", v, PORT[mode]) as listener:
+                with pytest.raises(ConnectionRefusedError):
+                    lab.connect("inet", None, (target, 25), timeout=5)
+                put(lab, backend, "alive", "wan.5", timeout=600)
+                with lab.connect("inet", None, (target, 25)) as sock, listener.accept()[0] as conn:
+                    exchange(sock, conn)
+                put(lab, backend, "alive", "wan.5", verb="del")
+    finally:
+        lab.divert("down", "--all")
+        lab.exec("inet", "ip", "link", "del", "eth0.5", check=False)
+        lab.exec("fw", "ip", "link", "del", "wan.5", check=False)

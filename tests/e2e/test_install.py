@@ -16,6 +16,7 @@ EXPECTED = {
     "usr/local/bin/postern", "usr/local/bin/smtpd-mailq",
     "usr/local/lib/systemd/system/posternd.service", "usr/local/lib/systemd/system/posternfwd.service",
     "usr/local/lib/systemd/system/postern-divert.service", "usr/local/lib/systemd/system/postern-divert@.service",
+    "usr/local/lib/systemd/system/postern-divert-early.service",
     "usr/local/lib/sysusers.d/postern.conf",
     *(f"usr/local/share/man/man8/{page}.8" for page in ("postern", "posternd", "posternfwd", "postern-divert", "smtpd-mailq")),
     *(f"usr/local/share/man/man5/{page}.5" for page in ("postern.conf", "postern-rules", "postern-filter")),
