@@ -1,5 +1,5 @@
 /* cli_queue_files.h - the queue as the spool's files tell it, for when no posternfwd runs that could be asked.
- * Removes, cuts and saves nothing (so not spool_recover, which tidies up); only cli_queue_files_change writes.  Answers in the form
+ * Removes, cuts and saves nothing (so no spool_recovery, which tidies up); only cli_queue_files_change writes.  Answers in the form
  * of posternfwd: the same lines, handed to the same struct control_answer; a destination is where the client wanted to go.
  * A segment whose writer lives is read to its end: its last messages may not be acknowledged to their senders yet.
  * Fails: ERR_PERM, ERR_NOTFOUND, ERR_IO, ERR_CORRUPT with a reason.

@@ -78,11 +78,6 @@ int smtp_reply_append(struct buf *out, unsigned code, const char *enhanced, stru
 	return err;
 }
 
-int smtp_reply_append_text(struct buf *out, const struct smtp_reply_text *reply)
-{
-	return smtp_reply_append(out, reply->code, reply->enhanced, span_of(reply->text));
-}
-
 void smtp_reply_reset(struct smtp_reply *reply)
 {
 	/* Everything but the text, which is large and guarded by text_len. */
@@ -196,9 +191,4 @@ int smtp_reply_push(struct smtp_reply *reply, struct span in, size_t *consumed_o
 struct span smtp_reply_span(const struct smtp_reply *reply)
 {
 	return (struct span){ reply->text, reply->text_len };
-}
-
-bool smtp_reply_is_started(const struct smtp_reply *reply)
-{
-	return !reply->is_complete && (reply->line_count > 0 || reply->line_len > 0);
 }

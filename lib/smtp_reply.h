@@ -24,7 +24,6 @@
  * there is one.  enhanced (NULL: none) is repeated on each line.  CR is dropped, other bytes outside printable ASCII become '?'.
  * White space around the text is dropped.  code is in [200, 599].  Fails as buf does; then nothing was appended. */
 int smtp_reply_append(struct buf *out, unsigned code, const char *enhanced, struct span text);
-int smtp_reply_append_text(struct buf *out, const struct smtp_reply_text *reply);
 
 /* One reply, read piece by piece.  Holds no pointers. */
 struct smtp_reply {
@@ -52,8 +51,5 @@ int smtp_reply_push(struct smtp_reply *reply, struct span in, size_t *consumed_o
 
 /* Text of a complete (or partial) reply; lives in reply. */
 struct span smtp_reply_span(const struct smtp_reply *reply);
-
-/* Bytes are waiting inside an unfinished reply. */
-bool smtp_reply_is_started(const struct smtp_reply *reply);
 
 #endif

@@ -62,9 +62,6 @@ void rules_measure(const struct rules *rules, struct rules_size *out);
 /* Does anybody but the caller hold it?  If not, the caller's release would give all of it back: with large lists that takes a while. */
 bool rules_is_shared(const struct rules *rules);
 
-/* Bit (1u << enum fact_kind) of every kind that some rule may need. */
-uint32_t rules_fact_kinds(const struct rules *rules);
-
 /* At connect: puts every fact about the client that some rule may need into the table as FACT_NOT_ASKED, so that all can be fetched
  * in parallel.  Ident is left out: it is asked only when a rule hangs on it. */
 void rules_prefetch(const struct rules *rules, struct rules_facts *facts);

@@ -66,11 +66,6 @@ struct span rules_action_text(const struct rules *rules, uint32_t index)
 	return index < rules->count ? rules->items[index].action_text : SPAN_NONE;
 }
 
-uint32_t rules_fact_kinds(const struct rules *rules)
-{
-	return rules->facts;
-}
-
 static void prefetch_pattern(const struct pattern *p, struct rules_facts *facts)
 {
 	struct fact_key key = { .kind = FACT_NAME };

@@ -61,8 +61,4 @@ int rules_syn_lists_build(struct rules *rules);
 
 enum tri rule_list_match(const struct rule_list *list, struct match *m);
 
-/* The first rule at or after `from` that may match what is always known about m's client; rules_count() when there is none.
- * Promise: never passes over a rule that could be true, unknown or pending.  A linear scan looks at every rule; indices may skip. */
-uint32_t rules_next_candidate(const struct rules *rules, const struct match *m, uint32_t from);
-
 #endif

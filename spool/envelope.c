@@ -409,12 +409,3 @@ int spool_envelope_decode(struct span lines, struct arena *arena, struct spool_e
 		*out = d.e;
 	return err;
 }
-
-struct span spool_envelope_extra(const struct spool_envelope *e, const char *key)
-{
-	for (size_t i = 0; i < e->extra_count; i++) {
-		if (span_eq(e->extras[i].key, span_of(key)))
-			return e->extras[i].value;
-	}
-	return SPAN_NONE;
-}

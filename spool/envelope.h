@@ -77,7 +77,4 @@ size_t spool_envelope_recipient_len(const struct spool_recipient *r);
 /* Read lines.  ERR_CORRUPT: not what encode writes (or a later version of it); ERR_TOOLONG; ERR_NOMEM. */
 int spool_envelope_decode(struct span lines, struct arena *arena, struct spool_envelope *out);
 
-/* Find an extra line; empty span (ptr NULL) when there is none. */
-struct span spool_envelope_extra(const struct spool_envelope *e, const char *key);
-
 #endif

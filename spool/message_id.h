@@ -15,7 +15,6 @@
 #define SPOOL_ID_LEN 14
 #define SPOOL_ID_WORKER_MAX 1023u
 #define SPOOL_ID_WORKER_FWD 1023u /* the forwarder's own messages: bounces */
-#define SPOOL_ID_WORKER_CLI 1022u
 
 struct spool_id {
 	char text[SPOOL_ID_LEN + 1]; /* terminated */

@@ -340,15 +340,3 @@ size_t spool_recovery_left(const struct spool_recovery *recovery)
 		left += r->waiting[place].count;
 	return left - (r->place <= SPOOL_IN_HOLD ? r->at : 0);
 }
-
-int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why)
-{
-	struct spool_recovery *r;
-	int done = spool_recovery_start(dirs, events, &r, why);
-	if (done)
-		return done;
-	while (done == 0)
-		done = spool_recovery_step(r, why);
-	spool_recovery_free(&r);
-	return done < 0 ? done : 0;
-}

@@ -63,11 +63,8 @@ struct spool_recovery_events {
 
 /* A file that can't be read holds up nothing: broken() with is_unread, and for a segment no segment() then; but its messages before that place
  * have been reported.
- * All of it: segments in order of their numbers, then queue/ and hold/, then the orphans. */
-int spool_recover(const struct spool_dirs *dirs, const struct spool_recovery_events *events, struct reason *why);
-
-/* The same in steps, so that a queue of any length is read while others work already.  start removes temporary files and lists what
- * there is; it is to be called before anybody else writes.  A step is one segment, or SPOOL_RECOVERY_STEP waiting messages; it returns 0
+ * Segments in order of their numbers, then queue/ and hold/, then the orphans: in steps, so that a queue of any length is read while others work
+ * already.  start removes temporary files and lists what there is; it is to be called before anybody else writes.  A step is one segment, or SPOOL_RECOVERY_STEP waiting messages; it returns 0
  * when there is more to do, 1 when that was all, or an error, behind which it may go on with what is left.  start and step may run on different threads, one at a time. */
 #define SPOOL_RECOVERY_STEP 64u
 struct spool_recovery;
@@ -83,7 +80,7 @@ void spool_recovery_free(struct spool_recovery **recovery);
 int spool_segment_scan(int fd, const char *name, uint64_t from, uint64_t limit, unsigned flags, const struct spool_ack_set *acks,
                        const struct spool_recovery_events *events, struct spool_segment_info *info_out, uint64_t *next_out);
 
-/* Remove bodies in large/ that no writer holds, no record and no file in bad/ names (aborted transactions); spool_recover does it, later runs are for
+/* Remove bodies in large/ that no writer holds, no record and no file in bad/ names (aborted transactions); a recovery does it, later runs are for
  * long uptimes.  removed_out may be NULL. */
 int spool_large_sweep(const struct spool_dirs *dirs, uint64_t *removed_out);
 

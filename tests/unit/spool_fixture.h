@@ -57,4 +57,7 @@ struct recovered {
 
 void recover(struct spool_dirs *dirs, struct recovered *out);
 
+/* All steps of a recovery with these events. */
+int recover_with(const struct spool_dirs *dirs, const struct spool_recovery_events *events);
+
 #endif

@@ -225,10 +225,9 @@ static void mover(struct spool_fixture *fixture, const char *fault)
 {
 	struct moving m = { .dirs = &fixture->dirs };
 	struct spool_recovery_events events = { move_message, ignore_broken, move_segment, &m };
-	struct reason why;
 	if (spool_fault_arm(fault) != 0)
 		_exit(3);
-	_exit(spool_recover(&fixture->dirs, &events, &why) == 0 ? 0 : 4);
+	_exit(recover_with(&fixture->dirs, &events) == 0 ? 0 : 4);
 }
 
 static void fill(struct spool_fixture *fixture)
