@@ -51,7 +51,7 @@ uint32_t client_stutters(const struct client *client);
 void client_start_stuttering(struct client *client);
 void client_stop_stuttering(struct client *client);
 
-/* Entries in all, for tests of the bound. */
+/* Entries in all, connected or remembered. */
 size_t client_table_count(const struct client_table *table);
 
 #endif

@@ -15,6 +15,7 @@
 #define COUNTER_LIST(X) \
 	X(SESSIONS, "sessions", 1) \
 	X(TXNS_OPEN, "transactions", 1) \
+	X(CLIENTS, "clients_remembered", 1) \
 	X(CONNECTIONS, "connections", 0) \
 	X(REFUSED_DIRECT, "refused_direct_hit", 0) \
 	X(REFUSED_LOOP, "refused_loop", 0) \
@@ -63,6 +64,8 @@
 	X(SYNC_US, "spool_sync_us", 0) \
 	X(DNS_QUERIES, "dns_queries", 0) \
 	X(DNS_HITS, "dns_cache_hits", 0) \
+	X(DNS_CACHED, "dns_cache_entries", 1) \
+	X(DNS_CACHED_BYTES, "dns_cache_bytes", 1) \
 	X(DNS_FAILURES, "dns_failures", 0) \
 	X(DNS_REFUSED, "dns_refused", 0) \
 	X(FACTS_FAILED, "facts_failed", 0) \

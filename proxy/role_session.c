@@ -211,12 +211,17 @@ static void tick(void *ctx)
 {
 	struct worker *w = ctx;
 	struct spool_writer_stats stats;
+	size_t dns_entries, dns_bytes;
 	uint64_t lost = log_lost();
 	loop_timer_start(w->tick_timer, TICK_MS);
 	counter_heartbeat(w->host.counters);
 	counter_add(w->host.counters, COUNTER_LOG_LOST, lost - w->log_lost_counted);
 	w->log_lost_counted = lost;
 	count_facts(w);
+	resolver_cached(w->host.resolver, &dns_entries, &dns_bytes);
+	counter_set(w->host.counters, COUNTER_DNS_CACHED, dns_entries);
+	counter_set(w->host.counters, COUNTER_DNS_CACHED_BYTES, dns_bytes);
+	counter_set(w->host.counters, COUNTER_CLIENTS, client_table_count(w->host.clients));
 	counter_set(w->host.counters, COUNTER_STUTTERING, stutter_count(w->host.stutterers));
 	worker_rules_tick(w->rules);
 	if (!w->spool)

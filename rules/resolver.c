@@ -451,6 +451,12 @@ const struct resolver_stats *resolver_stats(const struct resolver *r)
 	return &r->stats;
 }
 
+void resolver_cached(const struct resolver *r, size_t *entries_out, size_t *bytes_out)
+{
+	*entries_out = dns_cache_count(r->cache);
+	*bytes_out = dns_cache_bytes(r->cache);
+}
+
 void resolver_destroy(struct resolver **resolver)
 {
 	struct resolver *r = *resolver;

@@ -41,6 +41,9 @@ int resolver_set_servers(struct resolver *resolver, const struct name_servers *s
 const struct dns_source *resolver_source(const struct resolver *resolver);
 const struct resolver_stats *resolver_stats(const struct resolver *resolver);
 
+/* What the cache holds now. */
+void resolver_cached(const struct resolver *resolver, size_t *entries_out, size_t *bytes_out);
+
 /* Questions that wait are dropped without an answer. */
 void resolver_destroy(struct resolver **resolver);
 

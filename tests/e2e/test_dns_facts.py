@@ -208,7 +208,8 @@ def test_block_lists(posternd, lab):
     assert [code(post, lab.CLIENT4, to=f"{to}@p.example") for to in ("two", "range", "any")] == [250, 250, 250]
     assert code(post, lab.SPAMMER6, to="any@p.example") == 550 and code(post, lab.CLIENT6, to="any@p.example") == 250
     wait_until(lambda: post.status()["counters"]["dns_queries"] > 0, "counted queries")
-    assert post.status()["counters"]["dns_cache_hits"] > 0
+    counters = post.status()["counters"]
+    assert counters["dns_cache_hits"] > 0 and counters["dns_cache_entries"] > 0 and counters["dns_cache_bytes"] > counters["dns_cache_entries"]
 
 
 @pytest.mark.parametrize("zone", ["error.test", "outside.test", "lame.test", "dead.test", "silent.test"])

@@ -589,6 +589,10 @@ static void test_cache(void **state)
 	assert_non_null(strstr(a.why, "SERVFAIL"));
 	assert_int_equal(resolver_stats(w.resolver)->failures, 1);
 	assert_int_equal(resolver_stats(w.resolver)->hits, 30);
+	size_t entries, bytes;
+	resolver_cached(w.resolver, &entries, &bytes);
+	assert_int_equal(entries, 3);
+	assert_true(bytes > 3 * sizeof "plain.example");
 	/* What is no name is never asked for. */
 	const unsigned before = w.a.questions;
 	ask(&w, &a, "not a name.example");
