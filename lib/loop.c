@@ -231,8 +231,7 @@ void loop_io_destroy(struct loop_io **io)
 {
 	if (!*io)
 		return;
-	(void)uv_poll_stop(&(*io)->uv);
-	uv_close((uv_handle_t *)&(*io)->uv, free_handle);
+	uv_close((uv_handle_t *)&(*io)->uv, free_handle); /* stops it, too: told twice, it asks the kernel twice */
 	*io = NULL;
 }
 
