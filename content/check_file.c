@@ -69,9 +69,10 @@ static int make_dir(int place_fd, uint64_t number, struct check_file *file)
 	file->dir_fd = openat(place_fd, file->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (file->dir_fd >= 0)
 		return 0;
-	int err = err_from_errno(errno);
+	const int errnum = errno;
 	(void)unlinkat(place_fd, file->dir, AT_REMOVEDIR);
-	return err;
+	errno = errnum; /* for the reason */
+	return err_from_errno(errnum);
 }
 
 int check_file_make(int place_fd, uint64_t number, int wire_fd, uint64_t wire_len, struct check_file *out, struct reason *why)
@@ -79,14 +80,16 @@ int check_file_make(int place_fd, uint64_t number, int wire_fd, uint64_t wire_le
 	struct check_file file = CHECK_FILE_NONE;
 	int err = make_dir(place_fd, number, &file);
 	if (err)
-		return reason_set(why, err, "no directory for the message can be made (%s)", err_name(err));
+		return reason_set(why, err, "no directory for the message can be made (%s)", strerror(errno));
 	int fd = openat(file.dir_fd, CHECK_FILE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	err = fd < 0 ? err_from_errno(errno) : write_native(fd, wire_fd, wire_len);
 	if (fd >= 0 && close(fd) != 0 && !err)
 		err = err_from_errno(errno);
 	if (err) {
+		/* Descriptors, memory and room are different worries: where the system has said which, so do we. */
+		reason_set(why, err, "the message can't be written for the command (%s)", fd < 0 ? strerror(errno) : err_name(err));
 		check_file_remove(&file);
-		return reason_set(why, err, "the message can't be written for the command (%s)", err_name(err));
+		return err;
 	}
 	*out = file;
 	return 0;
@@ -202,7 +205,7 @@ void check_file_remove(struct check_file *file)
 		return;
 	check_place_empty(file->dir_fd);
 	(void)close(file->dir_fd);
-	(void)unlinkat(file->place_fd, file->dir, AT_REMOVEDIR);
+	check_place_remove(file->place_fd, file->dir);
 	*file = CHECK_FILE_NONE;
 }
 

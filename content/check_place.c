@@ -108,12 +108,19 @@ static void bring_up(struct sweep *sweep, int dir_fd, const char *name)
 	}
 }
 
+static bool is_directory(int dir_fd, const char *name)
+{
+	struct stat st;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
 static void remove_tree(struct sweep *sweep, int dir_fd, const char *name, int depth)
 {
 	if (unlinkat(dir_fd, name, 0) == 0)
 		return;
 	/* What a command unpacks may be directories that nobody can write to. */
-	(void)!fchmodat(dir_fd, name, 0700, 0);
+	if (is_directory(dir_fd, name))
+		(void)!fchmodat(dir_fd, name, 0700, 0);
 	if (depth == SWEEP_DEPTH_MAX) {
 		bring_up(sweep, dir_fd, name);
 		return;
@@ -138,6 +145,12 @@ static void sweep_all(int top_fd, bool (*is_wanted)(const char *name))
 void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1])
 {
 	(void)snprintf(out, CHECK_PLACE_NAME_LEN + 1, "%016" PRIx64, number);
+}
+
+void check_place_remove(int place_fd, const char *name)
+{
+	struct sweep sweep = { .top_fd = place_fd };
+	remove_tree(&sweep, place_fd, name, 0);
 }
 
 void check_place_sweep(int place_fd)

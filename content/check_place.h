@@ -23,6 +23,9 @@ void check_place_name(uint64_t number, char out[CHECK_PLACE_NAME_LEN + 1]);
 /* Remove the messages' directories that an earlier process has left. */
 void check_place_sweep(int place_fd);
 
+/* Remove that name in the place, whatever a command has put there instead of its directory. */
+void check_place_remove(int place_fd, const char *name);
+
 /* Remove all that is in a directory, however deep, and whatever the modes of what is in there.  It becomes writable for its owner. */
 void check_place_empty(int dir_fd);
 

@@ -133,15 +133,22 @@ static int spawn(struct check_run *r, const struct check_run_options *options, i
 	return r->pid < 0 ? err_from_errno(errno) : 0;
 }
 
-static int start(struct check_run *r, const struct check_run_options *options)
+static int system_says(struct reason *why)
+{
+	const int errnum = errno;
+	return reason_set(why, err_from_errno(errnum), "no process can be started: %s", strerror(errnum));
+}
+
+static int start(struct check_run *r, const struct check_run_options *options, struct reason *why)
 {
 	int output[2], failure[2];
 	if (pipe2(output, O_CLOEXEC) != 0)
-		return err_from_errno(errno);
+		return system_says(why);
 	r->output_fd = output[0];
 	if (pipe2(failure, O_CLOEXEC) != 0) {
+		int failed = system_says(why);
 		(void)close(output[1]);
-		return err_from_errno(errno);
+		return failed;
 	}
 	r->failure_fd = failure[0];
 	(void)fcntl(r->output_fd, F_SETFL, O_NONBLOCK);
@@ -151,8 +158,10 @@ static int start(struct check_run *r, const struct check_run_options *options)
 		err = loop_io_want(r->output_io, LOOP_READ);
 	if (!err)
 		err = loop_timer_create(r->loop, time_is_up, r, &r->timer);
-	if (!err)
-		err = spawn(r, options, output[1], failure[1]);
+	if (err)
+		reason_set(why, err, "no process can be watched (%s)", err_name(err));
+	else if (spawn(r, options, output[1], failure[1]) != 0)
+		err = system_says(why);
 	(void)close(output[1]);
 	(void)close(failure[1]);
 	if (err)
@@ -162,16 +171,16 @@ static int start(struct check_run *r, const struct check_run_options *options)
 	return 0;
 }
 
-int check_run_start(const struct check_run_options *options, check_run_fn done, void *ctx, struct check_run **out)
+int check_run_start(const struct check_run_options *options, check_run_fn done, void *ctx, struct check_run **out, struct reason *why)
 {
 	struct check_run *r = calloc(1, sizeof *r);
 	if (!r)
-		return ERR_NOMEM;
+		return reason_set(why, ERR_NOMEM, "no process can be started: out of memory");
 	r->loop = options->loop;
 	r->done = done;
 	r->ctx = ctx;
 	r->output_fd = r->failure_fd = -1;
-	int err = start(r, options);
+	int err = start(r, options, why);
 	if (err) {
 		r->pid = 0;
 		check_run_destroy(&r);

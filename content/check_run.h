@@ -40,8 +40,8 @@ struct check_run_options {
 struct check_run;
 typedef void (*check_run_fn)(void *ctx, const struct check_exit *exit);
 
-/* Options are read during the call only.  ERR_NOMEM, ERR_AGAIN: out of memory, processes or descriptors for the moment. */
-int check_run_start(const struct check_run_options *options, check_run_fn done, void *ctx, struct check_run **out);
+/* Options are read during the call only.  ERR_NOMEM, ERR_AGAIN: out of memory, processes or descriptors for the moment; why says of which. */
+int check_run_start(const struct check_run_options *options, check_run_fn done, void *ctx, struct check_run **out, struct reason *why);
 
 pid_t check_run_pid(const struct check_run *run);
 

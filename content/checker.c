@@ -122,14 +122,18 @@ static void fail(struct question *q, const char *why)
 }
 
 /* A fault of this host's and not of the message: every message would meet it.  Each has its line in the log anyway. */
-static void fail_for_all(struct question *q, const char *why)
+static void complain(struct checker *c, const char *why)
 {
-	struct checker *c = q->checker;
-	fail(q, why);
 	if (loop_now_ms(c->loop) < c->complain_ms)
 		return;
 	c->complain_ms = loop_now_ms(c->loop) + COMPLAIN_EVERY_MS;
 	log_event(LOG_LEVEL_ERR, "extcheck-trouble", "%s: messages that need the checker get 451", why);
+}
+
+static void fail_for_all(struct question *q, const char *why)
+{
+	fail(q, why);
+	complain(q->checker, why);
 }
 
 /* ---- the file's end */
@@ -163,6 +167,13 @@ static void finish(struct question *q, enum phase phase)
 
 /* ---- the command */
 
+static bool is_there(const struct checker_options *options)
+{
+	char program[CONF_COMMAND_CAP];
+	(void)snprintf(program, sizeof program, "%.*s", (int)strcspn(options->command, " \t"), options->command);
+	return access(program, F_OK) == 0;
+}
+
 static void command_ended(void *ctx, const struct check_exit *exit)
 {
 	struct question *q = ctx;
@@ -172,12 +183,20 @@ static void command_ended(void *ctx, const struct check_exit *exit)
 	a->ms = exit->ms;
 	memcpy(a->said, exit->said, sizeof a->said);
 	switch (exit->end) {
-	case CHECK_EXITED: a->result = exit->code == 0 ? CHECKER_ACCEPT : exit->code == 1 ? CHECKER_REJECT : CHECKER_RETRY; break;
+	case CHECK_EXITED:
+		a->result = exit->code == 0 ? CHECKER_ACCEPT : exit->code == 1 ? CHECKER_REJECT : CHECKER_RETRY;
+		/* Of a loader that misses a library, and of a shell that misses a program. */
+		if (exit->code == 127 || exit->code == 126) {
+			(void)snprintf(why, sizeof why, "the command ended with status %d, as where a program or library is missing (%.120s)", exit->code, exit->said);
+			complain(q->checker, why);
+		}
+		break;
 	case CHECK_SIGNALED: a->result = CHECKER_KILLED; break;
 	case CHECK_TIMED_OUT: a->result = CHECKER_TIMEOUT; break;
 	case CHECK_NOT_STARTED:
 		a->code = 0;
-		(void)snprintf(why, sizeof why, "the command can't be run: %s", strerror(exit->code));
+		(void)snprintf(why, sizeof why, "the command can't be run: %s%s", strerror(exit->code),
+			       exit->code == ENOENT && is_there(&q->checker->options) ? ": the program is there, its interpreter or loader is not" : "");
 		fail_for_all(q, why);
 		break;
 	}
@@ -192,7 +211,7 @@ static int start_command(struct question *q)
 	(void)snprintf(file, sizeof file, "%s/" CHECK_FILE_NAME, dir);
 	char **words = check_args_vector(&q->args, c->options.command, file);
 	if (!words)
-		return ERR_NOMEM;
+		return reason_set(&q->why, ERR_NOMEM, "no process can be started: out of memory");
 	uint64_t file_bytes = c->options.max_bytes * 2;
 	const struct check_run_options run = {
 		.loop = c->loop,
@@ -201,7 +220,7 @@ static int start_command(struct question *q)
 		.timeout_ms = c->options.timeout_ms,
 		.file_bytes = file_bytes > FILE_BYTES_MIN ? file_bytes : FILE_BYTES_MIN,
 	};
-	int err = check_run_start(&run, command_ended, q, &q->run);
+	int err = check_run_start(&run, command_ended, q, &q->run, &q->why);
 	free(words);
 	return err;
 }
@@ -245,11 +264,8 @@ static void prepared(void *ctx)
 		return;
 	}
 	int err = q->is_cancelled ? 0 : start_command(q);
-	if (err) {
-		char why[64];
-		(void)snprintf(why, sizeof why, "no process can be started (%s)", err_name(err));
-		fail_for_all(q, why);
-	}
+	if (err)
+		fail_for_all(q, q->why.text);
 	if (err || q->is_cancelled)
 		finish(q, PHASE_REMOVING);
 	else

@@ -7,7 +7,7 @@
 
 #define COMPLAIN_EVERY_MS 60000u
 
-static void log_end(const struct session *s, const char *event, unsigned code, const char *why)
+static void log_totals(const struct session *s, const char *event, unsigned code, const char *why, size_t rcpts, uint64_t size_bytes)
 {
 	const struct session_txn *txn = s->txn;
 	struct kv kv;
@@ -16,11 +16,25 @@ static void log_end(const struct session *s, const char *event, unsigned code, c
 	kv_u64(&kv, "rc", code);
 	kv_addr(&kv, "client", &s->where.client.addr);
 	kv_span(&kv, "from", txn->from);
-	kv_u64(&kv, "rcpts", txn->recipient_count);
-	kv_u64(&kv, "size", txn->data.size_bytes);
+	kv_u64(&kv, "rcpts", rcpts);
+	kv_u64(&kv, "size", size_bytes);
 	if (why)
 		kv_text(&kv, "why", why);
 	log_kv(code == 250 ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, &kv);
+}
+
+/* As the client has sent it. */
+static void log_end(const struct session *s, const char *event, unsigned code, const char *why)
+{
+	log_totals(s, event, code, why, s->txn->recipient_count, s->txn->data.size_bytes);
+}
+
+/* As it is in the spool, after those who change messages; without our own field and the final dot. */
+static uint64_t stored_size(const struct session_txn *txn)
+{
+	static const char end[] = ".\r\n";
+	const struct content_image *changed = txn->checked.changed;
+	return changed ? changed->len - changed->own_len - (sizeof end - 1) : txn->data.size_bytes;
 }
 
 void session_log_refused(struct session *s, unsigned code, const char *why)
@@ -111,9 +125,11 @@ static void stored(void *ctx, int err)
 		not_stored(s, err);
 		return;
 	}
-	log_end(s, "stored", 250, NULL);
+	const struct spool_envelope *changed = txn->checked.envelope;
+	uint64_t size_bytes = stored_size(txn);
+	log_totals(s, "stored", 250, NULL, changed ? changed->recipient_count : txn->recipient_count, size_bytes);
 	counter_add(s->host->counters, COUNTER_MESSAGES_STORED, 1);
-	counter_add(s->host->counters, COUNTER_BYTES_STORED, txn->data.size_bytes);
+	counter_add(s->host->counters, COUNTER_BYTES_STORED, size_bytes);
 	s->messages++;
 	s->junk = 0;
 	(void)snprintf(line, sizeof line, "250 2.0.0 Ok: stored as %s", txn->id.text);

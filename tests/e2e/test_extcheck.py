@@ -209,6 +209,7 @@ def test_a_changed_message_is_what_goes_on(checked, lab, size, script, change):
     is_changed = "same" not in script
     assert c.counters()["extcheck_changed"] == (1 if is_changed else 0)
     assert ("changed_size=" in c.post.log()) == is_changed
+    c.post.wait_log(rf"ev=stored .*size={len(change(body)) - 3}\b")  # without the final dot line
     c.wait_clean()
 
 
@@ -433,7 +434,68 @@ def test_a_program_without_its_interpreter(checked):
     c = checked("exit 0\n")
     c.program.write_text("#!/nonexistent/interpreter\n")
     assert send(c.post).code == 451
-    c.post.wait_log('result=failed .*out="the command can.t be run: No such file')
+    c.post.wait_log('result=failed .*out="the command can.t be run: No such file or directory: the program is there, its interpreter or loader is not')
+
+
+def test_a_chroot_without_a_library(lab, tmp_path):
+    """The message waits, and the log has the loader's own words as an error."""
+    jail = tmp_path / "jail"
+    make_jail(jail, "/bin/ls")
+    [library] = [path for path in jail.rglob("libselinux*")]
+    library.unlink()
+    with Checked(lab, tmp_path, "exit 1\n", check_command="/bin/ls", check_chroot=jail, check_dir="/messages").post as post:
+        post.start_daemon()
+        assert send(post).code == 451
+        post.wait_log("ev=extcheck-trouble .*status 127.*libselinux")
+
+
+def test_a_full_disk(checked):
+    """The command fills the disk that messages lie on: they wait, and go through when there is room again."""
+    c = checked("case $(cat $2) in *fill*) head -c 3000000 /dev/zero >${2%/*/*}/junk;; esac; exit 0\n")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,uid={CHECK_UID},gid={CHECK_UID},mode=700", "none", str(c.place)], check=True)
+    try:
+        c.post.stop(c.post.daemon)
+        c.post.start_daemon()
+        assert send(c.post, b"Subject: fill\r\n\r\n.\r\n").code == 250
+        assert send(c.post, big_text(50000)).code == 451
+        c.post.wait_log("ev=extcheck-trouble .*(No space left|no-space)")
+        (c.place / "junk").unlink()
+        assert send(c.post).code == 250
+        c.wait_clean()
+    finally:
+        c.post.stop(c.post.daemon)
+        subprocess.run(["umount", "-l", str(c.place)], check=True)
+
+
+def test_a_directory_that_was_exchanged(checked):
+    """For a symlink, a file, another directory: nothing is left, and what a link names is left alone."""
+    c = checked("echo kept >$OUT/kept; d=${2%/message}; mv $d $d.moved; cp -r $d.moved/message $OUT/; rm -rf $d.moved; "
+                "case $(cat $OUT/message) in *link*) ln -s $OUT $d;; *file*) echo x >$d;; *) mkdir -p $d/a/b; ln -s $OUT $d/a/b/c;; esac; exit 1\n")
+    (c.out / "kept").unlink(missing_ok=True)
+    for what in (b"link", b"file", b"tree"):
+        assert send(c.post, b"Subject: " + what + b"\r\n\r\n.\r\n").code == 552
+        c.wait_clean()
+        assert c.says("kept") == "kept\n"
+
+
+def test_a_reload_in_the_middle_of_a_check(checked):
+    """What runs is judged by the command it began with."""
+    c = checked("touch $OUT/begun; while [ ! -e $OUT/go ]; do sleep 0.05; done; exit 0\n", check_timeout=200)
+    with c.post.talk() as talk:
+        talk.hello()
+        talk.envelope()
+        talk.send(SMALL)
+        wait_until(lambda: (c.out / "begun").exists(), "the command to run")
+        other = c.dir / "other"
+        other.write_text("#!/bin/sh\nexit 1\n")
+        other.chmod(0o755)
+        c.post.options["check-command"] = other
+        c.post.write_conf()
+        c.post.daemon.send_signal(signal.SIGHUP)
+        c.post.wait_log("ev=reloaded")
+        assert send(c.post).code == 552
+        (c.out / "go").touch()
+        assert talk.reply().code == 250
 
 
 def test_more_arguments_than_the_system_takes(lab, tmp_path):
