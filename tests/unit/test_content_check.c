@@ -28,6 +28,7 @@ struct play {
 	bool has_change, is_silent;
 	/* and what happened to it */
 	unsigned opened, ran, closed;
+	size_t pushed;
 	struct content_image image;
 	struct span from;
 	size_t recipient_count;
@@ -76,13 +77,21 @@ static void run(void *state, const struct content_image *image, const struct spo
 		content_engine_done(p->check, &p->verdict, p->has_change ? &p->change : NULL);
 }
 
+/* It takes one push at a time. */
+static void push(void *state, struct span wire)
+{
+	struct play *p = state;
+	p->pushed += wire.len;
+	content_engine_pause(p->check);
+}
+
 static void close_play(void *state)
 {
 	((struct play *)state)->closed++;
 }
 
 static const struct content_engine first = { .need = NEED_FILTER, .is_configured = always, .open = open_first, .run = run, .close = close_play };
-static const struct content_engine second = { .need = NEED_EXTCHK, .is_configured = always, .open = open_second, .run = run, .close = close_play };
+static const struct content_engine second = { .need = NEED_EXTCHK, .is_configured = always, .open = open_second, .push = push, .run = run, .close = close_play };
 const struct content_engine *const content_engines[] = { &first, &second, NULL };
 
 /* ---- a message */
@@ -314,10 +323,45 @@ static void test_more_recipients_than_an_envelope_takes(void **unused)
 	assert_int_equal(plays[1].ran, 1);
 }
 
+static void count(void *ctx)
+{
+	++*(unsigned *)ctx;
+}
+
+static void test_pauses(void **unused)
+{
+	(void)unused;
+	static const struct spool_envelope envelope = { .from = SPAN_LIT("s@x.example") };
+	const struct content_image image = { .memory = SPAN_LIT(WIRE), .fd = -1, .len = sizeof WIRE - 1, .own_len = sizeof OWN - 1 };
+	struct content_check *check = NULL;
+	unsigned drained = 0;
+	/* Only who is asked for is heard. */
+	assert_int_equal(content_check_create(&host, 1, NEED_FILTER, &check), 0);
+	assert_int_equal(content_check_push(check, SPAN_LIT("a")), STEP_DONE);
+	content_check_destroy(&check);
+	assert_int_equal(content_check_create(&host, 1, NEED_FILTER | NEED_EXTCHK, &check), 0);
+	content_check_on_drained(check, count, &drained);
+	assert_int_equal(content_check_push(check, SPAN_LIT("a")), STEP_WAIT);
+	assert_int_equal(content_check_push(check, SPAN_LIT("bc")), STEP_WAIT);
+	assert_int_equal(plays[1].pushed, 3);
+	content_engine_drained(check);
+	content_engine_drained(check);
+	assert_int_equal(drained, 1);
+	/* Behind the end of the message nobody waits for that any more. */
+	assert_int_equal(content_check_push(check, SPAN_LIT("d")), STEP_WAIT);
+	is_done = false;
+	content_check_run(check, &image, &envelope, done, NULL);
+	content_engine_drained(check);
+	assert_int_equal(drained, 1);
+	loop_run(host.loop);
+	assert_true(is_done);
+	content_check_destroy(&check);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	const struct CMUnitTest tests[] = { TEST(test_only_what_is_needed), TEST(test_the_first_refusal_decides), TEST(test_the_next_sees_what_was_changed), TEST(test_holding),
+	const struct CMUnitTest tests[] = { TEST(test_only_what_is_needed), TEST(test_the_first_refusal_decides), TEST(test_the_next_sees_what_was_changed), TEST(test_holding), TEST(test_pauses),
 					    TEST(test_changed_messages_have_a_budget), TEST(test_more_recipients_than_an_envelope_takes) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
