@@ -49,9 +49,11 @@ static enum cli_exit check(const char *path)
 	struct filter_set *set = cli_filter_load(path, &diags);
 	cli_rules_print_diags(&diags);
 	if (set)
-		(void)printf("%s: %zu patterns, no errors, %u warnings\n", path, filter_set_count(set), diags.warnings);
+		(void)printf("%s: %zu pattern%s, no errors, %u warning%s\n", path, filter_set_count(set), cli_text_plural(filter_set_count(set)),
+			     diags.warnings, cli_text_plural(diags.warnings));
 	else if (diags.errors)
-		(void)fprintf(stderr, "%s: %u errors, %u warnings: not usable\n", path, diags.errors, diags.warnings);
+		(void)fprintf(stderr, "%s: %u error%s, %u warning%s: not usable\n", path, diags.errors, cli_text_plural(diags.errors), diags.warnings,
+			      cli_text_plural(diags.warnings));
 	enum cli_exit code = set ? CLI_OK : CLI_FAILED;
 	filter_set_release(&set);
 	rules_diags_free(&diags);

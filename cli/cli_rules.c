@@ -119,12 +119,15 @@ int cli_rules_check(const char *path, const char *filter, uint32_t lacking, bool
 		cli_json_print(cli_json_check(path, count, &diags));
 	} else if (!is_unreadable) {
 		cli_rules_print_diags(&diags);
-		if (is_good && filter)
-			(void)printf("%s: %u rules, %s: %zu patterns, no errors, %u warnings\n", path, count, filter, patterns, diags.warnings);
-		else if (is_good)
-			(void)printf("%s: %u rules, no errors, %u warnings\n", path, count, diags.warnings);
-		else
-			(void)fprintf(stderr, "%s: %u errors, %u warnings: not usable\n", path, diags.errors, diags.warnings);
+		if (is_good) {
+			(void)printf("%s: %u rule%s, ", path, count, cli_text_plural(count));
+			if (filter)
+				(void)printf("%s: %zu pattern%s, ", filter, patterns, cli_text_plural(patterns));
+			(void)printf("no errors, %u warning%s\n", diags.warnings, cli_text_plural(diags.warnings));
+		} else if (diags.errors) {
+			(void)fprintf(stderr, "%s%s%s: %u error%s, %u warning%s: not usable\n", path, filter ? ", " : "", filter ? filter : "",
+				      diags.errors, cli_text_plural(diags.errors), diags.warnings, cli_text_plural(diags.warnings));
+		}
 	}
 	rules_release(&rules);
 	rules_diags_free(&diags);

@@ -57,3 +57,8 @@ const char *cli_text_size(unsigned long long bytes, char out[CLI_SIZE_CAP])
 	(void)snprintf(out, CLI_SIZE_CAP, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
 	return out;
 }
+
+const char *cli_text_plural(size_t count)
+{
+	return count == 1 ? "" : "s";
+}

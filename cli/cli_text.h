@@ -5,6 +5,7 @@
 #define POSTERN_CLI_TEXT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "buf.h"
@@ -19,6 +20,9 @@ void cli_text_put_lines(FILE *to, struct span text);
 /* "90 s", "15 min", "3 h", "2 d": rounded down, for reading. */
 #define CLI_AGE_CAP 32
 const char *cli_text_age(long long seconds, char out[CLI_AGE_CAP]);
+
+/* "s" behind a word, but for one. */
+const char *cli_text_plural(size_t count);
 
 /* "512 B", "3.4 KiB", "1.2 GiB". */
 #define CLI_SIZE_CAP 32

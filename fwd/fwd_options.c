@@ -138,7 +138,11 @@ enum fwd_options_result fwd_options_read(int argc, char **argv, struct fwd_optio
 		case 'h': fputs(usage, stdout); return FWD_OPTIONS_EXIT_OK;
 		case 'V': puts("posternfwd " POSTERN_VERSION); return FWD_OPTIONS_EXIT_OK;
 		case ':': return complain("-%c needs a value; see posternfwd -h", optopt);
-		default: return complain("unknown option -%c; see posternfwd -h", optopt);
+		default:
+			/* getopt would read it letter by letter. */
+			if (optopt == '-' && optind < argc && strncmp(argv[optind], "--", 2) == 0)
+				return complain("unknown option %s; see posternfwd -h", argv[optind]);
+			return complain("unknown option -%c; see posternfwd -h", optopt);
 		}
 		if (result != FWD_OPTIONS_RUN)
 			return result;

@@ -23,14 +23,31 @@
 static struct reason *parse_reason;
 static const char *parse_path;
 
+/* What libconfuse says where our words help more: text may begin like this, then comes the rest of it or not, then ours. */
+static const struct translation {
+	const char *theirs, *ours;
+	bool keeps_rest;
+	const char *behind;
+} translations[] = {
+	{ "no such option '" END_OPTION, "the last section is not closed: expected }", false, "" },
+	{ "no such option", "no such option", true, " (a value of several words wants quotes, a unit stands right behind its number: 5m)" },
+	{ "found duplicate title", "a second listen", true, ": an interface has one section" },
+	{ "missing title for section", "expected listen \"INTERFACE\" {", false, "" },
+	{ "", "", true, "" },
+};
+
 __attribute__((format(printf, 2, 0))) static void keep_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
 	char text[REASON_CAP];
-	(void)vsnprintf(text, sizeof text, fmt, ap);
+	const struct translation *t = translations;
 	/* The first error is the cause; later ones follow from it. */
-	if (parse_reason && !parse_reason->text[0])
-		reason_set(parse_reason, ERR_SYNTAX, "%s:%d: %s", parse_path, cfg ? cfg->line : 0,
-			   strstr(text, END_OPTION) ? "the last section is not closed: expected }" : text);
+	if (!parse_reason || parse_reason->text[0])
+		return;
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	while (strncmp(text, t->theirs, strlen(t->theirs)) != 0)
+		t++;
+	reason_set(parse_reason, ERR_SYNTAX, "%s:%d: %s%s%s", parse_path, cfg ? cfg->line : 0, t->ours, t->keeps_rest ? text + strlen(t->theirs) : "",
+		   t->behind);
 }
 
 /* ---- values that others read, too */

@@ -198,7 +198,7 @@ const char *conf_option_word(const struct conf_option_table *table, const char *
 
 static int expect_range(const struct conf_option *opt, const char *text, struct reason *why)
 {
-	const char *what = opt->kind == KIND_DURATION ? "a time in seconds (or with s, m, h, d)" :
+	const char *what = opt->kind == KIND_DURATION ? "a time in seconds (or with s, m, h, d, w)" :
 			   opt->kind == KIND_SIZE     ? "a size in bytes (or with K, M, G)" :
 							"a number";
 	return reason_set(why, ERR_INVAL, "%s = '%s': expected %s from %llu to %llu", opt->name, text, what,

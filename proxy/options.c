@@ -183,7 +183,11 @@ enum options_result options_read(int argc, char **argv, struct options *out)
 		case 'h': fputs(usage, stdout); return OPTIONS_EXIT_OK;
 		case 'V': puts("posternd " POSTERN_VERSION); return OPTIONS_EXIT_OK;
 		case ':': return complain("-%c needs a value; see posternd -h", optopt);
-		default: return complain("unknown option -%c; see posternd -h", optopt);
+		default:
+			/* getopt would read it letter by letter. */
+			if (optopt == '-' && optind < argc && strncmp(argv[optind], "--", 2) == 0)
+				return complain("unknown option %s; see posternd -h", argv[optind]);
+			return complain("unknown option -%c; see posternd -h", optopt);
 		}
 		if (result != OPTIONS_RUN)
 			return result;

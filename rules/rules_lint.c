@@ -203,6 +203,9 @@ int rules_lint(const struct rules *rules, struct rules_diags *diags)
 	l.buckets = calloc(l.bucket_count, sizeof *l.buckets);
 	l.older = calloc((size_t)rules->count + 1, sizeof *l.older);
 	int err = l.buckets && l.older ? 0 : ERR_NOMEM;
+	if (!err && !rules->count)
+		rules_diag_add(diags, RULES_WARNING, &(struct rules_place){ .file = rules_source_get(rules->source, 0)->path },
+			       "no rule: every recipient gets what no-match in postern.conf(5) says");
 	for (uint32_t i = 0; !err && i < rules->count; i++)
 		if (is_judged(&rules->items[i]))
 			look_at_rule(&l, i);

@@ -75,6 +75,8 @@ def refused(post, *words, args=None, status=1, lines=1, env=None, prefix=()):
 @pytest.mark.parametrize("args, word", [
     ([], "-c, -d and -u are needed (or -f CONF)"),
     (["-y"], "unknown option -y"),
+    (["--yes"], "unknown option --yes"),
+    (["-F-"], "unknown option --"),
     (["-x"], "-x needs a value"),
     (["-c", "/tmp", "-d", "/spool", "-u", "nobody", "-D", "-x", "check"], "-x = 'check': expected a program with its path"),
     (["-f", "/etc/postern.conf", "-x", "/bin/true"], "-f CONF stands alone"),
@@ -109,6 +111,11 @@ def test_no_configuration_file(make):
 
 @pytest.mark.parametrize("line, words", [
     ('max-sise = "1M"', ["no such option 'max-sise'"]),
+    ('command-timeout = 5 min', ["no such option 'min' (a value of several words wants quotes, a unit stands right behind its number: 5m)"]),
+    ('command-timeout = "5 min"', ["command-timeout = '5 min': expected a time in seconds (or with s, m, h, d, w) from 1 to 86400"]),
+    ('max-size = "10 apples"', ["max-size = '10 apples': expected a size in bytes (or with K, M, G)"]),
+    ('listen "wan" { }', ["a second listen 'wan': an interface has one section"]),
+    ('listen { }', ['expected listen "INTERFACE" {']),
     ('max-size = "1"', ["max-size = '1': expected a size in bytes", "from 65536 to 2147483648"]),
     ('max-size = "big"', ["max-size = 'big': expected a size"]),
     ('command-timeout = "2w"', ["command-timeout = '2w': expected a time in seconds", "to 86400"]),

@@ -89,19 +89,37 @@ def test_check(tmp_path):
     assert done.returncode == FAILED and "No such file" in done.stderr
 
 
-def test_check_warns_of_what_this_host_lacks(tmp_path):
+def test_check_finds_what_this_host_lacks(tmp_path):
     conf, rules = tmp_path / "postern.conf", tmp_path / "rules"
     rules.write_text("allow:ALL:ALL:ALL\n")
     conf.write_text(f'rules = "{rules}"\nsession-user = "no-such-user"\nlisten "nowhere0" {{ }}\n')
     done = run("check", "-f", conf)
-    assert done.returncode == OK
-    assert "warning: session-user" in done.stderr and 'warning: listen "nowhere0"' in done.stderr
+    assert done.returncode == FAILED, "posternd would not start"
+    assert "error: session-user" in done.stderr and 'error: listen "nowhere0"' in done.stderr and "would not start" in done.stderr
     assert "tls-ca-file" not in done.stderr and "identity" not in done.stderr
     text = conf.read_text().replace('listen "', f'tls-ca-file = "{tmp_path}/none"\nbounce-tls = "verify"\nlisten "', 1)
     for way, identity in (("sendmail:/bin/true", "xclient"), ("lmtp:/run/lmtp", "spoof")):
         conf.write_text(text.replace("{", f'{{\n forward = "{way}"\n identity = {identity}\n', 1))
         done = run("check", "-f", conf)
-        assert f"warning: tls-ca-file: {tmp_path}/none" in done.stderr and "identity" in done.stderr, done
+        assert f"error: tls-ca-file: {tmp_path}/none" in done.stderr and "warning: listen \"nowhere0\": identity" in done.stderr, done
+
+
+def test_check_warns_of_what_a_daemon_lives_with(tmp_path):
+    conf, rules = tmp_path / "postern.conf", tmp_path / "rules"
+    rules.write_text("# none yet\n")
+    base = f'rules = "{rules}"\nsession-user = nobody\nforward-user = daemon\n'
+    conf.write_text(f'{base}milter = "unix:{tmp_path}/none.sock"\nlisten "lo" {{ forward = "sendmail:{tmp_path}/none" }}\n')
+    done = run("check", "-f", conf)
+    assert done.returncode == OK
+    assert f"warning: milter: {tmp_path}/none.sock: No such file" in done.stderr and f"warning: forward = sendmail:{tmp_path}/none" in done.stderr
+    assert f"{rules}: warning: no rule: every recipient gets what no-match" in done.stderr and "0 rules, no errors, 1 warning\n" in done.stdout
+    conf.write_text(f'{base}gate-user = no-such-user\ncheck-user = nobody\ncheck-command = "{tmp_path}/none -v"\nlisten "lo" {{ }}\n')
+    done = run("check", "-f", conf)
+    assert done.returncode == FAILED
+    assert "error: gate-user" in done.stderr and f"error: check-command: {tmp_path}/none: No such file" in done.stderr
+    conf.write_text(f'{base}filter = "{tmp_path}/none"\nlisten "lo" {{ }}\n')
+    done = run("check", "-f", conf)
+    assert done.returncode == FAILED and f"content filter: {tmp_path}/none: No such file" in done.stderr and "0 errors" not in done.stderr
 
 
 # ---- nobody is there

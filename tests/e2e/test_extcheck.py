@@ -570,6 +570,8 @@ def test_without_a_command_a_rule_that_asks_for_one_is_put_off(lab, tmp_path):
 def test_postern_check_says_what_would_not_start(lab, tmp_path):
     c = Checked(lab, tmp_path, "exit 0\n", check_user="nobody-of-that-name")
     c.program.unlink()
-    said = c.post.postern("check").stdout
+    done = c.post.postern("check", check=False)
+    said = done.stdout
+    assert done.returncode == 1
     assert "check-user: there is no user 'nobody-of-that-name'" in said and f"check-command: {c.program}: No such file" in said
     assert "allow-extchk" not in said
