@@ -95,6 +95,15 @@ static void take_fds(struct msghdr *msg, struct ipc_message *out)
 	}
 }
 
+int ipc_message_take_fd(struct ipc_message *msg, size_t index)
+{
+	if (index >= msg->fd_count)
+		return -1;
+	int fd = msg->fds[index];
+	msg->fds[index] = -1;
+	return fd;
+}
+
 void ipc_message_drop(struct ipc_message *msg)
 {
 	for (size_t i = 0; i < msg->fd_count; i++)

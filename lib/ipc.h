@@ -35,6 +35,9 @@ int ipc_send(int fd, uint32_t type, const void *payload, size_t len, const int *
 /* Wait up to timeout_ms for one message: for the start of a role, before there is a loop.  ERR_TIMEOUT, ERR_EOF, ERR_PROTO. */
 int ipc_receive_wait(int fd, int timeout_ms, struct ipc_message *out);
 
+/* The descriptor in that place, the caller's from here on; -1: none came, or it was taken. */
+int ipc_message_take_fd(struct ipc_message *msg, size_t index);
+
 /* Close the descriptors of a message that nobody wants. */
 void ipc_message_drop(struct ipc_message *msg);
 

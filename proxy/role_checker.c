@@ -126,15 +126,6 @@ static void worker_gone(void *ctx, int err)
 	unlink_worker(ctx);
 }
 
-static int take_fd(struct ipc_message *msg, size_t index)
-{
-	if (index >= msg->fd_count)
-		return -1;
-	int fd = msg->fds[index];
-	msg->fds[index] = -1;
-	return fd;
-}
-
 static void from_worker(void *ctx, struct ipc_message *msg)
 {
 	struct link *link = ctx;
@@ -144,7 +135,7 @@ static void from_worker(void *ctx, struct ipc_message *msg)
 	if (msg->type == CHECKER_ASK && msg->len == sizeof question) {
 		memcpy(&question, msg->payload, sizeof question);
 		/* Without its descriptors, for lack of them here, only this question fails. */
-		int wire_fd = take_fd(msg, 0), args_fd = take_fd(msg, 1);
+		int wire_fd = ipc_message_take_fd(msg, 0), args_fd = ipc_message_take_fd(msg, 1);
 		checker_ask(r->checker, link->worker, question.ticket, question.wire_len, wire_fd, args_fd);
 	} else if (msg->type == CHECKER_CANCEL && msg->len == sizeof cancelled) {
 		memcpy(&cancelled, msg->payload, sizeof cancelled);

@@ -284,14 +284,6 @@ static void rules_idle(void *ctx)
 	stop_if_done(ctx);
 }
 
-static int take_fd(struct ipc_message *msg)
-{
-	int fd = msg->fd_count == 1 ? msg->fds[0] : -1;
-	if (fd >= 0)
-		msg->fds[0] = -1;
-	return fd;
-}
-
 /* The interface was made anew: the old socket hears nothing any more. */
 static void replace_listener(struct worker *w, struct ipc_message *msg)
 {
@@ -326,19 +318,19 @@ static void from_master(void *ctx, struct ipc_message *msg)
 	case ROLE_SEGMENT:
 		if (w->spool && msg->len == sizeof segment) {
 			memcpy(&segment, msg->payload, sizeof segment);
-			worker_spool_segment(w->spool, &segment, take_fd(msg));
+			worker_spool_segment(w->spool, &segment, ipc_message_take_fd(msg, 0));
 		}
 		break;
 	case ROLE_LARGE:
 		if (w->spool && msg->len == sizeof large) {
 			memcpy(&large, msg->payload, sizeof large);
-			worker_spool_large(w->spool, &large, take_fd(msg));
+			worker_spool_large(w->spool, &large, ipc_message_take_fd(msg, 0));
 		}
 		break;
 	case ROLE_IDENT:
 		if (msg->len == sizeof ident) {
 			memcpy(&ident, msg->payload, sizeof ident);
-			master_requests_take(w->host.ident_sockets, ident.ticket, &ident, take_fd(msg));
+			master_requests_take(w->host.ident_sockets, ident.ticket, &ident, ipc_message_take_fd(msg, 0));
 		}
 		break;
 	case ROLE_ORIGIN:
@@ -349,17 +341,17 @@ static void from_master(void *ctx, struct ipc_message *msg)
 		break;
 	case ROLE_CHECKER:
 		if (msg->fd_count == 1)
-			checker_link_take(w->host.checker, take_fd(msg));
+			checker_link_take(w->host.checker, ipc_message_take_fd(msg, 0));
 		break;
 	case ROLE_MILTER:
 		if (msg->len == sizeof milter) {
 			memcpy(&milter, msg->payload, sizeof milter);
-			master_requests_take(w->host.milter_sockets, milter.ticket, &milter, take_fd(msg));
+			master_requests_take(w->host.milter_sockets, milter.ticket, &milter, ipc_message_take_fd(msg, 0));
 		}
 		break;
 	case ROLE_FORWARDER:
 		if (w->spool && msg->fd_count == 1)
-			worker_spool_forwarder(w->spool, take_fd(msg));
+			worker_spool_forwarder(w->spool, ipc_message_take_fd(msg, 0));
 		break;
 	default: break;
 	}

@@ -5,15 +5,6 @@
 
 #include "role_messages.h"
 
-static int take_fd(struct ipc_message *msg, size_t index)
-{
-	if (index >= msg->fd_count)
-		return -1;
-	int fd = msg->fds[index];
-	msg->fds[index] = -1;
-	return fd;
-}
-
 static uint64_t generation_of(const struct ipc_message *msg)
 {
 	struct role_rules what = { 0 };
@@ -25,9 +16,9 @@ static uint64_t generation_of(const struct ipc_message *msg)
 void rules_load_take(struct rules_load *load, struct ipc_message *msg, const struct conf *conf, size_t workers)
 {
 	*load = (struct rules_load){
-		.rules_fd = take_fd(msg, 0),
-		.hits_fd = take_fd(msg, 1),
-		.filter_fd = take_fd(msg, 2),
+		.rules_fd = ipc_message_take_fd(msg, 0),
+		.hits_fd = ipc_message_take_fd(msg, 1),
+		.filter_fd = ipc_message_take_fd(msg, 2),
 		.workers = workers,
 		.generation = generation_of(msg),
 		.options = {

@@ -86,6 +86,12 @@ static void descriptors_travel(void **state)
 	assert_int_equal(write(msg.fds[0], "x", 1), 1);
 	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
 	int before = open_fd_count();
+	int taken = ipc_message_take_fd(&msg, 0);
+	assert_int_equal(ipc_message_take_fd(&msg, 0), -1);
+	assert_int_equal(ipc_message_take_fd(&msg, 1), -1);
+	ipc_message_drop(&msg);
+	assert_int_equal(open_fd_count(), before); /* what was taken stays */
+	msg = (struct ipc_message){ .fds = { taken }, .fd_count = 1 };
 	ipc_message_drop(&msg);
 	assert_int_equal(open_fd_count(), before - 1);
 	assert_int_equal(ipc_receive_wait(fds[1], 10, &msg), ERR_TIMEOUT);
