@@ -8,7 +8,7 @@
             print(sock.recv(100))
 
 Whatever happens, the lab goes down at the end of the with block (at the latest when Python ends), and every process
-started by popen() is ended, each by its own pid. Needs root. Give each test file a name of its own: labs with
+started by popen() is ended, each by its own pid. Needs root. Test files have theirs from conftest.py: labs with
 different names stand side by side. POSTERN_LAB_SUFFIX in the environment goes behind each name, so that two trees can be
 tested on one machine at once.
 """

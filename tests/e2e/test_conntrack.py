@@ -10,7 +10,7 @@ import pytest
 
 import journal
 from installation import Installation, Recorder
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 
@@ -43,12 +43,6 @@ TPROXY_BEHIND_IT = PORT_FORWARDING + """
         iifname "wan" fib daddr type != local meta nfproto ipv6 tcp dport 25 tproxy ip6 to :2526 meta mark set meta mark | 0x20000000 accept
     }
 """
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-ct") as made:
-        yield made
 
 
 @pytest.fixture

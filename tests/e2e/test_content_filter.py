@@ -19,7 +19,7 @@ import pytest
 
 import journal
 from installation import BUILD, Installation
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 SEED_RULES = "allow-filter:ALL:ALL:*@protected.example\nallow:ALL:ALL:free@else.example\n"
 SEED_FILTER = """# ban friend@public emails
@@ -31,12 +31,7 @@ From: hahaha@sexyfun.net
 name\\=".*\\.vbs"
 """
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-content") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import journal
 from installation import Installation
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 CHECK_UID = 64985
 RULES = ("allow-filter:ALL:ALL:*@filtered.example\n"
@@ -23,12 +23,7 @@ RULES = ("allow-filter:ALL:ALL:*@filtered.example\n"
 BAD = b"Subject: x\r\n\r\nbad\r\n.\r\n"
 GOOD = b"Subject: x\r\n\r\ngood\r\n.\r\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-interplay") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

@@ -21,12 +21,7 @@ tells_a_second = pytest.mark.alone
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-deter") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

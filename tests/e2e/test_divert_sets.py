@@ -14,17 +14,10 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 every_family = pytest.mark.parametrize("v", (4, 6))
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-divsets") as net:
-        yield net
-
-
 @pytest.fixture(autouse=True)
 def leaves_no_set(lab):
     yield
-    for iface in ("wan", "lan"):
-        lab.divert("down", "--iface", iface)
+    lab.divert("down", "--iface", "wan,lan")
     assert lab.exec("fw", "nft", "list", "tables").stdout.count("postern") == 0
     assert lab.exec("fw", "ipset", "list", "-n").stdout == ""
     for tool in ("iptables-save", "ip6tables-save"):

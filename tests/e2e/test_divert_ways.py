@@ -24,12 +24,6 @@ ALIAS = {4: "198.51.100.25", 6: "2001:db8:9::25"}
 BRIDGE_MTA = {4: "10.77.0.25", 6: "2001:db8:3::25"}
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-divways") as net:
-        yield net
-
-
 @pytest.fixture(autouse=True)
 def leaves_nothing(lab):
     yield

@@ -11,18 +11,13 @@ import time
 import pytest
 
 from installation import BUILD, Installation, Recorder, without_received
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 CHECK_UID = 64985
 SMALL = b"Subject: small\r\n\r\n..dot\r\nHello.\r\n.\r\n"
 RULES = "allow:ALL:ALL:free@ALL\nallow-extchk:ALL:ALL:ALL\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-extchk") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 class Checked:

@@ -10,19 +10,14 @@ import pytest
 
 import spamassassin
 from installation import Recorder, without_received
-from netlab import ROOT, Lab, wait_until
+from netlab import ROOT, wait_until
 from test_extcheck import CHECK_UID, Checked, send
 
 CONTRIB = ROOT / "dist" / "contrib"
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 HEAD = b"From: a@sender.example\r\nTo: b@protected.example\r\nDate: Sat, 21 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nSubject: test\r\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-extprog") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

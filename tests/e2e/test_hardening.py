@@ -11,17 +11,12 @@ import pytest
 
 import journal
 from installation import BUILD, FORWARD_UID, Installation
-from netlab import Lab, wait_until
+from netlab import wait_until
 from test_seed_command_lines import Seed, syslog  # noqa: F401 (a fixture)
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-hard") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

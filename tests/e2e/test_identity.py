@@ -3,31 +3,14 @@
 import os
 import pathlib
 import re
-import shutil
-import tempfile
 
 import pytest
 
 from installation import Diverted, Recorder
 from mail_servers import Postfix
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 SENDER, RECIPIENT = "a@sender.example", "b@protected.example"
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-ident") as the_lab:
-        yield the_lab
-
-
-@pytest.fixture
-def room():
-    path = tempfile.mkdtemp(prefix="ptest-ident-")
-    os.chmod(path, 0o711)
-    yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def postfix(lab, room, **settings):

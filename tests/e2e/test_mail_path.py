@@ -1,19 +1,16 @@
 """The whole way of a message: diverted, judged, stored, forwarded, and there byte for byte. Real clients, real servers."""
 
 import os
-import pathlib
 import random
 import re
-import shutil
 import smtplib
 import subprocess
-import tempfile
 
 import pytest
 
 from installation import Installation, Recorder, without_received
 from mail_servers import Postfix
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 SENDER, RECIPIENT = "a@sender.example", "b@protected.example"
 
@@ -38,22 +35,6 @@ def big_body(size):
                      for _ in range(2000))
     chunk = re.sub(rb"(?m)^\.(?!\.)", b"..", chunk)
     return b"Subject: big\r\n\r\n" + chunk * (size // len(chunk) + 1)
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-path") as the_lab:
-        yield the_lab
-
-
-@pytest.fixture
-def room():
-    """A directory that the unprivileged processes can reach."""
-    path = tempfile.mkdtemp(prefix="ptest-path-")
-    os.chmod(path, 0o711)
-    yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 class Path:

@@ -10,13 +10,7 @@ import pytest
 
 from installation import Recorder, without_received
 from milter_peers import MESSAGE, Filter, delivered, header_lines, postern, send
-from netlab import Lab, wait_until
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-milter") as the_lab:
-        yield the_lab
+from netlab import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +18,7 @@ def room():
     path = tempfile.mkdtemp(prefix="ptest-milter-")
     os.chmod(path, 0o711)
     yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
+    if not os.environ.get("POSTERN_TEST_KEEP"):
         shutil.rmtree(path, ignore_errors=True)
 
 

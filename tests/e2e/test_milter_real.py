@@ -1,11 +1,8 @@
 """Milters that sites have: OpenDKIM signs, and somebody else checks the signature."""
 
-import os
 import pathlib
 import re
-import shutil
 import subprocess
-import tempfile
 
 import dkim
 import pytest
@@ -13,7 +10,7 @@ import pytest
 import spamassassin
 from installation import Recorder, make_reachable, without_received
 from milter_peers import postern, send
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 FOLDED = b"""From: a@sender.example
 To: b@milter.example
@@ -30,21 +27,6 @@ and empty lines
 
 .
 """.replace(b"\n", b"\r\n")
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-mreal") as the_lab:
-        yield the_lab
-
-
-@pytest.fixture
-def room():
-    path = tempfile.mkdtemp(prefix="ptest-mreal-")
-    os.chmod(path, 0o711)
-    yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def unstuffed(wire):

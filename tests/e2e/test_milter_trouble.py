@@ -12,13 +12,7 @@ import pytest
 
 from installation import Recorder, without_received
 from milter_peers import MESSAGE, Filter, RawFilter, header_lines, packet, postern, send
-from netlab import Lab, wait_until
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-mtrouble") as the_lab:
-        yield the_lab
+from netlab import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +20,7 @@ def room():
     path = tempfile.mkdtemp(prefix="ptest-mtrouble-")
     os.chmod(path, 0o711)
     yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
+    if not os.environ.get("POSTERN_TEST_KEEP"):
         shutil.rmtree(path, ignore_errors=True)
 
 

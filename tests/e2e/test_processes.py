@@ -9,17 +9,12 @@ import pytest
 
 import journal
 from installation import BUILD, SESSION_UID, Installation
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 IS_SANITIZED = "san" in BUILD.name
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-proc") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 import journal
 from installation import Installation, Talk
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 PORT = 2525
@@ -29,12 +29,6 @@ frontend front
 backend back
     server postern {server} {options}
 """
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-proxy") as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,17 +13,12 @@ import time
 import pytest
 
 from installation import BUILD, Installation
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 ENTRIES = 60_000 if "san" in BUILD.name else 300_000
 MANY = 1_000_000
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-reload") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

@@ -7,18 +7,12 @@ import pytest
 
 import journal
 from installation import Installation, Recorder, without_received
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 
 WIRE = b"Subject: test\r\n\r\nhello\r\n.\r\n"
 DIAL_FW, DIAL_CLIENT = "198.18.7.1", "198.18.7.2"
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-rough") as net:
-        yield net
 
 
 def dial_in(lab):

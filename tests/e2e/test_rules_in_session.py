@@ -6,17 +6,10 @@ import pytest
 
 import journal
 from installation import Installation, Talk
-from netlab import Lab
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-rules") as made:
-        made.divert("up", "--iface", "wan")
-        made.divert("up", "--iface", "lan")
-        yield made
+DIVERTED = ("wan", "lan")
 
 
 @pytest.fixture

@@ -7,16 +7,10 @@ import subprocess
 import pytest
 
 from installation import Installation, Talk
-from netlab import Lab
 
 POSTERN = os.path.join(os.environ.get("POSTERN_BUILD", "build"), "bin", "postern")
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-tools") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import journal
 from installation import BUILD, Talk, make_reachable
-from netlab import Lab, wait_until
+from netlab import wait_until
 from test_extcheck import make_jail
 
 SEED_UID = 64983
@@ -22,12 +22,6 @@ import json, os, sys
 with open({out!r}, "a") as out:
     out.write(json.dumps({{"args": sys.argv[1:], "input": sys.stdin.buffer.read().decode("latin-1"), "uid": os.getuid()}}) + "\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-seed") as made:
-        yield made
 
 
 class Seed:
@@ -141,7 +135,6 @@ def test_the_external_checker_of_spammer_deterrent(seed):
     ]
     assert (seed.chroot / "log" / "calls").stat().st_uid == SEED_UID
     assert (seed.chroot / "check").stat().st_uid == SEED_UID
-
 
 
 def test_posternd_detaches_and_stores(seed):

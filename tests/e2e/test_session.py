@@ -13,16 +13,11 @@ import pytest
 
 import journal
 from installation import Installation
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 BODY = b"Subject: test\r\n\r\nHello.\r\n.\r\n"
 
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-session") as made:
-        made.divert("up", "--iface", "wan")
-        yield made
+DIVERTED = ("wan",)
 
 
 @pytest.fixture

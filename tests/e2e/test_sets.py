@@ -24,12 +24,6 @@ every_way = pytest.mark.parametrize("backend", BACKENDS)
 DEAD_AFTER_S = 3
 
 
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-sets") as made:
-        yield made
-
-
 class Diverted:
     """An Installation (posternd alone) behind a diversion with a dead-man switch."""
 

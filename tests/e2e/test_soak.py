@@ -4,31 +4,15 @@ bytes on disk and (with slack) memory as before."""
 import os
 import pathlib
 import re
-import shutil
-import tempfile
 import time
 
 import pytest
 
 from installation import BUILD, Installation, Recorder
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 SENDER = "a@sender.example"
 LONG_S = int(os.environ.get("POSTERN_SOAK_S", 240))
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-soak") as the_lab:
-        yield the_lab
-
-
-@pytest.fixture
-def room():
-    path = tempfile.mkdtemp(prefix="ptest-soak-")
-    os.chmod(path, 0o711)
-    yield pathlib.Path(path)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def rss_kib(pid):

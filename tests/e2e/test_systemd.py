@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from installation import Recorder, Talk
-from netlab import ROOT, Lab, wait_until
+from netlab import ROOT, wait_until
 from systemd_machine import Machine, NoMachine
 
 pytestmark = pytest.mark.long
@@ -28,12 +28,6 @@ CHECKER = "#!/bin/sh\n[ -r \"$2\" ] && ! grep -q 'no such thing' \"$2\"\n"
 def make(target, machine):
     done = subprocess.run(["make", "-s", "-C", str(ROOT), target, f"B={BUILD}", f"DESTDIR={machine.root}"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-systemd") as the_lab:
-        yield the_lab
 
 
 @pytest.fixture(scope="module")

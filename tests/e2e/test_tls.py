@@ -12,26 +12,11 @@ import pytest
 
 from installation import Diverted, Installation, Recorder, without_received
 from mail_servers import Postfix
-from netlab import Lab, wait_until
+from netlab import wait_until
 
 SENDER, RECIPIENT = "a@sender.example", "b@protected.example"
 NAME = "mail.protected.example"
 CLEAR = r"ev=delivered (?!.*tls=)"
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-tls") as the_lab:
-        yield the_lab
-
-
-@pytest.fixture
-def room():
-    path = tempfile.mkdtemp(prefix="ptest-tls-")
-    os.chmod(path, 0o711)
-    yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 class Authority:

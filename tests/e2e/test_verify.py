@@ -1,32 +1,13 @@
 """verify-recipients: unknown users are refused in the session, by the real server's own words; whoever can't be asked refuses nobody."""
 
-import os
-import pathlib
 import re
-import shutil
-import tempfile
 import time
 
 import pytest
 
 from installation import Diverted, Recorder
 from mail_servers import Postfix
-from netlab import Lab, wait_until
-
-
-@pytest.fixture(scope="module")
-def lab():
-    with Lab("ptest-verify") as the_lab:
-        yield the_lab
-
-
-@pytest.fixture
-def room():
-    path = tempfile.mkdtemp(prefix="ptest-verify-")
-    os.chmod(path, 0o711)
-    yield pathlib.Path(path)
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
+from netlab import wait_until
 
 
 def wait_connected(post):
