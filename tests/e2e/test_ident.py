@@ -241,6 +241,8 @@ def test_silence_lasts_until_the_deadline(posternd, lab, mode, v):
 def test_session_ends_while_ident_waits(posternd, lab):
     post = posternd(ident_timeout="10s")
     worker = post.workers_by_log()[0]
+    # The master hands it over a moment after the start.
+    wait_until(lambda: any(os.path.realpath(fd.path).endswith(".seg") for fd in os.scandir(f"/proc/{worker}/fd")), "its segment of the journal")
     before = len(os.listdir(f"/proc/{worker}/fd"))
     with lab.listen("inet", lab.CLIENT4, 113) as server:
         talk = talk_as_daemon(post)
