@@ -212,7 +212,7 @@ static bool take_record(struct reader r, const struct rr *rr, enum dns_type type
 	return false;
 }
 
-/* How long "no" is good: the SOA record of the authority section says it (RFC 2308 section 5). */
+/* How long "no" is good: the SOA record of the authority section says it (RFC 2308 section 5).  0: no such record; one that says 0 gives 1. */
 static uint32_t negative_ttl(struct reader *r, unsigned count)
 {
 	struct rr rr;
@@ -222,7 +222,8 @@ static uint32_t negative_ttl(struct reader *r, unsigned count)
 		struct reader minimum = *r;
 		minimum.at = rr.data_at + rr.data_len - 4;
 		uint32_t value = take(&minimum, 4);
-		return value < rr.ttl_s ? value : rr.ttl_s;
+		uint32_t least = value < rr.ttl_s ? value : rr.ttl_s;
+		return least ? least : 1;
 	}
 	return 0;
 }

@@ -36,7 +36,7 @@ struct dns_record {
 
 struct dns_answer {
 	enum dns_status status;
-	uint32_t ttl_s; /* as the servers said, 0 where they did not; out of dns_cache.h: how long it is still kept there */
+	uint32_t ttl_s; /* as the servers said, 0 where they did not (a negative answer with 0: 1); out of dns_cache.h: how long it is still kept there */
 	uint32_t count;
 	const struct dns_record *records;
 	const char *why; /* DNS_FAILED: a text that lives for ever; else "" */

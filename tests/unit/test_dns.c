@@ -39,6 +39,7 @@ static const char address[] = HEADER("\x80", "\2", "\0") QUESTION("\1") POINTER 
 static const char alias[] = HEADER("\x80", "\2", "\0") QUESTION("\1") POINTER RR("\5", "\x0a", "\7") "\4real\xc0\x11" "\4real\7example\0" RR("\1", "\x3c", "\4") "\xc0\0\2\x0a";
 static const char circle[] = HEADER("\x80", "\1", "\0") QUESTION("\1") POINTER RR("\5", "\x0a", "\2") POINTER;
 static const char missing[] = HEADER("\x83", "\0", "\1") QUESTION("\1") "\xc0\x11" RR("\6", "\x63", "\x16") "\0\0" "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\x2a";
+static const char missing_now[] = HEADER("\x83", "\0", "\1") QUESTION("\1") "\xc0\x11" RR("\6", "\x63", "\x16") "\0\0" "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\0";
 static const char null_mx[] = HEADER("\x80", "\1", "\0") QUESTION("\x0f") POINTER RR("\x0f", "\x3c", "\3") "\0\0\0";
 
 static void test_addresses(void **state)
@@ -68,6 +69,8 @@ static void test_no(void **state)
 	struct dns_answer a = parse(WIRE(missing), DNS_A);
 	assert_int_equal(a.status, DNS_NO_NAME);
 	assert_int_equal(a.ttl_s, 42);
+	/* Not as one whose servers say nothing about it. */
+	assert_int_equal(parse(WIRE(missing_now), DNS_A).ttl_s, 1);
 	a = parse(WIRE(null_mx), DNS_MX);
 	assert_int_equal(a.status, DNS_FOUND);
 	assert_int_equal(a.records[0].text.len, 0);
@@ -149,7 +152,7 @@ static void test_cache_lifetimes(void **state)
 	struct dns_cache *cache;
 	struct dns_record record;
 	struct dns_answer answer = one_address(100, &record), brief = one_address(0, &record), forever = one_address(1u << 30, &record);
-	struct dns_answer no = { .status = DNS_NO_NAME, .ttl_s = 100000, .why = "" }, failed = { .status = DNS_FAILED, .why = "x" };
+	struct dns_answer no = { .status = DNS_NO_NAME, .ttl_s = 100000, .why = "" }, unsaid = { .status = DNS_NO_NAME, .why = "" }, failed = { .status = DNS_FAILED, .why = "x" };
 	(void)state;
 	assert_int_equal(dns_cache_create(100, 100000, &cache), 0);
 	put(cache, "a.example", &answer, 1000);
@@ -163,6 +166,9 @@ static void test_cache_lifetimes(void **state)
 	put(cache, "d.example", &no, 0);
 	assert_true(is_there(cache, "d.example", DNS_CACHE_NEGATIVE_MAX_S - 1));
 	assert_false(is_there(cache, "d.example", DNS_CACHE_NEGATIVE_MAX_S));
+	put(cache, "f.example", &unsaid, 0);
+	assert_true(is_there(cache, "f.example", DNS_CACHE_NEGATIVE_DEFAULT_S - 1));
+	assert_false(is_there(cache, "f.example", DNS_CACHE_NEGATIVE_DEFAULT_S));
 	put(cache, "e.example", &failed, 0);
 	assert_false(is_there(cache, "e.example", DNS_CACHE_FAILURE_S));
 	assert_int_equal(dns_cache_count(cache), 0);
