@@ -12,7 +12,8 @@
 #include "kernel_sets.h"
 #include "loop.h"
 
-#define FLOW_CLEANER_MS 1000u /* so that a last reply finds its way before */
+#define FLOW_CLEANER_MS 1000u
+#define FLOW_CLEANER_LEAST_MS 500u /* of each client, so that its last reply finds its way before; who is younger is for the next walk */
 #define FLOW_CLEANER_QUEUE 1024u
 
 struct flow_cleaner;
