@@ -215,7 +215,7 @@ static void test_refusals(void **unused)
 	assert_int_equal(milter_refusal_read(span_of(endless), &refusal), 0);
 	assert_string_equal(refusal.enhanced, "5.7.1");
 	assert_int_equal(strlen(refusal.text), MILTER_REFUSAL_TEXT_CAP - 1);
-	for (size_t i = 10; i + 1 < sizeof endless; i += 2)
+	for (size_t i = 10; i + 2 < sizeof endless; i += 2)
 		memcpy(endless + i, "a\n", 2);
 	assert_int_equal(milter_refusal_read(span_of(endless), &refusal), 0);
 	assert_int_equal(refusal.code, 550);
