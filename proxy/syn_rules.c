@@ -47,16 +47,6 @@ static void drop(struct set *set)
 	rules_load_drop(&set->load);
 }
 
-int syn_rules_load(struct syn_rules *rules, struct ipc_message *msg, struct reason *why)
-{
-	drop(&rules->now);
-	rules_load_take(&rules->now.load, msg, rules->conf, rules->slots);
-	run(&rules->now);
-	if (rules->now.load.err)
-		*why = rules->now.load.why;
-	return rules->now.load.err;
-}
-
 static void start(struct syn_rules *r);
 
 static void work(void *ctx)

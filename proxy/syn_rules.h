@@ -21,9 +21,6 @@ struct syn_rules_events {
 /* conf: borrowed, read at each load.  slot of slots: whose hits are counted where (rule_hits.h). */
 int syn_rules_create(const struct conf *conf, size_t slot, size_t slots, const struct syn_rules_events *events, struct syn_rules **out);
 
-/* Before the loop: blocks. */
-int syn_rules_load(struct syn_rules *rules, struct ipc_message *msg, struct reason *why);
-
 /* On the loop.  Takes the descriptors out of the message; what is wrong with it, events.taken will say. */
 void syn_rules_reload(struct syn_rules *rules, struct loop *loop, struct ipc_message *msg);
 

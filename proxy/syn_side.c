@@ -176,9 +176,10 @@ void syn_side_destroy(struct syn_side **side)
 	nfqueue_close(&s->tarpit_queue);
 	raw_tcp_close(&s->raw);
 	iface_names_close(&s->ifaces);
-	list_answers_destroy(&s->answers);
+	/* A job that still runs says what became of it when the loop ends. */
 	if (!s->rules || !syn_rules_is_busy(s->rules)) {
 		syn_rules_destroy(&s->rules);
+		list_answers_destroy(&s->answers);
 		free(s);
 	}
 	*side = NULL;
