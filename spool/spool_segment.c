@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +19,6 @@
 #define NUMBER_MAX UINT64_C(9999999999999999)
 #define WORKER_MAX 999
 #define PREPARE_PIECE (1u << 20)    /* what a session's sync may have to wait for at a time */
-#define PREPARE_ALIGN 4096u          /* of memory, for any disk */
 #define PREPARE_SHARE 16u           /* at most this part of the free space */
 #define PREPARE_LIMIT_NS 400000000  /* at full speed the rest of the segment before lasts no longer */
 
@@ -180,10 +179,10 @@ int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes)
 	struct spool_space space;
 	if (spool_space_get(fd, &space) != 0 || space.free_bytes / PREPARE_SHARE < bytes || space.free_bytes - bytes < reserve_bytes)
 		return 0;
-	char *zeros = aligned_alloc(PREPARE_ALIGN, PREPARE_PIECE);
-	if (!zeros)
+	/* Not malloc(): pages that nobody ever wrote are all one, and what each thread of a pool keeps of freed memory would add up. */
+	char *zeros = mmap(NULL, PREPARE_PIECE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (zeros == MAP_FAILED)
 		return 0;
-	memset(zeros, 0, PREPARE_PIECE);
 	(void)set_direct(fd, true);
 	/* In one stretch of the disk, if it can be had; the size stays what was written. */
 	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes);
@@ -192,7 +191,7 @@ int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes)
 	bool is_good = true;
 	for (uint64_t at = 0; is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
 		is_good = fill(fd, zeros, at) && spool_fault_sync(SPOOL_FAULT_PREPARE_SYNC, fd) == 0;
-	free(zeros);
+	(void)munmap(zeros, PREPARE_PIECE);
 	/* What came before is no better: it goes, and the segment grows. */
 	if (!is_good && ftruncate(fd, 0) != 0)
 		return ERR_IO;
