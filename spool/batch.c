@@ -9,8 +9,7 @@
 #include "err.h"
 #include "fault.h"
 
-#define PIECES_MAX 768 /* under IOV_MAX, three a record, and one behind the last */
-#define PAGE_BYTES 4096u
+#define PIECES_MAX 768 /* under IOV_MAX, three a record */
 
 uint64_t spool_batch_now_us(void)
 {
@@ -82,18 +81,9 @@ static int write_half_a_header(struct spool_batch *batch, uint64_t *written, str
 	return errnum ? disk_error(errnum) : err;
 }
 
-/* To the end of the page: zeros over zeros.  Of a page written in part the kernel must first read the rest from the disk, and this batch would wait
- * for it. */
-static size_t padding(const struct spool_batch *batch, uint64_t end)
-{
-	size_t missing = (size_t)(-end % PAGE_BYTES);
-	return end + missing <= batch->prepared ? missing : 0;
-}
-
 static int write_items(struct spool_batch *batch)
 {
-	static const char zeros[PAGE_BYTES];
-	struct iovec pieces[PIECES_MAX + 1];
+	struct iovec pieces[PIECES_MAX];
 	int count = 0, err = 0;
 	uint64_t offset = batch->start, written = batch->start;
 	for (struct spool_batch_item *item = batch->items; item && !err; item = item->next) {
@@ -104,8 +94,6 @@ static int write_items(struct spool_batch *batch)
 		count = add_piece(pieces, count, item->body.ptr, item->body.len);
 		if (item->next && count + 3 <= PIECES_MAX)
 			continue;
-		if (!item->next)
-			count = add_piece(pieces, count, zeros, padding(batch, offset));
 		if (spool_fault_armed == SPOOL_FAULT_JOURNAL_WRITE)
 			err = write_half_a_header(batch, &written, pieces);
 		if (!err)

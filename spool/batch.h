@@ -23,7 +23,6 @@ struct spool_batch_item {
 struct spool_batch {
 	int fd;
 	uint64_t start; /* size of the segment before */
-	uint64_t prepared; /* up to here the file holds zeros already: they may be written again */
 	struct spool_batch_item *items;
 
 	/* The outcome. */

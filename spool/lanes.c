@@ -180,8 +180,6 @@ static void batch_done(void *ctx)
 	uint64_t messages = 0;
 	lane->is_running = false;
 	lane->now.offset = lane->batch.end;
-	if (lane->batch.err && lane->now.prepared > lane->batch.end)
-		lane->now.prepared = lane->batch.end; /* taken back, and the zeros behind it with it */
 	lane->used_ms = loop_now_ms(lane->writer->loop);
 	if (lane != &lane->writer->lanes[0] && !lane->writer->is_rest_due)
 		rest_in(lane->writer, lane->writer->options.lane_idle_ms);
@@ -215,7 +213,7 @@ static void begin_batch(struct lane *lane)
 	look_ahead(lane);
 	if (!w->queued.head || lane->now.fd < 0)
 		return;
-	lane->batch = (struct spool_batch){ .fd = lane->now.fd, .start = lane->now.offset, .prepared = lane->now.prepared };
+	lane->batch = (struct spool_batch){ .fd = lane->now.fd, .start = lane->now.offset };
 	if (!gather_batch(lane)) {
 		if (lane->next.fd >= 0) {
 			switch_segment(lane);

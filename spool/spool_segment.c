@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -152,51 +151,21 @@ static int64_t now_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Past the page cache where the file system can: nobody reads these zeros, and a page of the cache, filled to be written over, costs more than its
- * write. */
-static bool set_direct(int fd, bool is_direct)
-{
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0)
-		return false;
-	int wanted = is_direct ? flags | O_DIRECT : flags & ~O_DIRECT;
-	return wanted == flags || fcntl(fd, F_SETFL, wanted) == 0;
-}
-
-static bool fill(int fd, const char *zeros, uint64_t at)
-{
-	if (spool_fault(SPOOL_FAULT_SEGMENT_PREPARE) != 0)
-		return false;
-	ssize_t n = pwrite(fd, zeros, PREPARE_PIECE, (off_t)at);
-	/* Some take the flag, and then not the write. */
-	if (n < 0 && errno == EINVAL && set_direct(fd, false))
-		n = pwrite(fd, zeros, PREPARE_PIECE, (off_t)at);
-	return n == (ssize_t)PREPARE_PIECE;
-}
-
 int spool_segment_prepare(int fd, uint64_t bytes, uint64_t reserve_bytes)
 {
 	struct spool_space space;
 	if (spool_space_get(fd, &space) != 0 || space.free_bytes / PREPARE_SHARE < bytes || space.free_bytes - bytes < reserve_bytes)
 		return 0;
-	/* Not malloc(): pages that nobody ever wrote are all one, and what each thread of a pool keeps of freed memory would add up. */
-	char *zeros = mmap(NULL, PREPARE_PIECE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (zeros == MAP_FAILED)
-		return 0;
-	(void)set_direct(fd, true);
-	/* In one stretch of the disk, if it can be had; the size stays what was written. */
-	(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes);
+	char *zeros = calloc(1, PREPARE_PIECE);
 	int64_t begin_ns = now_ns();
 	/* Each piece is synced by itself: all of it at once would keep the syncs of others waiting for as long as it takes. */
 	bool is_good = true;
-	for (uint64_t at = 0; is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
-		is_good = fill(fd, zeros, at) && spool_fault_sync(SPOOL_FAULT_PREPARE_SYNC, fd) == 0;
-	(void)munmap(zeros, PREPARE_PIECE);
+	for (uint64_t at = 0; zeros && is_good && at + PREPARE_PIECE <= bytes && now_ns() - begin_ns < PREPARE_LIMIT_NS; at += PREPARE_PIECE)
+		is_good = spool_fault(SPOOL_FAULT_SEGMENT_PREPARE) == 0 && pwrite(fd, zeros, PREPARE_PIECE, (off_t)at) == (ssize_t)PREPARE_PIECE &&
+		          spool_fault_sync(SPOOL_FAULT_PREPARE_SYNC, fd) == 0;
+	free(zeros);
 	/* What came before is no better: it goes, and the segment grows. */
-	if (!is_good && ftruncate(fd, 0) != 0)
-		return ERR_IO;
-	/* Its writer writes as it comes, whatever the alignment. */
-	return set_direct(fd, false) ? 0 : ERR_IO;
+	return is_good || ftruncate(fd, 0) == 0 ? 0 : ERR_IO;
 }
 
 int spool_segment_open(const struct spool_dirs *dirs, const char *name, int *fd_out, uint64_t *size_out, bool *is_sealed_out)

@@ -12,7 +12,6 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "batch.h"
 #include "dir_list.h"
 #include "fault.h"
 #include "spool_fixture.h"
@@ -111,69 +110,6 @@ static void prepared(void **state)
 	assert_int_equal(found.messages, 7);
 	assert_int_equal(found.broken + found.torn, 0);
 	assert_string_equal(found.bodies[6], "message 6\r\n.\r\n");
-}
-
-static int filled_file(char fill, char *bytes, size_t size)
-{
-	int fd = openat(fixture.dirs.journal, "filled", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	memset(bytes, fill, size);
-	assert_int_equal(pwrite(fd, bytes, size, 0), size);
-	return fd;
-}
-
-/* A batch writes zeros to the end of its page, and none outside of what was prepared: here they can be told from what was there. */
-static void ends_in_whole_pages(void **state)
-{
-	(void)state;
-	static const struct {
-		uint64_t start, prepared;
-		size_t body, end_of_zeros; /* 0: none are written */
-	} cases[] = {
-		{ 0, 12288, 100, 4096 },    { 300, 12288, 5000, 8192 }, { 300, 8192, 5000, 8192 }, { 300, 8191, 5000, 0 },
-		{ 300, 4096, 5000, 0 },     { 300, 0, 100, 0 },         { 4096, 12288, 4096 - SPOOL_RECORD_HEADER_LEN - 8, 0 },
-	};
-	static char bytes[12288], body[5000];
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		int fd = filled_file('#', bytes, sizeof bytes);
-		memset(body, 'x', sizeof body);
-		struct spool_batch_item item = { .envelope = SPAN_LIT("FROM <>\n"), .body = { body, cases[i].body } };
-		struct spool_batch batch = { .fd = fd, .start = cases[i].start, .prepared = cases[i].prepared, .items = &item };
-		spool_batch_run(&batch);
-		assert_int_equal(batch.err, 0);
-		assert_int_equal(batch.end, cases[i].start + SPOOL_RECORD_HEADER_LEN + 8 + cases[i].body);
-		assert_int_equal(pread(fd, bytes, sizeof bytes, 0), sizeof bytes);
-		for (size_t at = batch.end; at < sizeof bytes; at++)
-			assert_int_equal(bytes[at], at < cases[i].end_of_zeros ? 0 : '#');
-		close(fd);
-	}
-	assert_int_equal(unlinkat(fixture.dirs.journal, "filled", 0), 0);
-}
-
-/* Whole pieces of zeros, on disk, and a descriptor as it was: its writer knows nothing of blocks. */
-static void prepares(void **state)
-{
-	(void)state;
-	static char bytes[(2 << 20) + 1];
-	int fd = filled_file('#', bytes, 0);
-	int flags = fcntl(fd, F_GETFL);
-	assert_int_equal(spool_segment_prepare(fd, (2 << 20) + 12345, 0), 0);
-	assert_int_equal(fcntl(fd, F_GETFL), flags);
-	assert_int_equal(size_of("filled"), 2 << 20);
-	assert_int_equal(pread(fd, bytes, sizeof bytes, 0), 2 << 20);
-	for (size_t at = 0; at < 2 << 20; at++)
-		assert_int_equal(bytes[at], 0);
-	assert_int_equal(pwrite(fd, "odd", 3, 4095), 3);
-
-	/* What fails leaves an empty file, and the descriptor as it was, too. */
-	assert_int_equal(spool_fault_arm("prepare-sync:eio@2"), 0);
-	assert_int_equal(ftruncate(fd, 0), 0);
-	assert_int_equal(spool_segment_prepare(fd, 2 << 20, 0), 0);
-	assert_int_equal(spool_fault_arm(NULL), 0);
-	assert_int_equal(fcntl(fd, F_GETFL), flags);
-	assert_int_equal(size_of("filled"), 0);
-	close(fd);
-	assert_int_equal(unlinkat(fixture.dirs.journal, "filled", 0), 0);
 }
 
 /* The first segment is there before anybody had time to prepare one.  Who gets much mail leaves it for one that is. */
@@ -791,7 +727,7 @@ static void late_segment(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(ends_in_whole_pages), spool_test(prepares), spool_test(leaves_the_unprepared), spool_test(slow_syncs),
+	const struct CMUnitTest tests[] = { spool_test(batches), spool_test(prepared), spool_test(leaves_the_unprepared), spool_test(slow_syncs),
 					    spool_test(unused_lanes_are_sealed), spool_test(write_fails), spool_test(sync_fails), spool_test(sync_and_cut_fail), spool_test(write_and_cut_fail),
 					    spool_test(no_segment), spool_test(rotation), spool_test(large_body), spool_test(large_fails),
 					    spool_test(aborts), spool_test(refuses_nul), spool_test(sweep_spares_what_is_wanted),
